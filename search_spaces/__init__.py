@@ -1,0 +1,1 @@
+"""Architectures as immutable values, the spaces they come from, and the published architectures."""
