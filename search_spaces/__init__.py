@@ -1,1 +1,24 @@
-"""Architectures as immutable values, the spaces they come from, and the published architectures."""
+"""Architectures as immutable values, the spaces they come from, and the published architectures. No torch here."""
+
+from .architecture import Head, PoseArchitecture, Stage, Stem
+from .errors import InputError
+from .families import family_names
+from .published import get_space, published, published_names, space_names
+from .space import HeadChoices, SearchSpace, StageChoices, StemChoices
+
+__all__ = [
+    "Head",
+    "HeadChoices",
+    "InputError",
+    "PoseArchitecture",
+    "SearchSpace",
+    "Stage",
+    "StageChoices",
+    "Stem",
+    "StemChoices",
+    "family_names",
+    "get_space",
+    "published",
+    "published_names",
+    "space_names",
+]

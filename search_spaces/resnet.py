@@ -1,0 +1,99 @@
+"""The ``resnet`` family: bottleneck blocks with a grouped k×k convolution and global-context attention.
+
+S-ViPNAS-Res50 (ViPNAS, CVPR 2021; layer table of its authors' release) is a member. The ranges of the paper's own
+search space are not published: those of the spaces below are ours.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from .architecture import Head, PoseArchitecture, Stage, Stem
+from .errors import InputError
+from .space import HeadChoices, SearchSpace, StageChoices, StemChoices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FAMILY", "check", "inner_width", "published", "spaces", "stem_strides"]
+
+FAMILY = "resnet"
+
+
+def inner_width(width: int, expansion: int) -> int | None:
+    """The three convolutions of a bottleneck: 1×1 to the inner width, k×k inside, 1×1 back."""
+    return width // expansion if width % expansion == 0 else None
+
+
+def stem_strides(stem: Stem) -> tuple[int, ...]:
+    """A convolution and a max pooling of stride 2."""
+    return (stem.stride, 2)
+
+
+def check(architecture: PoseArchitecture) -> None:
+    """The official class knows ReLU only, and a stem of stride 2."""
+    if architecture.stem.stride != 2:
+        raise InputError(f"stem: stride={architecture.stem.stride}; the resnet family has 2")
+    activations = [architecture.stem.activation, *(stage.activation for stage in architecture.stages)]
+    for index, activation in enumerate(activations):
+        if activation != "relu":
+            where = f"stage {index}" if index else "stem"
+            raise InputError(f"{where}: activation={activation!r}; the resnet family has 'relu'")
+
+
+@cache
+def published() -> Mapping[str, PoseArchitecture]:
+    """S-ViPNAS-Res50 as released: 7.287 M parameters, 1.464 GMACs at 256×192."""
+    widths, depths, kernels, attention = (80, 160, 304, 608), (4, 6, 7, 3), (3, 5, 5, 5), (True, False, True, True)
+    stages = tuple(
+        Stage(width=width, depth=depth, kernel_size=kernel, groups=16, attention=has_attention, stride=stride)
+        for width, depth, kernel, has_attention, stride in zip(
+            widths, depths, kernels, attention, (1, 2, 2, 2), strict=True
+        )
+    )
+    head = Head(widths=(144, 144, 144), groups=(16, 16, 16))
+    return {
+        "s-vipnas-res50": PoseArchitecture(
+            family=FAMILY, stem=Stem(width=48, kernel_size=7), stages=stages, head=head, input_size=(256, 192)
+        )
+    }
+
+
+@cache
+def spaces() -> Mapping[str, SearchSpace]:
+    """``resnet`` for real data on GPUs; ``resnet-tiny`` for two cores."""
+    return {"resnet": _resnet(), "resnet-tiny": _resnet_tiny()}
+
+
+def _resnet() -> SearchSpace:
+    widths = ((48, 64, 80, 96), (96, 128, 160, 192), (208, 256, 304, 352), (416, 512, 608, 704))
+    depths = ((2, 3, 4, 5), (3, 4, 5, 6, 7), (4, 5, 6, 7, 8), (2, 3, 4))
+    return SearchSpace(
+        name="resnet",
+        family=FAMILY,
+        input_size=(256, 192),
+        stem=StemChoices(width=(32, 48, 64), kernel_size=(3, 5, 7)),
+        stages=tuple(
+            StageChoices(width=width, depth=depth, kernel_size=(3, 5, 7), groups=(1, 2, 4, 8, 16), stride=stride)
+            for width, depth, stride in zip(widths, depths, (1, 2, 2, 2), strict=True)
+        ),
+        head=HeadChoices(width=(96, 144, 192, 256), groups=(1, 2, 4, 8, 16)),
+    )
+
+
+def _resnet_tiny() -> SearchSpace:
+    widths = ((16, 24, 32), (32, 48, 64), (48, 64, 96), (64, 96, 128))
+    depths = ((1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3))
+    kernels = ((3, 5), (3, 5), (3, 5, 7), (3, 5, 7))
+    return SearchSpace(
+        name="resnet-tiny",
+        family=FAMILY,
+        input_size=(128, 96),
+        stem=StemChoices(width=(12, 16), kernel_size=(3, 5, 7)),
+        stages=tuple(
+            StageChoices(width=width, depth=depth, kernel_size=kernel, groups=(1, 2, 4, 8), stride=stride)
+            for width, depth, kernel, stride in zip(widths, depths, kernels, (1, 2, 2, 2), strict=True)
+        ),
+        head=HeadChoices(width=(32, 48, 64), groups=(1, 4, 16)),
+    )

@@ -1,0 +1,108 @@
+"""JSON objects to frozen dataclasses, strictly: an unknown, missing or mistyped field is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from .errors import InputError
+
+__all__ = ["canonical_json", "from_fields", "read_json_object", "to_fields"]
+
+T = TypeVar("T")
+MAX_FILE_BYTES = 1 << 20
+"""An architecture or a space is a few kB; a larger file is something else."""
+
+
+def to_fields(value: Any) -> Any:
+    """A (nested) dataclass as plain JSON types; tuples become lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_fields(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_fields(item) for item in value]
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """The one text of a value: sorted keys, no spaces. Ids are hashes of it."""
+    return json.dumps(to_fields(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def from_fields(cls: type[T], value: Any, where: str) -> T:
+    """``cls`` made of the JSON object ``value``.
+
+    Raises:
+        InputError: a field is unknown, missing, or of another type than declared; ``where`` names the object.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: expected an object, got {_short(value)}")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
+    for key in value:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(fields)}"
+            raise InputError(f"{where}: unknown field {key!r}{hint}")
+    arguments = {}
+    for name, field in fields.items():
+        if name in value:
+            arguments[name] = _convert(hints[name], value[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{where}: field {name!r} is missing")
+    return cls(**arguments)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_fields(typing.cast(type, hint), value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where}: expected a list, got {_short(value)}")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+        if len(value) != len(arguments):
+            raise InputError(f"{where}: expected {len(arguments)} values, got {len(value)}")
+        pairs = zip(arguments, value, strict=True)
+        return tuple(_convert(kind, item, f"{where}[{index}]") for index, (kind, item) in enumerate(pairs))
+    if origin is Literal:
+        if value not in arguments:
+            raise InputError(f"{where}: {_short(value)} is not allowed; choose from {', '.join(map(repr, arguments))}")
+        return value
+    if type(value) is not hint:  # bool is an int to Python, not to us
+        raise InputError(f"{where}: expected {hint.__name__}, got {_short(value)}")
+    return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a small file.
+
+    Raises:
+        InputError: the file is absent, too large, not JSON, or not an object.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path}: {path.stat().st_size} bytes are too many for such a file")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, expected a JSON file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, got {_short(value)}")
+    return value

@@ -1,0 +1,451 @@
+"""A search space: the choices from which architectures are made.
+
+A genome is a vector of integers, one a gene, each an index into that gene's choices. Group counts that do not divide a
+width are resolved here: ``decode`` moves to the nearest legal count, so that every vector is a network, and ``encode``
+gives the one canonical vector of a network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import families
+from .architecture import Activation, Head, PoseArchitecture, Stage, Stem
+from .errors import InputError
+from .serialization import canonical_json, from_fields, read_json_object, to_fields
+
+__all__ = ["HeadChoices", "SearchSpace", "StageChoices", "StemChoices"]
+
+FORMAT = "vipnas-space/1"
+MAX_CHOICES = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StemChoices:
+    """Choices for the first convolution."""
+
+    width: tuple[int, ...]
+    kernel_size: tuple[int, ...] = (7,)
+    stride: int = 2
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        _check_choices("stem", self, ("width", "kernel_size"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageChoices:
+    """Choices for one stage. Groups are given as counts, or as ``group_width``, the channels of one group."""
+
+    width: tuple[int, ...]
+    depth: tuple[int, ...]
+    kernel_size: tuple[int, ...] = (3,)
+    groups: tuple[int, ...] = ()
+    group_width: tuple[int, ...] = ()
+    attention: tuple[bool, ...] = (False, True)
+    expansion: tuple[int, ...] = (1,)
+    stride: int = 2
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        if bool(self.groups) == bool(self.group_width):
+            raise InputError("stage: give either groups or group_width, with one choice at least")
+        _check_choices("stage", self, ("width", "depth", "kernel_size", "attention", "expansion"))
+        _check_choices("stage", self, ("groups",) if self.groups else ("group_width",))
+
+    @property
+    def group_choices(self) -> tuple[int, ...]:
+        """The gene's choices, from the fewest weights to the most where they are widths of a group."""
+        return self.groups or self.group_width
+
+    def group_count(self, choice: int, inner: int) -> int | None:
+        """The number of groups that a choice means at ``inner`` channels; None where it does not divide them."""
+        if inner % choice:
+            return None
+        return choice if self.groups else inner // choice
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadChoices:
+    """Choices for the head: ``layers`` deconvolutions of one width and one group count."""
+
+    width: tuple[int, ...]
+    groups: tuple[int, ...] = (1,)
+    layers: int = 3
+
+    def __post_init__(self) -> None:
+        _check_choices("head", self, ("width", "groups"))
+        if not 1 <= self.layers <= 8:
+            raise InputError(f"head: layers={self.layers}; from 1 to 8 are possible")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gene:
+    """One choice of a genome: which part it belongs to (0 stem, 1… stages, last head), its field and its values."""
+
+    part: int
+    name: str
+    field: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Choices for a family's stem, stages and head. Immutable; two equal spaces have the same :attr:`id`."""
+
+    name: str
+    family: str
+    stem: StemChoices
+    stages: tuple[StageChoices, ...]
+    head: HeadChoices
+    input_size: tuple[int, int] = (256, 192)
+    keypoints: int = 17
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.stages) <= 32:
+            raise InputError(f"space {self.name}: {len(self.stages)} stages; from 1 to 32 are possible")
+        for index, stage in enumerate(self.stages, 1):
+            for width, expansion in product(stage.width, stage.expansion):
+                self._check_stage(index, stage, width, expansion)
+        for last, width in product(self.stages[-1].width, self.head.width):
+            if not self._head_groups(last, width):
+                raise InputError(
+                    f"space {self.name}: head: no choice of groups {_list(self.head.groups)} divides both the last "
+                    f"stage's width {last} and the head's width {width}; add 1 to groups or change a width"
+                )
+        # The extremes check every bound of an architecture (family, kernel sizes, input size, number of weights).
+        self.largest()
+        self.smallest()
+
+    def _check_stage(self, index: int, stage: StageChoices, width: int, expansion: int) -> None:
+        inner = families.family(self.family).inner_width(width, expansion)
+        if inner is None:
+            raise InputError(f"space {self.name}: stage {index}: expansion {expansion} does not divide width {width}")
+        if not self._stage_groups(stage, width, expansion):
+            kind = "groups" if stage.groups else "group_width"
+            raise InputError(
+                f"space {self.name}: stage {index}: none of {kind} {_list(stage.group_choices)} divides the {inner} "
+                f"channels of width {width}; add 1 to {kind} or change the width"
+            )
+
+    # What is legal --------------------------------------------------------------------------------------------------
+
+    def _stage_groups(self, stage: StageChoices, width: int, expansion: int) -> list[int]:
+        """Indices of the group choices that fit."""
+        inner = families.family(self.family).inner_width(width, expansion) or 0
+        return [i for i, choice in enumerate(stage.group_choices) if stage.group_count(choice, inner) is not None]
+
+    def _head_groups(self, last_width: int, width: int) -> list[int]:
+        groups = self.head.groups
+        return [i for i, count in enumerate(groups) if last_width % count == 0 and width % count == 0]
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """The genome's layout, in the order in which the network is run."""
+        genes = [
+            Gene(part=0, name=f"stem.{field}", field=field, values=getattr(self.stem, field))
+            for field in ("width", "kernel_size")
+        ]
+        for part, stage in enumerate(self.stages, 1):
+            for field in _STAGE_FIELDS:
+                values = stage.group_choices if field == "groups" else getattr(stage, field)
+                genes.append(Gene(part=part, name=f"stage{part}.{field}", field=field, values=values))
+        part = len(self.stages) + 1
+        genes += [
+            Gene(part=part, name=f"head.{field}", field=field, values=getattr(self.head, field))
+            for field in ("width", "groups")
+        ]
+        return tuple(genes)
+
+    @property
+    def gene_names(self) -> tuple[str, ...]:
+        return tuple(gene.name for gene in self.genes)
+
+    @property
+    def gene_sizes(self) -> tuple[int, ...]:
+        """How many choices each gene has."""
+        return tuple(len(gene.values) for gene in self.genes)
+
+    @cached_property
+    def size(self) -> int:
+        """The exact number of different networks."""
+        total = len(self.stem.width) * len(self.stem.kernel_size)
+        for stage in self.stages:
+            total *= len(stage.depth) * len(stage.kernel_size) * len(stage.attention)
+        for stage in self.stages[:-1]:
+            total *= sum(len(self._stage_groups(stage, w, e)) for w, e in product(stage.width, stage.expansion))
+        last = self.stages[-1]
+        return total * sum(
+            len(self._stage_groups(last, w, e)) * sum(len(self._head_groups(w, head)) for head in self.head.width)
+            for w, e in product(last.width, last.expansion)
+        )
+
+    # Vectors --------------------------------------------------------------------------------------------------------
+
+    def decode(self, vector: Sequence[int]) -> PoseArchitecture:
+        """The architecture of an integer vector.
+
+        Raises:
+            InputError: the vector is too long or short, or an entry is not an index of its gene.
+        """
+        if len(vector) != len(self.genes):
+            raise InputError(f"space {self.name}: a genome has {len(self.genes)} genes, got {len(vector)}")
+        parts: list[dict[str, int]] = [{} for _ in range(len(self.stages) + 2)]
+        for gene, index in zip(self.genes, vector, strict=True):
+            if not 0 <= int(index) < len(gene.values):
+                last = len(gene.values) - 1
+                raise InputError(f"space {self.name}: {gene.name}={index}; from 0 to {last} are possible")
+            parts[gene.part][gene.field] = int(index)
+        stages = tuple(
+            self._decode_stage(choices, genes) for choices, genes in zip(self.stages, parts[1:-1], strict=True)
+        )
+        return PoseArchitecture(
+            family=self.family,
+            stem=Stem(
+                width=self.stem.width[parts[0]["width"]],
+                kernel_size=self.stem.kernel_size[parts[0]["kernel_size"]],
+                stride=self.stem.stride,
+                activation=self.stem.activation,
+            ),
+            stages=stages,
+            head=self._decode_head(parts[-1], stages[-1].width),
+            input_size=self.input_size,
+        )
+
+    def _decode_stage(self, choices: StageChoices, genes: dict[str, int]) -> Stage:
+        width, expansion = choices.width[genes["width"]], choices.expansion[genes["expansion"]]
+        group = choices.group_choices[_nearest(self._stage_groups(choices, width, expansion), genes["groups"])]
+        inner = families.family(self.family).inner_width(width, expansion) or 0
+        return Stage(
+            width=width,
+            depth=choices.depth[genes["depth"]],
+            kernel_size=choices.kernel_size[genes["kernel_size"]],
+            groups=choices.group_count(group, inner) or 1,
+            attention=choices.attention[genes["attention"]],
+            stride=choices.stride,
+            expansion=expansion,
+            activation=choices.activation,
+        )
+
+    def _decode_head(self, genes: dict[str, int], last_width: int) -> Head:
+        width, layers = self.head.width[genes["width"]], self.head.layers
+        groups = self.head.groups[_nearest(self._head_groups(last_width, width), genes["groups"])]
+        return Head(
+            widths=(width,) * layers,
+            groups=(groups,) * layers,
+            kernel_sizes=(4,) * layers,
+            keypoints=self.keypoints,
+        )
+
+    def encode(self, architecture: PoseArchitecture) -> tuple[int, ...]:
+        """The canonical vector of a member: ``decode(encode(a)) == a``, and equal networks have equal vectors.
+
+        Raises:
+            InputError: the architecture is not a member; the message names the first field that does not fit.
+        """
+        vector = []
+        if len(architecture.stages) != len(self.stages):
+            raise InputError(f"space {self.name}: {len(architecture.stages)} stages where {len(self.stages)} are asked")
+        for gene, value in zip(self.genes, self._values(architecture), strict=True):
+            if value not in gene.values:
+                raise InputError(f"space {self.name}: {gene.name}={value} is not a choice; {_list(gene.values)} are")
+            vector.append(gene.values.index(value))
+        decoded = self.decode(vector)
+        if decoded != architecture:
+            raise InputError(f"space {self.name}: {_difference(decoded, architecture)}")
+        return tuple(vector)
+
+    def _values(self, architecture: PoseArchitecture) -> Iterator[Any]:
+        yield from (architecture.stem.width, architecture.stem.kernel_size)
+        for choices, stage in zip(self.stages, architecture.stages, strict=True):
+            inner = families.family(self.family).inner_width(stage.width, stage.expansion) or 0
+            group = stage.groups if choices.groups else inner // stage.groups
+            for field in _STAGE_FIELDS:
+                yield group if field == "groups" else getattr(stage, field)
+        yield from (architecture.head.widths[:1] or (0,))
+        yield from (architecture.head.groups[:1] or (0,))
+
+    def contains(self, architecture: PoseArchitecture) -> bool:
+        """Whether the architecture is a member, exactly (input size and keypoints included)."""
+        try:
+            self.encode(architecture)
+        except InputError:
+            return False
+        return True
+
+    # Operators ------------------------------------------------------------------------------------------------------
+
+    def sample(self, rng: np.random.Generator) -> PoseArchitecture:
+        """A random member: each gene uniform over its choices, group counts over those that fit the drawn width."""
+        vector = [int(rng.integers(size)) for size in self.gene_sizes]
+        at = {gene.name: index for index, gene in enumerate(self.genes)}
+        for part, stage in enumerate(self.stages, 1):
+            width = stage.width[vector[at[f"stage{part}.width"]]]
+            expansion = stage.expansion[vector[at[f"stage{part}.expansion"]]]
+            vector[at[f"stage{part}.groups"]] = int(rng.choice(self._stage_groups(stage, width, expansion)))
+        last = self.stages[-1].width[vector[at[f"stage{len(self.stages)}.width"]]]
+        head = self.head.width[vector[at["head.width"]]]
+        vector[at["head.groups"]] = int(rng.choice(self._head_groups(last, head)))
+        return self.decode(vector)
+
+    def mutate(
+        self, architecture: PoseArchitecture, rng: np.random.Generator, rate: float = 0.1
+    ) -> PoseArchitecture:
+        """Each gene moves with probability ``rate`` to another of its values; one gene at least changes the network."""
+        if self.size == 1:
+            return architecture
+        parent = self.encode(architecture)
+        sizes = np.array(self.gene_sizes)
+        while True:
+            chosen = (rng.random(len(sizes)) < rate) & (sizes > 1)
+            if not chosen.any():
+                chosen[rng.choice(np.flatnonzero(sizes > 1))] = True
+            child = list(parent)
+            for index in np.flatnonzero(chosen):
+                child[index] = (child[index] + 1 + int(rng.integers(sizes[index] - 1))) % int(sizes[index])
+            mutant = self.decode(child)
+            if mutant != architecture:
+                return mutant
+
+    def crossover(
+        self, first: PoseArchitecture, second: PoseArchitecture, rng: np.random.Generator
+    ) -> PoseArchitecture:
+        """Each gene from one of two parents, with equal probability."""
+        pair = np.array([self.encode(first), self.encode(second)])
+        return self.decode(pair[rng.integers(2, size=pair.shape[1]), np.arange(pair.shape[1])].tolist())
+
+    def smallest(self) -> PoseArchitecture:
+        """The member with the least of everything, and the most groups that its widths allow."""
+        return self._extreme(min)
+
+    def largest(self) -> PoseArchitecture:
+        """The member with the most of everything, and the fewest groups: the one that holds every shared weight."""
+        return self._extreme(max)
+
+    def _extreme(self, pick: Any) -> PoseArchitecture:
+        """Group counts are picked after the widths, because those decide which counts are legal."""
+        inner = families.family(self.family).inner_width
+        vector = []
+        widths: list[int] = []
+        for gene in self.genes:
+            values: tuple[Any, ...] = gene.values
+            if gene.field == "groups":
+                values = self._weights_of_groups(gene, widths, pick)
+            elif gene.field == "expansion":
+                values = tuple(inner(widths[-1], expansion) or 0 for expansion in gene.values)
+            vector.append(values.index(pick(values)))
+            if gene.field == "width":
+                widths.append(gene.values[vector[-1]])
+        return self.decode(vector)
+
+    def _weights_of_groups(self, gene: Gene, widths: list[int], pick: Any) -> tuple[float, ...]:
+        """A score a group choice, higher for more weights; the worst for choices that do not fit."""
+        if gene.part <= len(self.stages):
+            stage = self.stages[gene.part - 1]
+            expansion = pick(stage.expansion, key=lambda e: families.family(self.family).inner_width(widths[-1], e))
+            legal = self._stage_groups(stage, widths[-1], expansion)
+            weights = [-c if stage.groups else c for c in gene.values]
+        else:
+            legal = self._head_groups(widths[-2], widths[-1])
+            weights = [-c for c in gene.values]
+        illegal = -pick((-np.inf, np.inf))
+        return tuple(weight if index in legal else illegal for index, weight in enumerate(weights))
+
+    # Files ----------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def id(self) -> str:
+        """Ten hexadecimal digits; the name does not enter."""
+        fields = {**to_fields(self), "name": ""}
+        return hashlib.sha256(canonical_json(fields).encode()).hexdigest()[:10]
+
+    def replace(self, **changes: Any) -> SearchSpace:
+        """A copy with other fields, validated again."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **to_fields(self)}
+
+    @classmethod
+    def from_json(cls, value: Any, where: str = "space") -> SearchSpace:
+        """The space in a JSON (or YAML) object; a single value may stand for a list of one choice.
+
+        Raises:
+            InputError: a field is unknown, missing or mistyped, or the choices exclude each other.
+        """
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: expected an object with the fields name, family, stem, stages and head")
+        fields = _listed(dict(value))
+        found = fields.pop("format", FORMAT)
+        if found != FORMAT:
+            raise InputError(f"{where}: format {found!r} is not known; this version reads {FORMAT!r}")
+        try:
+            return from_fields(cls, fields, where)
+        except InputError as error:
+            message = str(error)
+            raise InputError(message if message.startswith(where) else f"{where}: {message}") from None
+
+    @classmethod
+    def load(cls, path: Path | str) -> SearchSpace:
+        """The space in a JSON file."""
+        return cls.from_json(read_json_object(Path(path)), where=str(path))
+
+
+_STAGE_FIELDS = ("width", "depth", "kernel_size", "expansion", "groups", "attention")
+_SINGLE = frozenset({"stride", "activation", "layers"})
+
+
+def _listed(fields: dict[str, Any]) -> dict[str, Any]:
+    """``width: 32`` in a user's file means ``width: [32]``."""
+
+    def listed(part: Any) -> Any:
+        if not isinstance(part, dict):
+            return part
+        return {k: v if k in _SINGLE or isinstance(v, list | tuple) else [v] for k, v in part.items()}
+
+    for key in ("stem", "head"):
+        if key in fields:
+            fields[key] = listed(fields[key])
+    if isinstance(fields.get("stages"), list):
+        fields["stages"] = [listed(stage) for stage in fields["stages"]]
+    return fields
+
+
+def _nearest(legal: Sequence[int], index: int) -> int:
+    """The legal index nearest to ``index``; the lower one of two equally near."""
+    return min(legal, key=lambda candidate: (abs(candidate - index), candidate))
+
+
+def _check_choices(where: str, part: Any, names: tuple[str, ...]) -> None:
+    for name in names:
+        values = getattr(part, name)
+        if not values:
+            raise InputError(f"{where}: {name} has no choice")
+        if len(values) > MAX_CHOICES:
+            raise InputError(f"{where}: {name} has {len(values)} choices; at most {MAX_CHOICES}")
+        if len(set(values)) != len(values):
+            raise InputError(f"{where}: {name} {_list(values)} names a choice twice")
+        if any(not isinstance(value, bool) and value < 1 for value in values):
+            raise InputError(f"{where}: {name} {_list(values)}: every choice must be 1 or more")
+
+
+def _list(values: Sequence[Any]) -> str:
+    return "[" + ", ".join(str(value) for value in values) + "]"
+
+
+def _difference(expected: PoseArchitecture, found: PoseArchitecture) -> str:
+    """Names the first field in which two architectures differ."""
+    for name in ("family", "input_size", "stem", "stages", "head"):
+        ours, theirs = getattr(expected, name), getattr(found, name)
+        if ours != theirs:
+            return f"{name} {theirs} does not fit; {ours} would"
+    return "the two are equal"
