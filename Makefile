@@ -1,0 +1,42 @@
+# Two commands need nothing but Python 3.10 or newer:
+#   make quickstart                  search, export, retrain and evaluate on made-up data, then print where the report is
+#   make quickstart DATA=DIR         the same on a folder of COCO keypoints (annotations/, images/)
+#   make quickstart MINUTES=60       the same with more time
+#   make test                        the tests
+# Also: make lint, make type, make clean.
+
+PYTHON ?= python3
+VENV := .venv
+DATA :=
+MINUTES :=
+ROOMS := search_spaces supernet evaluators nas scripts
+INPUTS := pyproject.toml constraints.txt scripts/setup_environment.sh
+# Long tests are run by name (make test TESTS='-m slow'), the rest on every change.
+TESTS := -m "not slow"
+
+.PHONY: quickstart test lint type environment clean
+
+quickstart: $(VENV)/.ready
+	@$(VENV)/bin/vipnas quickstart $(if $(DATA),--data "$(DATA)") $(if $(MINUTES),--minutes "$(MINUTES)")
+
+test: $(VENV)/.ready-dev
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(TESTS)
+
+lint: $(VENV)/.ready-dev
+	@$(VENV)/bin/ruff check .
+
+type: $(VENV)/.ready-dev
+	@$(VENV)/bin/mypy $(ROOMS)
+
+environment: $(VENV)/.ready
+
+$(VENV)/.ready: $(INPUTS)
+	@PYTHON="$(PYTHON)" bash scripts/setup_environment.sh $(VENV)
+	@touch $@
+
+$(VENV)/.ready-dev: $(INPUTS)
+	@PYTHON="$(PYTHON)" bash scripts/setup_environment.sh $(VENV) dev
+	@touch $@ $(VENV)/.ready
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
