@@ -148,6 +148,19 @@ class SearchSpace:
         groups = self.head.groups
         return [i for i, count in enumerate(groups) if last_width % count == 0 and width % count == 0]
 
+    def group_counts(self, part: int) -> tuple[int, ...]:
+        """All group counts that occur in a part: a stage (from 1) or the head (after the last stage)."""
+        counts: set[int] = set()
+        if part > len(self.stages):
+            for last, width in product(self.stages[-1].width, self.head.width):
+                counts.update(self.head.groups[index] for index in self._head_groups(last, width))
+            return tuple(sorted(counts))
+        stage = self.stages[part - 1]
+        for width, expansion in product(stage.width, stage.expansion):
+            inner = families.family(self.family).inner_width(width, expansion) or 0
+            counts.update(stage.group_count(choice, inner) or 0 for choice in stage.group_choices)
+        return tuple(sorted(counts - {0}))
+
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """The genome's layout, in the order in which the network is run."""

@@ -1,0 +1,127 @@
+"""How a subnet's parameter is read from the shared storage: one small function a kind of parameter.
+
+The storage is dense and of the largest shape. A subnet reads leading channels and the centre of kernels. Grouped
+weights keep channel identity: with g groups, a subnet reads the g diagonal blocks of the leading part, so that a weight
+joins the same two channels in every subnet. That equals the dense convolution under a block-diagonal mask.
+
+Refinements, compared in docs/benchmarks.md: a learned transform between kernel sizes (Once-for-All, Cai et al. 2020),
+and BatchNorm affine parameters of their own for each group count.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from .networks import ConvNorm
+
+__all__ = ["Reader", "Sharing", "centre", "diagonal_blocks", "leading", "readers"]
+
+Store = Mapping[str, Tensor]
+Reader = Callable[[Store], Tensor]
+"""Takes the storage (name → tensor), gives one parameter of a subnet; differentiable."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sharing:
+    """Which weights a subnet reads."""
+
+    groups: Literal["diagonal", "leading"] = "diagonal"
+    """``diagonal`` keeps channel identity; ``leading`` is the plain slice of other engines, kept for comparison."""
+    kernel: Literal["centre", "transform"] = "centre"
+    """``transform`` multiplies the next larger kernel's centre by a learned k²×k² matrix, at first the identity."""
+    affine: Literal["shared", "per-groups"] = "shared"
+    """``per-groups`` gives the BatchNorm after a grouped convolution a scale and shift for each group count."""
+
+
+def leading(storage: Tensor, shape: Iterable[int]) -> Tensor:
+    """The view of the leading entries along every dimension."""
+    return storage[tuple(slice(0, size) for size in shape)]
+
+
+def centre(storage: Tensor, kernel_size: int) -> Tensor:
+    """The central k×k of the last two dimensions."""
+    margin = (storage.shape[-1] - kernel_size) // 2
+    return storage[..., margin : margin + kernel_size, margin : margin + kernel_size]
+
+
+def diagonal_blocks(dense: Tensor, groups: int) -> Tensor:
+    """(A, B, k, k) → (A, B/g, k, k): row block i keeps column block i. A copy of just the needed weights."""
+    rows, columns = dense.shape[:2]
+    blocks = dense.unflatten(1, (groups, columns // groups)).unflatten(0, (groups, rows // groups))
+    # (g, A/g, g, B/g, k, k): the diagonal over the two group dimensions comes last
+    return blocks.diagonal(dim1=0, dim2=2).movedim(-1, 0).flatten(0, 1)
+
+
+def _weight(storage: Tensor, module: nn.Conv2d | nn.ConvTranspose2d, sharing: Sharing) -> Tensor:
+    """The channels of a (de)convolution's weight, at the storage's full kernel size."""
+    first, second = module.weight.shape[:2]
+    if module.groups == 1:
+        return storage[:first, :second]
+    if sharing.groups == "leading":
+        return storage[:first, :second]
+    return diagonal_blocks(storage[:first, : second * module.groups], module.groups)
+
+
+def _convolution_reader(
+    name: str, module: nn.Conv2d | nn.ConvTranspose2d, sharing: Sharing, kernel_sizes: tuple[int, ...]
+) -> Reader:
+    kernel_size = module.kernel_size[0]
+    steps = [size for size in sorted(kernel_sizes, reverse=True) if size >= kernel_size]
+    transforms = list(itertools.pairwise(steps)) if sharing.kernel == "transform" else []
+
+    def read(store: Store) -> Tensor:
+        weight = _weight(store[name], module, sharing)
+        for larger, smaller in transforms:
+            matrix = store[transform_name(name, larger, smaller)]
+            weight = (centre(weight, smaller).flatten(2) @ matrix).unflatten(2, (smaller, smaller))
+        return centre(weight, kernel_size).contiguous()
+
+    return read
+
+
+def transform_name(weight_name: str, larger: int, smaller: int) -> str:
+    """The storage name of the matrix between two kernel sizes."""
+    return f"{weight_name}@{larger}to{smaller}"
+
+
+def affine_name(parameter_name: str, groups: int) -> str:
+    """The storage name of a BatchNorm parameter that belongs to one group count."""
+    return f"{parameter_name}@{groups}groups"
+
+
+def _leading_reader(name: str, shape: tuple[int, ...]) -> Reader:
+    return lambda store: leading(store[name], shape).contiguous()
+
+
+def readers(
+    net: nn.Module, sharing: Sharing, kernel_sizes: Mapping[str, tuple[int, ...]], elastic_groups: frozenset[str]
+) -> dict[str, Reader]:
+    """A reader for every parameter of a static network (which may lie on the meta device).
+
+    Args:
+        net: the subnet.
+        sharing: the rule.
+        kernel_sizes: for a convolution weight's name, all kernel sizes that the space offers there.
+        elastic_groups: names of the convolutions' weights for which the space offers several group counts.
+    """
+    result: dict[str, Reader] = {}
+    for path, module in net.named_modules():
+        prefix = f"{path}." if path else ""
+        for local, parameter in module.named_parameters(recurse=False):
+            name = f"{prefix}{local}"
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and local == "weight":
+                result[name] = _convolution_reader(name, module, sharing, kernel_sizes.get(name, ()))
+            else:
+                result[name] = _leading_reader(name, tuple(parameter.shape))
+    if sharing.affine == "per-groups":
+        for path, module in net.named_modules():
+            if isinstance(module, ConvNorm) and f"{path}.conv.weight" in elastic_groups:
+                for local, parameter in module.norm.named_parameters(recurse=False):
+                    name = f"{path}.norm.{local}"
+                    result[name] = _leading_reader(affine_name(name, module.conv.groups), tuple(parameter.shape))
+    return result
