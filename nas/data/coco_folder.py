@@ -1,0 +1,77 @@
+"""Where the files of a COCO keypoint data set lie: the layouts that people have."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from search_spaces.errors import InputError
+
+__all__ = ["CocoFolder", "find_coco_folder", "find_images_folder"]
+
+
+@dataclass(frozen=True)
+class CocoFolder:
+    """Annotation files and image folders of a data set with a training and a validation part."""
+
+    train_annotations: Path
+    val_annotations: Path
+    train_images: Path
+    val_images: Path
+
+
+def find_coco_folder(folder: Path) -> CocoFolder:
+    """The files of ``folder``: ``annotations/person_keypoints_{train,val}*.json`` and the images.
+
+    Of several annotation files, ``person_keypoints_train.json`` is taken before ``person_keypoints_train2017.json``
+    before a single other match. Images lie in ``images/train2017``, ``images/train``, ``train2017``, ``train``
+    (``val…`` in the same way), in ``images``, or in the folder itself: the first that has the first image named.
+
+    Raises:
+        InputError: a folder or a file is missing, or several annotation files match and none has a usual name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name a folder with annotations/ and images/")
+    train, val = (_find_annotations(folder, part) for part in ("train", "val"))
+    return CocoFolder(train, val, find_images_folder(folder, train, "train"), find_images_folder(folder, val, "val"))
+
+
+def _find_annotations(folder: Path, part: str) -> Path:
+    annotations = folder / "annotations"
+    pattern = f"person_keypoints_{part}*.json"
+    found = sorted(annotations.glob(pattern))
+    usual = [annotations / f"person_keypoints_{part}{year}.json" for year in ("", "2017")]
+    for path in usual:
+        if path in found:
+            return path
+    if not found:
+        raise InputError(f"{annotations / pattern}: no such file; a COCO folder has annotations/{usual[0].name}")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"{annotations}: several files match {pattern} ({names}); name one {usual[0].name}")
+    return found[0]
+
+
+def find_images_folder(folder: Path, annotations: Path, part: str) -> Path:
+    """The folder below ``folder`` that holds the images of ``annotations``, ``part`` being "train" or "val".
+
+    Where none of the usual places has the first image that the file names, the first place that exists is returned:
+    reading then names the missing image.
+
+    Raises:
+        InputError: there is no folder with images at all.
+    """
+    places = [folder / "images" / f"{part}2017", folder / "images" / part, folder / f"{part}2017", folder / part]
+    places = [place for place in (*places, folder / "images", folder) if place.is_dir()]
+    first_image = _first_file_name(annotations)
+    holding = [place for place in places if first_image and (place / first_image).is_file()]
+    return (holding or places)[0]
+
+
+def _first_file_name(annotations: Path) -> str | None:
+    """The first "file_name" in the first megabytes: parsing the whole of COCO for it would take seconds."""
+    with annotations.open(encoding="utf-8", errors="replace") as file:
+        found = re.search(r'"file_name"\s*:\s*"([^"\\]+)"', file.read(4_000_000))
+    return found[1] if found else None

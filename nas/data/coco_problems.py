@@ -1,0 +1,181 @@
+"""What can be wrong with an annotation file in the COCO keypoint format, found piece by piece.
+
+``read_coco`` raises the first error that these functions find; ``vipnas data check`` lists them all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from search_spaces.errors import InputError
+
+__all__ = ["Problem", "annotation_problems", "box_problem", "document_problems", "find_person_category", "load_json"]
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: an error stops reading, a warning does not."""
+
+    severity: Literal["error", "warning"]
+    where: str
+    """The file, and the annotation or image in it."""
+    message: str
+    """What is wrong, and what to do."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+def load_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        InputError: there is no such file, or it is not JSON (with line and column).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; name the JSON file in it") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); restore the file") from None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{path}: broken JSON at {where}: {error.msg}; restore or write the file again") from None
+
+
+def document_problems(document: Any, path: Path) -> Iterator[Problem]:
+    """Errors in the outer structure: the three lists, and the images' ids, names and sizes."""
+    if not isinstance(document, dict):
+        yield Problem("error", str(path), "not a COCO annotation file: the outermost value must be an object")
+        return
+    for key in ("images", "annotations", "categories"):
+        entries = document.get(key)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            yield Problem("error", str(path), f'not a COCO annotation file: needs a list of objects "{key}"')
+            return
+    seen: set[int] = set()
+    for position, image in enumerate(document["images"]):
+        yield from _image_problems(image, f"{path}: image {image.get('id', f'at position {position}')}", seen)
+
+
+def _image_problems(image: Json, where: str, seen: set[int]) -> Iterator[Problem]:
+    identity: Any = image.get("id")
+    if not _is_integer(identity):
+        yield Problem("error", where, f'"id" must be a whole number, got {identity!r}')
+    elif identity in seen:
+        yield Problem("error", where, "the id is used twice; give each image an id of its own")
+    else:
+        seen.add(identity)
+    if not isinstance(image.get("file_name"), str) or not image["file_name"]:
+        yield Problem("error", where, '"file_name" is missing; add the name of the image file')
+    for key in ("width", "height"):
+        if not _is_integer(image.get(key)) or image[key] <= 0:
+            yield Problem("error", where, f'"{key}" must be a positive whole number, got {image.get(key)!r}')
+
+
+def find_person_category(document: Json, path: Path) -> Json:
+    """The category whose annotations are people with keypoints.
+
+    Raises:
+        InputError: no category names its keypoints, or several do and none is called "person".
+    """
+    candidates = [category for category in document["categories"] if category.get("keypoints")]
+    named = [category for category in candidates if category.get("name") == "person"]
+    if len(named) != 1 and len(candidates) != 1:
+        found = ", ".join(str(category.get("name")) for category in document["categories"]) or "none"
+        raise InputError(
+            f"{path}: needs one category with a list of keypoint names (its name 'person' if there are several); "
+            f"categories found: {found}; is this a person_keypoints file?"
+        )
+    category = named[0] if len(named) == 1 else candidates[0]
+    names = category["keypoints"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f'{path}: category {category.get("name")!r}: "keypoints" must be a list of names')
+    return category
+
+
+def annotation_problems(document: Json, category: Json, path: Path) -> Iterator[Problem]:
+    """Problems of the annotations of people, file order; boxes are judged by :func:`box_problem`."""
+    image_ids = {image["id"] for image in document["images"] if _is_integer(image.get("id"))}
+    seen: set[int] = set()
+    people = 0
+    for position, annotation in enumerate(document["annotations"]):
+        if annotation.get("category_id") != category["id"]:
+            continue
+        people += 1
+        where = f"{path}: annotation {annotation.get('id', f'at position {position}')}"
+        yield from _identity_problems(annotation, where, image_ids, seen)
+        yield from _keypoint_problems(annotation, where, len(category["keypoints"]))
+        yield from _box_format_problems(annotation, where)
+    if not people:
+        yield Problem("error", str(path), f"no annotation has category_id {category['id']} ({category.get('name')})")
+
+
+def _identity_problems(annotation: Json, where: str, image_ids: set[int], seen: set[int]) -> Iterator[Problem]:
+    identity: Any = annotation.get("id")
+    if not _is_integer(identity):
+        yield Problem("error", where, f'"id" must be a whole number, got {identity!r}')
+    elif identity in seen:
+        yield Problem("error", where, "the id is used twice; give each annotation an id of its own")
+    else:
+        seen.add(identity)
+    image_id = annotation.get("image_id")
+    if not _is_integer(image_id) or image_id not in image_ids:
+        yield Problem("error", where, f'no image has the image_id {image_id!r}; add it to "images" or correct it')
+
+
+def _keypoint_problems(annotation: Json, where: str, count: int) -> Iterator[Problem]:
+    values = annotation.get("keypoints")
+    if values is None:
+        advice = f'add "keypoints": {3 * count} numbers x, y, visibility (zeros where nothing is labelled)'
+        yield Problem("error", where, f"has no keypoints; {advice}")
+    elif not isinstance(values, list) or len(values) != 3 * count:
+        length = len(values) if isinstance(values, list) else repr(values)
+        yield Problem("error", where, f"has {length} keypoint values in place of {3 * count} ({count} × x, y, visibility)")
+    elif not all(_is_finite(value) for value in values):
+        yield Problem("error", where, "a keypoint value is not a finite number; correct it")
+    elif any(value not in (0, 1, 2) for value in values[2::3]):
+        yield Problem("error", where, "a visibility is not 0 (not labelled), 1 (hidden) or 2 (visible); correct it")
+    elif "num_keypoints" in annotation and annotation["num_keypoints"] != sum(v > 0 for v in values[2::3]):
+        labelled = sum(v > 0 for v in values[2::3])
+        stated = annotation["num_keypoints"]
+        yield Problem("warning", where, f"num_keypoints is {stated}, but {labelled} keypoints are labelled")
+
+
+def _box_format_problems(annotation: Json, where: str) -> Iterator[Problem]:
+    box = annotation.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
+        yield Problem("error", where, f'"bbox" must be four finite numbers x, y, width, height, got {box!r}')
+    if "area" not in annotation:
+        yield Problem("warning", where, 'has no "area"; 0.53 × the box is taken as the area of the person')
+
+
+def box_problem(bbox_xywh: list[float], image_size: tuple[int, int], where: str) -> Problem | None:
+    """The error of a box without extent, or with no part inside the image (height, width)."""
+    x, y, width, height = bbox_xywh
+    if width <= 0 or height <= 0:
+        return Problem("error", where, f"the box {bbox_xywh} has no extent; correct it or set iscrowd to 1")
+    # The official code clips corners to [0, size - 1].
+    if x >= image_size[1] - 1 or y >= image_size[0] - 1 or x + width <= 0 or y + height <= 0:
+        size = f"{image_size[1]} × {image_size[0]}"
+        return Problem("error", where, f"the box {bbox_xywh} lies outside its image ({size} px); correct or remove it")
+    return None
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
