@@ -6,7 +6,7 @@ None of the three knows what a configuration of this program holds; ``nas.config
 
 from nas.configuration.build import build, to_plain
 from nas.configuration.fields import FieldDoc, field_docs
-from nas.configuration.source import Located, deep_merge, parse_override, read_yaml_file
+from nas.configuration.source import Located, deep_merge, parse_override, parse_yaml, read_yaml_file
 
 __all__ = [
     "FieldDoc",
@@ -15,6 +15,7 @@ __all__ = [
     "deep_merge",
     "field_docs",
     "parse_override",
+    "parse_yaml",
     "read_yaml_file",
     "to_plain",
 ]

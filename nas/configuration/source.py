@@ -15,11 +15,12 @@ import yaml
 
 from search_spaces.errors import InputError
 
-__all__ = ["Located", "deep_merge", "parse_override", "read_yaml_file"]
+__all__ = ["Located", "deep_merge", "parse_override", "parse_yaml", "read_yaml_file"]
 
 MAXIMUM_BYTES = 1_000_000
 EXTENDS = "extends"
 MAXIMUM_EXTENDS = 8
+MAXIMUM_DEPTH = 50
 
 Scalar = None | bool | int | float | str
 
@@ -59,7 +60,7 @@ def read_yaml_file(path: Path) -> Located:
         if following.resolve() in seen or len(seen) == MAXIMUM_EXTENDS:
             raise InputError(f"{path}: 'extends' goes round in a circle or past {MAXIMUM_EXTENDS} files at {following}")
         seen.append(following.resolve())
-        layer, following = _split_extends(_parse(_read_text(following), str(following)), following)
+        layer, following = _split_extends(parse_yaml(_read_text(following), str(following)), following)
         layers.append(layer)
     merged = layers.pop()
     while layers:
@@ -71,7 +72,7 @@ def parse_override(dotted: str, text: str) -> Located:
     """``("train.steps", "100")`` as the mapping ``{train: {steps: 100}}``; the text is read as YAML."""
     where = "command line"
     try:
-        located = _parse(text, where, mapping=False)
+        located = parse_yaml(text, where, mapping=False)
     except InputError as error:
         raise InputError(f"{error} (in the value of --{dotted})") from None
     for key in reversed(dotted.split(".")):
@@ -124,10 +125,14 @@ def _split_extends(layer: Located, path: Path) -> tuple[Located, Path | None]:
     return Located(rest, layer.where), path.parent / target.value
 
 
-def _parse(text: str, name: str, mapping: bool = True) -> Located:
-    """One YAML document; an empty one is an empty mapping where a mapping is wanted."""
+def parse_yaml(text: str, name: str, mapping: bool = True) -> Located:
+    """One YAML document; an empty one is an empty mapping where a mapping is wanted.
+
+    Raises:
+        InputError: it is not YAML, or uses what this reader refuses; ``name`` says where it came from.
+    """
     try:
-        _refuse_aliases(text, name)
+        _refuse_traps(text, name)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         located = Located(None, name) if node is None else _locate(node, name)
     except yaml.MarkedYAMLError as error:
@@ -137,8 +142,6 @@ def _parse(text: str, name: str, mapping: bool = True) -> Located:
         raise InputError(f"{name}{line}: not valid YAML: {problem}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise InputError(f"{name}: nested too deep") from None
     if mapping and located.value is None:
         return Located({}, name)
     if mapping and not isinstance(located.value, dict):
@@ -146,10 +149,15 @@ def _parse(text: str, name: str, mapping: bool = True) -> Located:
     return located
 
 
-def _refuse_aliases(text: str, name: str) -> None:
+def _refuse_traps(text: str, name: str) -> None:
+    """Before anything is built: aliases, and depths at which the YAML library takes minutes or overflows."""
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        where = f"{name}:{event.start_mark.line + 1}" if event.start_mark else name
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAXIMUM_DEPTH:
+            raise InputError(f"{where}: nested more than {MAXIMUM_DEPTH} deep")
         if isinstance(event, yaml.AliasEvent):
-            where = f"{name}:{event.start_mark.line + 1}"
             raise InputError(f"{where}: aliases (*{event.anchor}) are not allowed; repeat the value, or use 'extends'")
 
 

@@ -1,0 +1,90 @@
+"""Which failures are the user's to mend, and what to tell them in one line."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evaluators.errors import MeasureInputError
+from search_spaces.errors import InputError
+
+__all__ = [
+    "INTERRUPTED",
+    "USER_ERROR",
+    "Interrupted",
+    "describe_interruption",
+    "describe_user_error",
+    "is_interruption",
+    "keeping_state",
+]
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM in a command whose state is on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+        self.folder = folder
+
+
+@contextmanager
+def keeping_state(folder: Path) -> Iterator[None]:
+    """Within it, an interruption tells where the state is and how to go on."""
+    try:
+        yield
+    except BaseException as error:
+        if is_interruption(error) and not isinstance(error, Interrupted):
+            raise Interrupted(folder) from error
+        raise
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether the process was asked to stop; Ray's own SIGTERM handler leaves with that signal's number."""
+    return isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code == signal.SIGTERM)
+
+
+def describe_interruption(error: BaseException) -> str:
+    if isinstance(error, Interrupted):
+        return f"interrupted: state kept in {error.folder}; go on with --resume"
+    return "interrupted"
+
+
+def describe_user_error(error: BaseException) -> str | None:
+    """One line for what the user can mend; None for a fault of ours."""
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" at {cause.filename}" if cause.filename else ""
+            return f"disk full{where}: {cause.strerror}; free some space, then go on with the same command"
+        if "No space left on device" in str(cause):
+            return "disk full: No space left on device; free some space, then go on with the same command"
+    for cause in _chain(error):
+        if isinstance(cause, (InputError, MeasureInputError)):
+            return _one_line(_innermost_message(cause))
+    if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)):
+        return f"{error.filename}: {error.strerror}" if error.filename else _one_line(str(error))
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what caused it; ``cause`` is where Ray keeps the error of a worker."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = getattr(error, "cause", None) or error.__cause__
+
+
+def _innermost_message(error: BaseException) -> str:
+    """Ray makes an error that is also an ``InputError``, whose text is a worker's whole traceback."""
+    cause = getattr(error, "cause", None)
+    return str(cause) if isinstance(cause, BaseException) else str(error)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

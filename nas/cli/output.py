@@ -1,0 +1,24 @@
+"""Tables on the terminal; in a pipe, as wide as they need to be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+__all__ = ["print_table"]
+
+WIDTH_IN_A_PIPE = 200
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A titled table; the first column is text, the others are aligned to the right."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE).print(table)

@@ -1,0 +1,211 @@
+"""The configuration loader, on a tree of its own; then the program's own tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas.configuration import build, deep_merge, field_docs, parse_override, parse_yaml, read_yaml_file, to_plain
+from search_spaces.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    learning_rate: float = 1e-3
+    """Peak learning rate,
+    after the warm-up."""
+    name: Literal["adam", "adamw"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise InputError(f"learning_rate={self.learning_rate} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    steps: int = 100
+    """Number of optimizer steps."""
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(learning_rate=0.5))
+    warm_start: Path | None = None
+    milestones: tuple[int, ...] = (170, 200)
+    limits: dict[str, float] = field(default_factory=dict)
+    bf16: bool | Literal["auto"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    training: Training = field(default_factory=Training)
+    again: Training | None = None
+    label: str = ""
+
+
+def load(tmp_path: Path, text: str, *overrides: tuple[str, str]) -> Tree:
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    source = read_yaml_file(tmp_path / "run.yaml")
+    for dotted, value in overrides:
+        source = deep_merge(source, parse_override(dotted, value))
+    return build(Tree, source)
+
+
+def test_what_is_not_given_keeps_its_default_even_a_default_of_the_parent(tmp_path: Path) -> None:
+    tree = load(tmp_path, "training: {optimizer: {name: adam}}\n")
+    assert tree.training.optimizer == Optimizer(learning_rate=0.5, name="adam")
+    assert tree.training.steps == 100
+    assert tree.again is None
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "training:\n", "training:\n  optimizer:\n"])
+def test_an_empty_file_or_section_is_the_default(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, text) == Tree()
+
+
+def test_an_optional_section_starts_from_its_class(tmp_path: Path) -> None:
+    assert load(tmp_path, "again: {steps: 3}\n").again == Training(steps=3)
+    assert load(tmp_path, "again: null\n").again is None
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("1e-3", 0.001), ("3", 3.0), ("2.5E2", 250.0), (".5", 0.5), ("1.", 1.0)],
+)
+def test_numbers_as_people_write_them(tmp_path: Path, written: str, expected: float) -> None:
+    tree = load(tmp_path, f"training: {{optimizer: {{learning_rate: {written}}}}}")
+    assert tree.training.optimizer.learning_rate == expected
+
+
+def test_types_are_converted(tmp_path: Path) -> None:
+    text = "training: {steps: 1e4, warm_start: 2024, milestones: [1, 2, 3], limits: {latency_ms: 20}, bf16: true}"
+    training = load(tmp_path, text).training
+    assert training.steps == 10_000
+    assert isinstance(training.steps, int)
+    assert training.warm_start == Path("2024")
+    assert training.milestones == (1, 2, 3)
+    assert training.limits == {"latency_ms": 20.0}
+    assert training.bf16 is True
+    assert load(tmp_path, "training: {bf16: auto}").training.bf16 == "auto"
+
+
+@pytest.mark.parametrize("word", ["yes", "off", "12:30", "2024-01-01", "0x10", "1_000", "'3'", "3"])
+def test_words_stay_as_they_were_written(tmp_path: Path, word: str) -> None:
+    assert load(tmp_path, f"label: {word}").label == word.strip("'")
+
+
+BAD = {
+    "unknown key": ("training:\n  step: 3\n", "run.yaml:2: training.step: unknown key; did you mean training.steps?"),
+    "unknown section": ("trainning: {}", "run.yaml:1: trainning: unknown key; did you mean training?"),
+    "nothing near": ("training: {zzz: 1}", "known here: bf16, limits, milestones, optimizer, steps, warm_start"),
+    "hyphen": ("training: {warm-start: a}", "did you mean training.warm_start?"),
+    "wrong type": ("training: {steps: many}", "run.yaml:1: training.steps: expected whole number, not 'many'"),
+    "fraction": ("training: {steps: 1.5}", "training.steps: expected whole number, not 1.5"),
+    "bool for int": ("training: {steps: true}", "training.steps: expected whole number, not True"),
+    "quoted number": ("training: {steps: '3'}", "training.steps: expected whole number, not '3'"),
+    "infinite": ("training: {steps: 1e999}", "training.steps: expected whole number, not inf"),
+    "nan": ("training: {optimizer: {learning_rate: .nan}}", "expected number, not '.nan'"),
+    "literal": ("training: {optimizer: {name: adamx}}", "expected one of adam, adamw, not 'adamx'; did you mean adam"),
+    "tuple length": ("training: {optimizer: {betas: [1]}}", "expected 2 values, [number, number], not [1]"),
+    "tuple item": ("training: {milestones: [1, b]}", "training.milestones[1]: expected whole number, not 'b'"),
+    "not a list": ("training: {milestones: 3}", "training.milestones: expected list of whole number such as [a, b]"),
+    "not a section": ("training: 3", "training: expected a section of 'key: value' lines, not 3"),
+    "null": ("training: {steps: null}", "training.steps: expected whole number, not None"),
+    "union": ("training: {bf16: maybe}", "training.bf16: expected true or false or one of auto, not 'maybe'"),
+    "mapping value": ("training: {limits: {latency_ms: fast}}", "training.limits.latency_ms: expected number"),
+    "own check": (
+        "training:\n  optimizer:\n    learning_rate: -1\n",
+        "run.yaml:3: training.optimizer: learning_rate=-1.0 must be above 0",
+    ),
+    "duplicate": ("label: a\nlabel: b\n", "run.yaml:2: the key 'label' is given twice"),
+    "a list": ("- 1\n- 2\n", "run.yaml: expected 'key: value' lines, not [1, 2]"),
+    "syntax": ("training: {steps: 3\n", "run.yaml:2: not valid YAML"),
+    "tab": ("training:\n\tsteps: 3\n", "run.yaml:2: not valid YAML"),
+    "control character": ("label: a\x07b\n", "not valid YAML"),
+    "tag": ("label: !!python/object/apply:os.getcwd []\n", "the tag tag:yaml.org,2002:python/object/apply"),
+    "own tag": ("label: !env HOME\n", "the tag !env is not allowed"),
+    "alias": ("training: &a {steps: 3}\nagain: *a\n", "run.yaml:2: aliases (*a) are not allowed"),
+    "key of a list": ("? [1, 2]\n: 3\n", "run.yaml:1: a key must be a word"),
+    "nested deep": ("label: " + "[" * 50_000 + "]" * 50_000, "run.yaml:1: nested more than 50 deep"),
+    "two documents": ("label: a\n---\nlabel: b\n", "not valid YAML"),
+    "long value": (f"training: {{steps: {'x' * 500}}}", "…"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD.values(), ids=BAD)
+def test_a_mistake_is_one_line_with_place_key_value_and_what_is_allowed(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert expected in message
+    assert "\n" not in message
+    assert len(message.replace(str(tmp_path), "")) < 250
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing\.yaml: no such file"):
+        read_yaml_file(tmp_path / "missing.yaml")
+    with pytest.raises(InputError, match="is a folder"):
+        read_yaml_file(tmp_path)
+    (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(InputError, match="not UTF-8 text"):
+        read_yaml_file(tmp_path / "picture.yaml")
+    (tmp_path / "huge.yaml").write_text("a: " + "x" * 1_000_001, encoding="utf-8")
+    with pytest.raises(InputError, match="larger than 1000000 bytes"):
+        read_yaml_file(tmp_path / "huge.yaml")
+
+
+def test_overrides_win_and_name_the_command_line(tmp_path: Path) -> None:
+    text = "training: {steps: 5, limits: {macs: 1}}"
+    overrides = [("training.steps", "7"), ("training.limits.params", "2"), ("training.milestones", "[4]")]
+    tree = load(tmp_path, text, *overrides)
+    assert tree.training.steps == 7
+    assert tree.training.limits == {"macs": 1.0, "params": 2.0}
+    assert tree.training.milestones == (4,)
+    with pytest.raises(InputError, match=r"^command line: training\.stepz: unknown key; did you mean training\.s"):
+        load(tmp_path, text, ("training.stepz", "7"))
+    with pytest.raises(InputError, match=r"not valid YAML.*in the value of --training\.milestones"):
+        load(tmp_path, text, ("training.milestones", "[1, "))
+
+
+def test_extends_lays_one_file_over_another(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    base = tmp_path / "base" / "base.yaml"
+    base.write_text("training: {steps: 5, milestones: [1]}\nlabel: base\n", encoding="utf-8")
+    tree = load(tmp_path, "extends: base/base.yaml\ntraining: {steps: 6}\n")
+    assert (tree.training.steps, tree.training.milestones, tree.label) == (6, (1,), "base")
+    base.write_text("training: {stepz: 5}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"base\.yaml:1: training\.stepz: unknown key"):
+        load(tmp_path, "extends: base/base.yaml\n")
+    with pytest.raises(InputError, match="goes round in a circle"):
+        load(tmp_path, "extends: run.yaml\n")
+    with pytest.raises(InputError, match=r"gone\.yaml: no such file"):
+        load(tmp_path, "extends: gone.yaml\n")
+
+
+def test_help_texts_come_from_under_the_fields() -> None:
+    docs = {doc.dotted: doc for doc in field_docs(Tree)}
+    assert docs["training.steps"].text == "Number of optimizer steps."
+    assert docs["training.optimizer.learning_rate"].text == "Peak learning rate, after the warm-up."
+    assert docs["training.optimizer.learning_rate"].default == 0.5
+    assert docs["training.optimizer.name"].kind == "one of adam, adamw"
+    assert docs["training.optimizer.name"].text == ""
+    assert docs["again.milestones"].kind == "list of whole number"
+
+
+@given(
+    steps=st.integers(-(10**30), 10**30),
+    rate=st.floats(1e-300, 1e300),
+    label=st.text(st.characters(exclude_categories=("Cs", "Cc"))),
+    milestones=st.lists(st.integers(0, 9), max_size=3),
+)
+def test_what_is_written_is_read_back(steps: int, rate: float, label: str, milestones: list[int]) -> None:
+    training = Training(steps=steps, optimizer=Optimizer(learning_rate=rate), milestones=tuple(milestones))
+    tree = Tree(training=training, label=label)
+    text = yaml.safe_dump(to_plain(tree), sort_keys=False, allow_unicode=True)
+    assert build(Tree, parse_yaml(text, "written")) == tree
