@@ -190,13 +190,20 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _initial_store(supernet: Supernet, generator: torch.Generator) -> dict[str, Tensor]:
     """Freshly drawn weights of the storage's shapes."""
     store: dict[str, Tensor] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for member in layout_members(supernet.space):
         with torch.device("meta"):
-            names = {name for name, _ in PoseNet(dense(member)).named_parameters()}
-        if names - set(store):
             net = PoseNet(dense(member))
+        for name, parameter in net.named_parameters():
+            pairs = zip(shapes.get(name, parameter.shape), parameter.shape, strict=True)
+            shapes[name] = tuple(max(pair) for pair in pairs)
+        if shapes.keys() - store.keys():
+            net = net.to_empty(device="cpu")
             initialize(net, generator)
             store.update({n: p.detach() for n, p in net.named_parameters() if n not in store})
+    for name, shape in shapes.items():
+        if store[name].shape != shape:  # a shortcut whose largest form no single member has
+            store[name] = nn.init.kaiming_normal_(torch.empty(shape), mode="fan_out", generator=generator)
     return {**store, **_refinements(supernet, store)}
 
 
