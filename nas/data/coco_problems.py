@@ -142,7 +142,7 @@ def _keypoint_problems(annotation: Json, where: str, count: int) -> Iterator[Pro
         yield Problem("error", where, f"has no keypoints; {advice}")
     elif not isinstance(values, list) or len(values) != 3 * count:
         length = len(values) if isinstance(values, list) else repr(values)
-        yield Problem("error", where, f"has {length} keypoint values in place of {3 * count} ({count} × x, y, visibility)")
+        yield Problem("error", where, f"has {length} keypoint values, not {3 * count} ({count} × x, y, visibility)")
     elif not all(_is_finite(value) for value in values):
         yield Problem("error", where, "a keypoint value is not a finite number; correct it")
     elif any(value not in (0, 1, 2) for value in values[2::3]):
