@@ -99,7 +99,11 @@ def _leading_reader(name: str, shape: tuple[int, ...]) -> Reader:
 
 
 def readers(
-    net: nn.Module, sharing: Sharing, kernel_sizes: Mapping[str, tuple[int, ...]], elastic_groups: frozenset[str]
+    net: nn.Module,
+    sharing: Sharing,
+    kernel_sizes: Mapping[str, tuple[int, ...]],
+    elastic_groups: frozenset[str],
+    prefix: str = "",
 ) -> dict[str, Reader]:
     """A reader for every parameter of a static network (which may lie on the meta device).
 
@@ -108,20 +112,20 @@ def readers(
         sharing: the rule.
         kernel_sizes: for a convolution weight's name, all kernel sizes that the space offers there.
         elastic_groups: names of the convolutions' weights for which the space offers several group counts.
+        prefix: what stands before the names of ``net`` in the storage, where ``net`` is a part of a network.
     """
     result: dict[str, Reader] = {}
     for path, module in net.named_modules():
-        prefix = f"{path}." if path else ""
         for local, parameter in module.named_parameters(recurse=False):
-            name = f"{prefix}{local}"
+            name = f"{prefix}{path}.{local}" if path else f"{prefix}{local}"
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and local == "weight":
                 result[name] = _convolution_reader(name, module, sharing, kernel_sizes.get(name, ()))
             else:
                 result[name] = _leading_reader(name, tuple(parameter.shape))
     if sharing.affine == "per-groups":
         for path, module in net.named_modules():
-            if isinstance(module, ConvNorm) and f"{path}.conv.weight" in elastic_groups:
+            if isinstance(module, ConvNorm) and f"{prefix}{path}.conv.weight" in elastic_groups:
                 for local, parameter in module.norm.named_parameters(recurse=False):
-                    name = f"{path}.norm.{local}"
+                    name = f"{prefix}{path}.norm.{local}"
                     result[name] = _leading_reader(affine_name(name, module.conv.groups), tuple(parameter.shape))
     return result

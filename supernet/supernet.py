@@ -18,7 +18,7 @@ from search_spaces.serialization import from_fields
 
 from .calibration import UncalibratedSubnet
 from .layout import dense, elastic_groups, elastic_kernels, layout_members
-from .networks import PoseNet, initialize
+from .networks import PoseNet, build_part, initialize, part_name
 from .sharing import Reader, Sharing, affine_name, readers, transform_name
 
 __all__ = ["Supernet"]
@@ -86,6 +86,21 @@ class Supernet(nn.Module):
             parameter.requires_grad_(True)
         return UncalibratedSubnet(net.train(self.training))
 
+    @torch.no_grad()
+    def extract_part(self, architecture: PoseArchitecture, index: int) -> nn.Module:
+        """One part (0 the stem, s stage s, the last the head) with copies of the weights, its BatchNorm uncalibrated.
+
+        For evaluators that reuse what candidates have in common; the architecture is not checked for membership.
+        """
+        part, store = build_part(architecture, index), self.store
+        prefix = part_name(architecture, index)
+        for name, read in self._readers(part, prefix).items():
+            part.get_parameter(name.removeprefix(prefix)).copy_(read(store))
+        return part.train(self.training)
+
+    def _readers(self, net: nn.Module, prefix: str = "") -> dict[str, Reader]:
+        return readers(net, self.sharing, self.kernel_sizes, frozenset(self.group_counts), prefix)
+
     @property
     def store(self) -> dict[str, Tensor]:
         """The shared storage: name → parameter."""
@@ -97,7 +112,7 @@ class Supernet(nn.Module):
             self.space.encode(architecture)  # names what does not fit
             with torch.device("meta"):
                 net = PoseNet(architecture)
-            subnet = _Subnet(net, readers(net, self.sharing, self.kernel_sizes, frozenset(self.group_counts)))
+            subnet = _Subnet(net, self._readers(net))
             self._subnets[architecture] = subnet
             if len(self._subnets) > CACHED_SUBNETS:
                 self._subnets.popitem(last=False)

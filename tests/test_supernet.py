@@ -182,3 +182,13 @@ def test_a_wrong_supernet_file_is_refused(tmp_path: Path) -> None:
 def test_an_architecture_of_another_space_is_refused() -> None:
     with pytest.raises(InputError, match="resnet-tiny"):
         Supernet(space())(images(), published("s-vipnas-res50"))
+
+
+@pytest.mark.parametrize("sharing", SHARINGS, ids=str)
+def test_a_part_extracted_alone_is_the_part_of_the_network(sharing: Sharing) -> None:
+    supernet = perturbed(sharing)
+    architecture = space().sample(np.random.default_rng(2))
+    net = supernet.extract(architecture).module
+    for index, part in enumerate(net.parts):
+        alone = supernet.extract_part(architecture, index).state_dict()
+        assert all(torch.equal(value, alone[name]) for name, value in part.state_dict().items())

@@ -2,6 +2,6 @@
 
 from .blocks import ContextBlock, ConvNorm
 from .head import PoseHead
-from .pose_net import PoseNet, initialize
+from .pose_net import PoseNet, build_part, initialize, part_name
 
-__all__ = ["ContextBlock", "ConvNorm", "PoseHead", "PoseNet", "initialize"]
+__all__ = ["ContextBlock", "ConvNorm", "PoseHead", "PoseNet", "build_part", "initialize", "part_name"]

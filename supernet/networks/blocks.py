@@ -11,9 +11,23 @@ from torch import Tensor, nn
 
 from search_spaces.architecture import Activation
 
-__all__ = ["BATCH_NORM_EPS", "ContextBlock", "ConvNorm", "activate", "context_width"]
+__all__ = ["BATCH_NORM_EPS", "ContextBlock", "Conv2d", "ConvNorm", "ConvTranspose2d", "activate", "context_width"]
 
 BATCH_NORM_EPS = 1e-5
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that is not drawn when made: ``initialize`` or a file fills it, and making a network is cheap."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """As :class:`Conv2d`."""
+
+    def reset_parameters(self) -> None:
+        pass
 
 
 def activate(x: Tensor, activation: Activation | None) -> Tensor:
@@ -43,7 +57,7 @@ class ConvNorm(nn.Module):
         if transposed:
             # Paddings with which a kernel of 2, 3 or 4 exactly doubles the resolution.
             padding, output_padding = {4: (1, 0), 3: (1, 1), 2: (0, 0)}[kernel_size]
-            self.conv = nn.ConvTranspose2d(
+            self.conv = ConvTranspose2d(
                 in_channels,
                 out_channels,
                 kernel_size,
@@ -54,7 +68,7 @@ class ConvNorm(nn.Module):
                 bias=False,
             )
         else:
-            self.conv = nn.Conv2d(
+            self.conv = Conv2d(
                 in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
             )
         self.norm: nn.Module = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS)
@@ -74,10 +88,10 @@ class ContextBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = context_width(channels)
-        self.mask = nn.Conv2d(channels, 1, 1)
-        self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.mask = Conv2d(channels, 1, 1)
+        self.reduce = Conv2d(channels, hidden, 1)
         self.norm = nn.LayerNorm([hidden, 1, 1])
-        self.expand = nn.Conv2d(hidden, channels, 1)
+        self.expand = Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
         weights = torch.softmax(self.mask(x).flatten(2), dim=2)  # (N, 1, HW)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from search_spaces import Head
 
-from .blocks import ConvNorm
+from .blocks import Conv2d, ConvNorm
 
 __all__ = ["PoseHead"]
 
@@ -21,7 +21,7 @@ class PoseHead(nn.Module):
             layers.append(ConvNorm(in_channels, width, kernel_size, groups=groups, transposed=True))
             in_channels = width
         self.deconvolutions = nn.Sequential(*layers)
-        self.final = nn.Conv2d(in_channels, head.keypoints, 1)
+        self.final = Conv2d(in_channels, head.keypoints, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.final(self.deconvolutions(features))

@@ -14,7 +14,25 @@ from search_spaces.families import family
 from .blocks import ContextBlock
 from .head import PoseHead
 
-__all__ = ["PoseNet", "initialize"]
+__all__ = ["PoseNet", "build_part", "initialize", "part_name"]
+
+
+def build_part(architecture: PoseArchitecture, index: int) -> nn.Module:
+    """One part, its weights not yet drawn: 0 is the stem, s is stage s, the last is the head."""
+    family(architecture.family)  # a clear error for an unknown family
+    module: Any = importlib.import_module(f"{__package__}.{architecture.family}")
+    if index == 0:
+        return module.build_stem(architecture)
+    if index <= len(architecture.stages):
+        return module.build_stage(architecture, index - 1)
+    return PoseHead(architecture.stages[-1].width, architecture.head)
+
+
+def part_name(architecture: PoseArchitecture, index: int) -> str:
+    """The prefix of a part's parameters in a network's state dict."""
+    if index == 0:
+        return "stem."
+    return f"stages.{index - 1}." if index <= len(architecture.stages) else "head."
 
 
 class PoseNet(nn.Module):
@@ -22,16 +40,21 @@ class PoseNet(nn.Module):
 
     A sequence of parts: the stem, the stages (whose outputs are the features F1, F2, …) and the head. It can be
     entered and left between any two of them (:meth:`forward_parts`).
+
+    Args:
+        architecture: what to build.
+        generator: draws the weights; None takes torch's own. On the meta device nothing is drawn.
     """
 
-    def __init__(self, architecture: PoseArchitecture) -> None:
+    def __init__(self, architecture: PoseArchitecture, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        family(architecture.family)  # a clear error for an unknown family
-        module: Any = importlib.import_module(f"{__package__}.{architecture.family}")
+        stages = len(architecture.stages)
         self.architecture = architecture
-        self.stem: nn.Module = module.build_stem(architecture)
-        self.stages = nn.ModuleList(module.build_stage(architecture, i) for i in range(len(architecture.stages)))
-        self.head = PoseHead(architecture.stages[-1].width, architecture.head)
+        self.stem = build_part(architecture, 0)
+        self.stages = nn.ModuleList(build_part(architecture, index + 1) for index in range(stages))
+        self.head = build_part(architecture, stages + 1)
+        if not next(self.parameters()).is_meta:
+            initialize(self, generator)
 
     @property
     def parts(self) -> list[nn.Module]:
@@ -53,7 +76,7 @@ class PoseNet(nn.Module):
 
 @torch.no_grad()
 def initialize(
-    module: nn.Module, generator: torch.Generator, scheme: Literal["kaiming", "normal"] = "kaiming"
+    module: nn.Module, generator: torch.Generator | None, scheme: Literal["kaiming", "normal"] = "kaiming"
 ) -> None:
     """Draw all weights anew.
 
