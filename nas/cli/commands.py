@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from search_spaces.errors import InputError
 
-__all__ = ["COMMANDS", "Command", "find_command", "overview"]
+__all__ = ["COMMANDS", "Command", "find_command", "is_group", "overview"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Command:
 
 
 COMMANDS = (
+    Command("data check", "find what is wrong with a folder of COCO keypoints", "vipnas data check ~/coco"),
     Command("spaces", "list the search spaces and the published architectures", "vipnas spaces"),
 )
 
@@ -38,33 +39,41 @@ def find_command(argv: list[str]) -> tuple[Command, list[str]]:
         words = command.name.split()
         if argv[: len(words)] == words:
             return command, argv[len(words) :]
-    group = [c.name for c in COMMANDS if c.name.split()[0] == argv[0]]
-    if group:  # `vipnas data`, `vipnas data --help`, `vipnas data chek`
-        raise InputError(f"{argv[0]}: say which: {', '.join(group)}")
+    group = _group(argv[0])
+    if group:  # `vipnas data`, `vipnas data chek`
+        raise InputError(f"{argv[0]}: say which: {', '.join(command.name for command in group)}")
     near = difflib.get_close_matches(argv[0], [c.name for c in COMMANDS], n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "vipnas --help lists the commands"
     raise InputError(f"unknown command {argv[0]!r}; {hint}")
 
 
-def overview() -> str:
-    """The text of ``vipnas --help``."""
-    width = max(len(command.name) for command in COMMANDS)
-    lines = [f"  {command.name:<{width}}  {command.summary}" for command in COMMANDS]
-    return "\n".join(
-        [
-            "usage: vipnas COMMAND …",
-            "",
-            "Neural architecture search for fast human pose estimation: a supernet, a search by accuracy and measured",
-            "latency, and the networks found, exported and retrained.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "options:",
-            "  -h, --help  this text; vipnas COMMAND --help explains a command",
-            "  --version   the version",
-            "",
-            "example:",
-            f"  {COMMANDS[0].example}",
-        ]
-    )
+def overview(group: str = "") -> str:
+    """The text of ``vipnas --help``, or of ``vipnas data --help`` for the commands that begin with one word."""
+    commands = _group(group) if group else COMMANDS
+    width = max(len(command.name) for command in commands)
+    lines = [
+        f"usage: vipnas {group or 'COMMAND'} …",
+        "",
+        "Neural architecture search for fast human pose estimation: a supernet, a search by accuracy and measured",
+        "latency, and the networks found, exported and retrained.",
+        "",
+        "commands:",
+        *(f"  {command.name:<{width}}  {command.summary}" for command in commands),
+        "",
+        "options:",
+        "  -h, --help  this text; vipnas COMMAND --help explains a command",
+        "  --version   the version",
+        "",
+        "example:",
+        f"  {commands[0].example}",
+    ]
+    return "\n".join(lines)
+
+
+def is_group(word: str) -> bool:
+    """Whether commands of two words begin with this one."""
+    return bool(_group(word))
+
+
+def _group(word: str) -> tuple[Command, ...]:
+    return tuple(command for command in COMMANDS if command.name.startswith(f"{word} "))

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
-from nas.cli.commands import find_command, overview
+from nas.cli.commands import find_command, is_group, overview
 from nas.cli.failures import INTERRUPTED, USER_ERROR, describe_interruption, describe_user_error, is_interruption
 from nas.cli.parsing import make_parser
 
@@ -52,6 +52,9 @@ def _run(argv: list[str]) -> int:
         return 0 if argv else USER_ERROR
     if argv[0] == "--version":
         print(f"vipnas {_version()}")
+        return 0
+    if is_group(argv[0]) and argv[1:] in (["-h"], ["--help"]):
+        print(overview(argv[0]))
         return 0
     command, rest = find_command(argv)
     module = importlib.import_module(f"nas.cli.{command.module}")

@@ -21,4 +21,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE).print(table)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE)
+    with console.capture() as captured:  # rich would turn a closed pipe into exit code 1
+        console.print(table)
+    sys.stdout.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")

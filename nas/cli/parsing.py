@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -18,6 +18,12 @@ class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose errors are :class:`InputError` and name the nearest option."""
 
     takes_overrides = False
+    lazy_epilog: Callable[[], str] | None = None
+    """Text for the end of the help that is costly to make."""
+
+    def format_help(self) -> str:
+        text = super().format_help()
+        return f"{text}\n{self.lazy_epilog()}\n" if self.lazy_epilog else text
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As ``argparse``; ``--section.field value`` goes to ``overrides`` where the command has a configuration."""

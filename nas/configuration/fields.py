@@ -27,6 +27,15 @@ class FieldDoc:
     default: object
     text: str
 
+    @property
+    def required(self) -> bool:
+        return self.default is dataclasses.MISSING
+
+    @property
+    def default_text(self) -> str:
+        """The default as it would be written in YAML."""
+        return _yaml_text(self.default)
+
 
 @functools.cache
 def field_types(cls: type) -> dict[str, Any]:
@@ -84,6 +93,16 @@ def describe_type(kind: Any) -> str:
         value = f" of {describe_type(arguments[1])}" if len(arguments) == 2 else ""
         return f"mapping{value}"
     return str(kind)
+
+
+def _yaml_text(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(_yaml_text(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_yaml_text(item)}" for key, item in value.items()) + "}"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "''"
 
 
 def _own_default(field: dataclasses.Field[Any]) -> object:

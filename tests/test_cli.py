@@ -1,0 +1,197 @@
+"""The program as a user calls it: a real process, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nas.cli import main as cli_main
+from nas.cli.commands import COMMANDS
+from nas.cli.failures import Interrupted, describe_user_error, keeping_state
+from nas.cli.parsing import split_overrides
+from search_spaces.errors import InputError
+from tests.paths import REPO
+
+
+def vipnas(*arguments: str | Path, cwd: Path = REPO) -> subprocess.CompletedProcess[str]:
+    """Run the program in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    words = [sys.executable, "-m", "nas", *map(str, arguments)]
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], *expected: str) -> None:
+    """Exit code 2, and one line on stderr that says what is wrong."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("vipnas: error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    for text in expected:
+        assert text in done.stderr
+
+
+def test_the_overview_lists_every_command() -> None:
+    done = vipnas("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert command.name in done.stdout
+        assert command.summary in done.stdout
+    assert "example:" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_explains_itself_with_an_example(command: object, capsys: pytest.CaptureFixture[str]) -> None:
+    name, example = command.name, command.example  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit) as stopped:
+        cli_main.main([*name.split(), "--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"usage: vipnas {name}" in printed
+    assert f"example:\n  {example}" in printed
+    assert example.startswith(f"vipnas {name}")
+
+
+def test_no_command_is_the_users_mistake() -> None:
+    done = vipnas()
+    assert done.returncode == 2
+    assert "usage: vipnas" in done.stderr
+
+
+def test_the_version() -> None:
+    done = vipnas("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("vipnas ")
+
+
+def test_good_input_ends_with_0() -> None:
+    done = vipnas("spaces")
+    assert done.returncode == 0
+    assert "resnet-tiny" in done.stdout
+    assert "s-vipnas-res50" in done.stdout
+    assert done.stderr == ""
+
+
+def test_mistakes_in_the_command_line() -> None:
+    assert_one_line(vipnas("spces"), "unknown command 'spces'; did you mean 'spaces'?")
+    assert_one_line(vipnas("data"), "say which: ", "data check")
+    assert_one_line(vipnas("data", "chek", "x"), "say which: ")
+    assert_one_line(vipnas("data", "check"), "the following arguments are required: DIR", "vipnas data check --help")
+    assert_one_line(vipnas("data", "check", "x", "--al"), "unknown argument '--al'; did you mean --all?")
+
+
+def test_a_reader_that_leaves_early_is_no_fault() -> None:
+    command = f"{sys.executable} -m nas spaces | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def write_coco(folder: Path, **changes: object) -> Path:
+    """A folder with one image and one person, then broken as told."""
+    import cv2
+    import numpy as np
+
+    annotation = {
+        "id": 1,
+        "image_id": 7,
+        "category_id": 1,
+        "bbox": [2, 3, 20, 30],
+        "area": 300,
+        "iscrowd": 0,
+        "keypoints": [10, 10, 2, 12, 20, 1],
+        "num_keypoints": 2,
+        **changes,
+    }
+    document = {
+        "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 50}],
+        "annotations": [{key: value for key, value in annotation.items() if value is not None}],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["nose", "left_eye"], "skeleton": []}],
+    }
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "images").mkdir()
+    for part in ("train", "val"):
+        path = folder / "annotations" / f"person_keypoints_{part}.json"
+        path.write_text(json.dumps(document), encoding="utf-8")
+    cv2.imwrite(str(folder / "images" / "a.png"), np.zeros((50, 40, 3), np.uint8))
+    return folder
+
+
+def test_data_check(tmp_path: Path) -> None:
+    good = write_coco(tmp_path / "good")
+    done = vipnas("data", "check", good)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    assert_one_line(vipnas("data", "check", tmp_path / "none"), "no such folder")
+    unlabelled = vipnas("data", "check", write_coco(tmp_path / "a", keypoints=None))
+    assert_one_line(unlabelled, "annotation 1: has no keypoints")
+    outside = vipnas("data", "check", write_coco(tmp_path / "b", bbox=[400, 3, 20, 30]))
+    assert_one_line(outside, "outside its image", "the first of 2 errors")
+    (good / "images" / "a.png").write_bytes(b"no picture")
+    assert_one_line(vipnas("data", "check", good), "a.png")
+    assert vipnas("data", "check", good, "--no-decode").returncode == 0
+    (good / "annotations" / "person_keypoints_val.json").write_text('{"images": [', encoding="utf-8")
+    assert_one_line(vipnas("data", "check", good, "--no-decode"), "person_keypoints_val.json: broken JSON at line 1")
+
+
+def test_overrides_are_split_from_the_other_words() -> None:
+    words = ["a.yaml", "--search.rate", "-0.5", "--data.root=x=y", "--seed", "3", "--train.learning-rate", "1e-3"]
+    rest, overrides = split_overrides(words)
+    assert rest == ["a.yaml", "--seed", "3"]
+    assert overrides == [("search.rate", "-0.5"), ("data.root", "x=y"), ("train.learning_rate", "1e-3")]
+    with pytest.raises(InputError, match=r"--search\.rate: needs a value"):
+        split_overrides(["--search.rate", "--seed", "3"])
+    with pytest.raises(InputError, match=r"--search\.rate: needs a value"):
+        split_overrides(["--search.rate"])
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_with_130_and_tells_where_the_state_is(by: signal.Signals, tmp_path: Path) -> None:
+    program = (
+        "import sys, time, types; from pathlib import Path; from nas.cli import commands, main; "
+        "from nas.cli.failures import keeping_state\n"
+        "def run(arguments):\n"
+        "    with keeping_state(Path('runs/x')):\n"
+        "        print('working', flush=True); time.sleep(60)\n"
+        "module = types.ModuleType('nas.cli.spaces'); module.run = run; module.add_arguments = lambda parser: None\n"
+        "sys.modules['nas.cli.spaces'] = module\n"
+        "sys.exit(main.main(['spaces']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    time.sleep(0.1)
+    process.send_signal(by)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error == "vipnas: interrupted: state kept in runs/x; go on with --resume\n"
+
+
+def test_which_failures_are_the_users() -> None:
+    import errno
+
+    full = OSError(errno.ENOSPC, "No space left on device", "runs/x/a.json")
+    assert describe_user_error(full) == (
+        "disk full at runs/x/a.json: No space left on device; free some space, then go on with the same command"
+    )
+    wrapped = RuntimeError("could not write")
+    wrapped.__cause__ = full
+    assert (describe_user_error(wrapped) or "").startswith("disk full at runs/x/a.json")
+    assert (describe_user_error(RuntimeError("No space left on device (os error 28)")) or "").startswith("disk full")
+    assert describe_user_error(InputError("two\n  lines")) == "two lines"
+    assert describe_user_error(FileNotFoundError(errno.ENOENT, "No such file", "a")) == "a: No such file"
+    assert describe_user_error(RuntimeError("a fault of ours")) is None
+    assert describe_user_error(KeyError("a fault of ours")) is None
+
+
+def test_the_innermost_folder_is_named() -> None:
+    with pytest.raises(Interrupted) as caught, keeping_state(Path("outer")), keeping_state(Path("inner")):
+        raise KeyboardInterrupt
+    assert caught.value.folder == Path("inner")
