@@ -1,0 +1,311 @@
+"""What every search algorithm shares: ``ask()`` for an architecture, ``tell()`` its values.
+
+Any number of questions may be pending, and answers come in any order.
+
+Randomness: one generator is given; two 63-bit numbers are drawn from it once, and the n-th question draws from a stream
+of its own made of them and n. What the n-th question is depends therefore only on the answers that came before it, not
+on what was asked in between: a run that was killed goes on exactly as it would have gone on, without the position of a
+generator being saved after each draw.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from search_spaces.errors import InputError
+
+from .front import ParetoFront
+from .objectives import Problem
+
+__all__ = ["Architecture", "AskTellSearch", "Evaluated", "SearchExhausted", "Space"]
+
+SAMPLE_ATTEMPTS = 100
+ENUMERABLE = 20_000
+
+
+class Architecture(Protocol):
+    """An immutable value with a short id that is the same for the same network; ``from_json`` is its inverse."""
+
+    @property
+    def id(self) -> str: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_json(cls, value: Any) -> Any: ...
+
+
+A = TypeVar("A", bound=Architecture)
+
+
+class Space(Protocol[A]):
+    """What a search needs of a search space (:class:`search_spaces.SearchSpace` has it)."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def gene_sizes(self) -> tuple[int, ...]: ...
+
+    def sample(self, rng: np.random.Generator) -> A: ...
+
+    def mutate(self, architecture: A, rng: np.random.Generator, rate: Any = ...) -> A: ...
+
+    def crossover(self, first: A, second: A, rng: np.random.Generator) -> A: ...
+
+    def contains(self, architecture: A) -> bool: ...
+
+    def decode(self, vector: Sequence[int]) -> A: ...
+
+    def smallest(self) -> A: ...
+
+    def largest(self) -> A: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+class SearchExhausted(Exception):  # noqa: N818 (an end, not an error)
+    """``ask()`` found no architecture that was not asked before: the space is used up (pending ones included)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated(Generic[A]):
+    """An architecture with its measured values; ``raced`` ones were stopped early and carry estimates."""
+
+    number: int
+    architecture: A
+    values: dict[str, float]
+    costs: tuple[float, ...]
+    violation: float
+    raced: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "number": self.number,
+            "architecture": self.architecture.to_json(),
+            "values": self.values,
+            "raced": self.raced,
+        }
+
+
+class AskTellSearch(ABC, Generic[A]):
+    """Numbers the questions, keeps what is pending and what was told, and maintains the front.
+
+    No architecture is asked twice, whether its evaluation is pending, complete, raced or failed.
+
+    Args:
+        space: where architectures come from.
+        problem: objectives and constraints.
+        rng: the only source of randomness; two numbers are drawn from it, here.
+        initial: architectures asked first, in this order (the smallest, the largest, published ones).
+
+    Raises:
+        InputError: an initial architecture is not a member of the space.
+    """
+
+    def __init__(
+        self, space: Space[A], problem: Problem, *, rng: np.random.Generator, initial: Iterable[A] = ()
+    ) -> None:
+        self.space = space
+        self.problem = problem
+        self._initial = list({architecture.id: architecture for architecture in initial}.values())
+        for architecture in self._initial:
+            if not space.contains(architecture):
+                raise InputError(f"initial architecture {architecture.id} is not a member of the search space")
+        self._root: list[int] = rng.integers(0, 2**63, size=2).tolist()
+        self._asked = 0
+        self._told: set[str] = set()
+        self._pending: dict[str, tuple[int, A]] = {}
+        self._again: dict[str, tuple[int, A]] = {}  # asked by a run that was killed, and not answered
+        self._gaps: list[int] = []  # numbers asked by a run that was killed; which architecture is not known
+        self._everything: dict[str, A] | None = None
+        self._front: ParetoFront[Evaluated[A]] = ParetoFront(len(problem.objectives))
+
+    # What an algorithm adds -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _propose(self, rng: np.random.Generator, number: int) -> A:
+        """A new architecture (see :meth:`_is_new`) for question ``number``; raises SearchExhausted."""
+
+    @abstractmethod
+    def _absorb(self, evaluated: Evaluated[A]) -> None:
+        """Learn from an evaluation that did not fail."""
+
+    # Questions ------------------------------------------------------------------------------------------------------
+
+    @property
+    def asked(self) -> int:
+        """How many questions were numbered."""
+        return self._asked
+
+    @property
+    def told(self) -> int:
+        """How many were answered, failures included."""
+        return len(self._told)
+
+    @property
+    def pending(self) -> dict[int, A]:
+        """Asked and not answered, by number."""
+        return dict(self._pending.values())
+
+    def number(self, architecture: A) -> int:
+        """The number of a pending architecture."""
+        return self._pending[architecture.id][0]
+
+    def ask(self) -> A:
+        """The next architecture to evaluate.
+
+        Raises:
+            SearchExhausted: every architecture of the space was asked already.
+        """
+        if self._again:
+            number, architecture = self._again.pop(next(iter(self._again)))
+        else:
+            number = self._gaps[0] if self._gaps else self._asked
+            architecture = self._new(number)
+            if self._gaps:
+                self._gaps.pop(0)
+            else:
+                self._asked += 1
+        self._pending[architecture.id] = (number, architecture)
+        return architecture
+
+    def _new(self, number: int) -> A:
+        if number < len(self._initial) and self._is_new(self._initial[number]):
+            return self._initial[number]
+        if self.told + len(self._pending) + len(self._again) >= self.space.size:
+            raise SearchExhausted(f"all {self.space.size} architectures of the space were asked")
+        return self._propose(np.random.Generator(np.random.PCG64([*self._root, number])), number)
+
+    def _is_new(self, architecture: A) -> bool:
+        key = architecture.id
+        return key not in self._told and key not in self._pending and key not in self._again
+
+    def _sample_new(self, rng: np.random.Generator) -> A:
+        """A random architecture that was not asked; looks through all of a small space before giving up."""
+        for _ in range(SAMPLE_ATTEMPTS):
+            architecture = self.space.sample(rng)
+            if self._is_new(architecture):
+                return architecture
+        if math.prod(self.space.gene_sizes) <= ENUMERABLE:
+            left = self._unasked()
+            if left:
+                return left[int(rng.integers(len(left)))]
+        raise SearchExhausted(f"no new architecture among {SAMPLE_ATTEMPTS} random ones; {self.told} were evaluated")
+
+    def _unasked(self) -> list[A]:
+        if self._everything is None:
+            members = (self.space.decode(vector) for vector in product(*map(range, self.space.gene_sizes)))
+            self._everything = {architecture.id: architecture for architecture in members}
+        self._everything = {key: a for key, a in self._everything.items() if key not in self._told}
+        return [architecture for architecture in self._everything.values() if self._is_new(architecture)]
+
+    # Answers --------------------------------------------------------------------------------------------------------
+
+    @property
+    def front(self) -> list[Evaluated[A]]:
+        """The non-dominated, feasible, completely evaluated architectures, best first objective first."""
+        return self._front.items
+
+    def tell(
+        self, architecture: A, values: Mapping[str, float] | None, *, raced: bool = False, number: int | None = None
+    ) -> bool:
+        """The measured values of an architecture, or None where its evaluation failed.
+
+        ``raced`` values are estimates of an evaluation that was stopped early: they may become parents and never enter
+        the front. An architecture that was not asked may be told, with its ``number`` where it has one (a journal).
+
+        Returns:
+            Whether the architecture entered the front.
+
+        Raises:
+            ValueError: it was told before, or a value is missing or not finite (then nothing has changed).
+        """
+        key = architecture.id
+        if key in self._told:
+            raise ValueError(f"architecture {key} was told twice")
+        fault = None if values is None else self.problem.fault(values)
+        if fault:
+            raise ValueError(f"architecture {key}: {fault}")
+        found = self._pending.pop(key, None) or self._again.pop(key, None)
+        number = found[0] if found else self._asked if number is None else number
+        self._asked = max(self._asked, number + 1)
+        self._told.add(key)
+        return values is not None and self._enter(self._evaluated(number, architecture, values, raced))
+
+    def _evaluated(self, number: int, architecture: A, values: Mapping[str, float], raced: bool) -> Evaluated[A]:
+        kept = {name: float(values[name]) for name in self.problem.names}
+        return Evaluated(number, architecture, kept, self.problem.costs(kept), self.problem.violation(kept), raced)
+
+    def _enter(self, evaluated: Evaluated[A]) -> bool:
+        self._absorb(evaluated)
+        if evaluated.raced or evaluated.violation > 0:
+            return False
+        return self._front.add(evaluated.costs, evaluated)
+
+    # State ----------------------------------------------------------------------------------------------------------
+
+    def state(self, with_told: bool = True) -> dict[str, Any]:
+        """Everything that further questions depend on, as JSON values.
+
+        ``with_told=False`` leaves out the ids of what was told, which grow with the run (a journal has them too: give
+        them back with :meth:`mark_told`).
+        """
+        return {
+            "root": self._root,
+            "asked": self._asked,
+            "told": sorted(self._told) if with_told else None,
+            "pending": [[n, a.to_json()] for n, a in (*self._again.values(), *self._pending.values())],
+            "gaps": self._gaps,
+            "front": [evaluated.to_json() for evaluated in self._front.items],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over :meth:`state`, made by a search of the same space, problem and settings.
+
+        Raises:
+            InputError: a part is missing or is not what it should be.
+        """
+        try:
+            self._restore(state)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(f"search state: not written by this version ({type(error).__name__}: {error})") from None
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._root = [int(part) for part in state["root"]]
+        self._asked = int(state["asked"])
+        self._told = set(state["told"] or ())
+        pending = [(int(number), self._architecture(value)) for number, value in state["pending"]]
+        self._pending = {a.id: (number, a) for number, a in pending}
+        self._again = {}
+        self._gaps = [int(number) for number in state["gaps"]]
+        self._front = ParetoFront(len(self.problem.objectives))
+        for value in state["front"]:
+            member = self._from_json(value)
+            self._front.add(member.costs, member)
+
+    def _architecture(self, value: Any) -> A:
+        return type(self.space.smallest()).from_json(value)
+
+    def _from_json(self, value: Mapping[str, Any]) -> Evaluated[A]:
+        architecture = self._architecture(value["architecture"])
+        return self._evaluated(int(value["number"]), architecture, value["values"], bool(value["raced"]))
+
+    def mark_told(self, architecture_id: str, number: int) -> None:
+        """Notes that a journal has this answer, whose effect is already in the state that was restored."""
+        self._told.add(architecture_id)
+        self._asked = max(self._asked, number + 1)
+
+    def ask_again(self, answered: Iterable[int]) -> None:
+        """After a crash: what was asked and is not among the ``answered`` numbers is asked again, under its number."""
+        self._again = {key: found for key, found in (self._again | self._pending).items() if key not in self._told}
+        self._pending = {}
+        numbers = set(range(self._asked)).difference(answered)
+        self._gaps = sorted(numbers.difference(number for number, _ in self._again.values()))

@@ -1,0 +1,19 @@
+"""Random search: the baseline that any search has to beat, with the same protocol."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .ask_tell import A, AskTellSearch, Evaluated
+
+__all__ = ["RandomSearch"]
+
+
+class RandomSearch(AskTellSearch[A]):
+    """Independent samples of the space, without repetition."""
+
+    def _propose(self, rng: np.random.Generator, number: int) -> A:
+        return self._sample_new(rng)
+
+    def _absorb(self, evaluated: Evaluated[A]) -> None:
+        """Nothing is learnt."""

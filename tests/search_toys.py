@@ -1,0 +1,100 @@
+"""A small search problem with known answers, for the tests of the search: evaluations take microseconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nas.search.objectives import Problem
+
+PROBLEM = Problem.parse(["ap", "latency_ms"])
+
+
+@dataclass(frozen=True)
+class ToyArchitecture:
+    """Per stage a depth, a width and a kernel; ``genes`` is canonical: the kernel of a stage of depth 0 is 0."""
+
+    genes: tuple[int, ...]
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(json.dumps(self.genes).encode()).hexdigest()[:10]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"genes": list(self.genes)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> ToyArchitecture:
+        return cls(tuple(value["genes"]))
+
+
+class ToySpace:
+    """``stages`` stages of three genes each; choices per gene (depth, width, kernel)."""
+
+    def __init__(self, stages: int = 6, choices: tuple[int, int, int] = (4, 8, 3)) -> None:
+        self.stages = stages
+        self.choices = choices
+        self.gene_sizes = choices * stages
+
+    @property
+    def size(self) -> int:
+        depths, widths, kernels = self.choices
+        return int((widths * ((depths - 1) * kernels + 1)) ** self.stages)
+
+    def decode(self, vector: Sequence[int]) -> ToyArchitecture:
+        genes = [int(gene) for gene in vector]
+        for start in range(0, len(genes), 3):
+            genes[start + 2] *= genes[start] > 0
+        return ToyArchitecture(tuple(genes))
+
+    def sample(self, rng: np.random.Generator) -> ToyArchitecture:
+        return self.decode(rng.integers(self.gene_sizes).tolist())
+
+    def mutate(self, architecture: ToyArchitecture, rng: np.random.Generator, rate: Any = 0.1) -> ToyArchitecture:
+        genes = np.array(architecture.genes)
+        chosen = rng.random(len(genes)) < rate
+        chosen[rng.integers(len(genes))] |= not chosen.any()
+        sizes = np.array(self.gene_sizes)
+        moved = (genes + 1 + rng.integers(np.maximum(sizes - 1, 1))) % sizes
+        return self.decode(np.where(chosen, moved, genes).tolist())
+
+    def crossover(self, first: ToyArchitecture, second: ToyArchitecture, rng: np.random.Generator) -> ToyArchitecture:
+        mask = rng.integers(2, size=len(first.genes)) == 1
+        return self.decode(np.where(mask, first.genes, second.genes).tolist())
+
+    def contains(self, architecture: ToyArchitecture) -> bool:
+        genes = architecture.genes
+        inside = len(genes) == len(self.gene_sizes) and all(
+            0 <= gene < size for gene, size in zip(genes, self.gene_sizes, strict=True)
+        )
+        return inside and self.decode(genes) == architecture
+
+    def smallest(self) -> ToyArchitecture:
+        return self.decode([0] * len(self.gene_sizes))
+
+    def largest(self) -> ToyArchitecture:
+        return self.decode([size - 1 for size in self.gene_sizes])
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": "toy", "stages": self.stages, "choices": list(self.choices)}
+
+
+def toy_values(architecture: ToyArchitecture) -> dict[str, float]:
+    """AP saturates with capacity and suffers from narrow necks; latency adds up, later stages being cheaper.
+
+    What a gene is worth differs by stage, so good networks are not simply the large ones.
+    """
+    genes = np.array(architecture.genes, dtype=float).reshape(-1, 3)
+    depth, width, kernel = genes[:, 0], genes[:, 1] + 1, genes[:, 2]
+    stage = np.arange(len(genes))
+    worth = 1.0 + np.sin(1.7 * stage + 0.4)
+    capacity = worth * np.log1p(width) * (1 + 0.5 * depth) * (1 + 0.2 * kernel * np.cos(stage))
+    neck = np.abs(np.diff(np.log(width))).sum()
+    ap = 0.8 * (1 - np.exp(-capacity.sum() / (4 * len(genes)))) * np.exp(-0.06 * neck)
+    latency = (width * (1 + depth) * (1 + 0.6 * kernel) / (1 + 0.5 * stage)).sum() + 1.0
+    return {"ap": float(ap), "latency_ms": float(latency), "macs": float(latency * 1e6)}
