@@ -10,13 +10,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from .architecture import Head, PoseArchitecture, Stage, Stem
+from .costs import Cost, Size, conv_norm, global_context, halved, total
 from .errors import InputError
 from .space import HeadChoices, SearchSpace, StageChoices, StemChoices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FAMILY", "check", "inner_width", "published", "spaces", "stem_strides"]
+__all__ = ["FAMILY", "block_cost", "check", "inner_width", "published", "spaces", "stem_cost", "stem_strides"]
 
 FAMILY = "resnet"
 
@@ -40,6 +41,25 @@ def check(architecture: PoseArchitecture) -> None:
         if activation != "relu":
             where = f"stage {index}" if index else "stem"
             raise InputError(f"{where}: activation={activation!r}; the resnet family has 'relu'")
+
+
+def stem_cost(stem: Stem, size: Size) -> Cost:
+    """The convolution; the pooling counts nothing, but halves the size once more."""
+    cost = conv_norm(3, stem.width, stem.kernel_size, size, stride=stem.stride)
+    return cost._replace(size=halved(cost.size))
+
+
+def block_cost(in_channels: int, stage: Stage, stride: int, size: Size) -> Cost:
+    """One bottleneck, with its attention and the projection of its shortcut."""
+    width, inner = stage.width, stage.width // stage.expansion
+    reduce = conv_norm(in_channels, inner, 1, size)
+    spatial = conv_norm(inner, inner, stage.kernel_size, size, stride=stride, groups=stage.groups)
+    layers = [reduce, spatial, conv_norm(inner, width, 1, spatial.size)]
+    if stride != 1 or in_channels != width:
+        layers.append(conv_norm(in_channels, width, 1, size, stride=stride))
+    if stage.attention:
+        layers.append(global_context(width, spatial.size))
+    return total(*layers)
 
 
 @cache

@@ -1,0 +1,67 @@
+"""Parameters and multiply-accumulates (MACs) of layers, by formula. What a family's cost functions are made of.
+
+MACs are of one image. A convolution counts kernel × output positions, a deconvolution kernel × *input* positions (what
+is really multiplied; some counters use its output positions, four times as many). The weighted sum of the attention is
+counted too. BatchNorm, activations, pooling and additions are not.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Cost", "Size", "context_width", "conv", "conv_norm", "deconv_norm", "global_context", "halved", "total"]
+
+Size = tuple[int, int]
+"""(height, width) of a feature map."""
+
+
+class Cost(NamedTuple):
+    """What a layer or several of them cost, and the size of the feature map that they give."""
+
+    parameters: int
+    macs: int
+    size: Size
+
+
+def halved(size: Size, stride: int = 2) -> Size:
+    """The size after a stride, with the usual padding of half a kernel."""
+    return -(-size[0] // stride), -(-size[1] // stride)
+
+
+def conv(in_channels: int, out_channels: int, size: Size) -> Cost:
+    """1×1 convolution with bias."""
+    weights = in_channels * out_channels
+    return Cost(weights + out_channels, weights * size[0] * size[1], size)
+
+
+def conv_norm(
+    in_channels: int, out_channels: int, kernel_size: int, size: Size, *, stride: int = 1, groups: int = 1
+) -> Cost:
+    """k×k convolution without bias, and its BatchNorm."""
+    height, width = halved(size, stride)
+    weights = in_channels // groups * out_channels * kernel_size * kernel_size
+    return Cost(weights + 2 * out_channels, weights * height * width, (height, width))
+
+
+def deconv_norm(in_channels: int, out_channels: int, kernel_size: int, size: Size, *, groups: int = 1) -> Cost:
+    """k×k deconvolution of stride 2 without bias, and its BatchNorm."""
+    height, width = size
+    weights = in_channels * (out_channels // groups) * kernel_size * kernel_size
+    return Cost(weights + 2 * out_channels, weights * height * width, (2 * height, 2 * width))
+
+
+def context_width(channels: int) -> int:
+    """Hidden channels of the global-context attention: a sixteenth, but 16 at least."""
+    return int(channels * max(1.0 / 16, 16.0 / channels))
+
+
+def global_context(channels: int, size: Size) -> Cost:
+    """Global-context attention: a mask, the sum weighted by it, and two 1×1 convolutions with a LayerNorm between."""
+    hidden, positions = context_width(channels), size[0] * size[1]
+    parameters = (channels + 1) + (channels + 1) * hidden + 2 * hidden + (hidden + 1) * channels
+    return Cost(parameters, 2 * channels * positions + 2 * channels * hidden, size)
+
+
+def total(*costs: Cost) -> Cost:
+    """Layers one after the other: sums, and the size after the last."""
+    return Cost(sum(cost.parameters for cost in costs), sum(cost.macs for cost in costs), costs[-1].size)
