@@ -1,0 +1,116 @@
+"""From the section ``data`` of a configuration to training batches, validation crops and calibration crops."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from nas.data.cache import CropCache
+from nas.data.coco import CocoKeypoints, read_coco
+from nas.data.coco_folder import CocoFolder, find_coco_folder, find_images_folder
+from nas.data.codecs import Codec
+from nas.data.config import DataConfig
+from nas.data.loader import CropTrainingSet
+from search_spaces.errors import InputError
+
+__all__ = ["PoseData"]
+
+
+class PoseData:
+    """The people that a configuration names. Annotation files are read when they are first needed, once.
+
+    Args:
+        config: where the data lie, and how they are shown.
+        keypoints: what the network predicts; other data are refused.
+
+    Everything here raises :class:`InputError` for data that are missing or broken, and ``OSError`` for a full disk.
+    """
+
+    def __init__(self, config: DataConfig, keypoints: int | None = None) -> None:
+        self.config = config
+        self.keypoints = keypoints
+
+    @cached_property
+    def files(self) -> CocoFolder:
+        """The annotation files and image folders: those of the folder, or those named one by one."""
+        config = self.config
+        named = (config.train_annotations, config.val_annotations)
+        if config.folder is None and None in named:
+            raise InputError("data: name a folder, or both train_annotations and val_annotations (--data.folder DIR)")
+        if None in named:
+            assert config.folder is not None
+            found = find_coco_folder(config.folder)
+            named = (named[0] or found.train_annotations, named[1] or found.val_annotations)
+        train, val = (Path(path) for path in named if path is not None)
+        train_images = config.train_images or self._images(train, "train")
+        return CocoFolder(train, val, train_images, config.val_images or self._images(val, "val"))
+
+    def _images(self, annotations: Path, part: str) -> Path:
+        if not annotations.is_file():
+            raise InputError(f"{annotations}: no such file; check data.{part}_annotations")
+        folder = self.config.folder or annotations.parent.parent  # as in DIR/annotations/x.json, DIR/images
+        return find_images_folder(Path(folder), annotations, part)
+
+    @cached_property
+    def train(self) -> CocoKeypoints:
+        """The people to train on."""
+        people = self._checked(read_coco(self.files.train_annotations, self.files.train_images))
+        limit = self.config.train_limit
+        return people if limit is None else people.sample(limit, self.config.sample_seed)
+
+    @cached_property
+    def val(self) -> CocoKeypoints:
+        """The people to judge by, in random order, and the ground truth of exactly their images."""
+        config = self.config
+        people = read_coco(
+            self.files.val_annotations,
+            self.files.val_images,
+            config.detections,
+            score_threshold=config.detection_threshold,
+        )
+        return self._checked(people).sample(config.val_limit, config.sample_seed)
+
+    def _checked(self, people: CocoKeypoints) -> CocoKeypoints:
+        found = len(people.keypoint_set)
+        if self.keypoints is not None and found != self.keypoints:
+            raise InputError(
+                f"{people.images}: the annotations have {found} keypoints, the network predicts {self.keypoints}; "
+                f"choose a space with keypoints: {found}"
+            )
+        return people
+
+    def codec(self, input_size: tuple[int, int]) -> Codec:
+        """The codec for inputs of this height and width."""
+        return Codec.of(self.config.codec, input_size, self.config.sigma)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where decoded crops are kept."""
+        if self.config.cache is not None:
+            return self.config.cache
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vipnas"
+
+    def training_set(self, input_size: tuple[int, int]) -> CropTrainingSet:
+        """Augmented views of the training people."""
+        config = self.config
+        return CropTrainingSet(
+            self.train.instances,
+            self.train.keypoint_set,
+            self.codec(input_size),
+            config.augmentation,
+            padding=config.padding,
+            cache_folder=self.cache_folder if config.picture_cache_gb else None,
+            cache_limit_gb=config.picture_cache_gb,
+        )
+
+    def validation_crops(self, input_size: tuple[int, int]) -> CropCache:
+        """One crop a person of :attr:`val`, in its order."""
+        codec = self.codec(input_size)
+        return CropCache.build(self.cache_folder, self.val.instances, codec, padding=self.config.padding)
+
+    def calibration_crops(self, input_size: tuple[int, int], count: int | None = None) -> CropCache:
+        """Crops of randomly chosen training people, not augmented: ``count``, or what the configuration says."""
+        count = count or self.config.calibration_crops
+        people = self.train.sample(count, self.config.sample_seed).instances[:count]
+        return CropCache.build(self.cache_folder, people, self.codec(input_size), padding=self.config.padding)
