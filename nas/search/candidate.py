@@ -1,0 +1,235 @@
+"""What one candidate costs: inherited weights, calibration, AP on the cached crops, and the other objectives.
+
+This is the product's speed. Crops are decoded once and memory-mapped; networks run folded, channels-last, in bfloat16
+where it pays, on one thread; 64 crops calibrate BatchNorm; there is no flip test; AP is vectorised; a candidate that is
+clearly worse than one that costs no more is dropped early (racing on paired per-person OKS); and whatever candidates
+have in common is computed once (:mod:`nas.search.shared_parts`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evaluators import CocoKeypointAP
+from evaluators.oks import oks
+from nas.data.cache import CropCache
+from nas.data.codecs import Codec
+from search_spaces import InputError, PoseArchitecture
+from supernet import Supernet
+
+from .shared_parts import PartChain, SharedParts, to_layout
+
+__all__ = ["CandidateConfig", "CandidateEvaluator", "Precision", "precision_dtype"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Costs = Callable[[PoseArchitecture], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateConfig:
+    """How a candidate of the search is judged."""
+
+    persons: int = 500
+    """Validation people a candidate is judged on: all people of randomly chosen images, until there are so many."""
+    calibration_crops: int = 64
+    """Training crops for the BatchNorm statistics. 64 rank as 512 do (docs/benchmarks.md)."""
+    chunk: int = 50
+    """People a forward pass, and between two decisions of the race."""
+    racing: bool = True
+    """Stop a candidate that is significantly worse than one that costs no more."""
+    racing_z: float = 3.5
+    """How many standard errors of the paired difference in OKS make it significant."""
+    precision: Precision = "auto"
+    """``auto`` takes bfloat16 where this machine runs it faster."""
+    cache_mb: int = 1024
+    """Memory a worker may use for the activations that candidates share."""
+
+    def __post_init__(self) -> None:
+        for name in ("persons", "calibration_crops", "chunk"):
+            if getattr(self, name) < 1:
+                raise InputError(f"search.candidate.{name}: {getattr(self, name)}; must be 1 or more")
+        if self.cache_mb < 0 or self.racing_z <= 0:
+            raise InputError("search.candidate: cache_mb must not be negative, and racing_z must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """A completely evaluated candidate to race against."""
+
+    costs: Mapping[str, float]
+    ap: float
+    oks: NDArray[np.float64]
+
+
+class CandidateEvaluator:
+    """architecture → evaluation record; lives as long as its worker does.
+
+    Args:
+        supernet: trained; its weights are inherited.
+        calibration: normalised training crops (N, 3, H, W).
+        crops: the validation people, with ground-truth boxes, in random order.
+        ap: prepared on the same people's ground truth.
+        codec: decodes the heatmaps.
+        sigmas: (K,) keypoint constants.
+        costs: the measures that need no image: latency_ms, macs, params.
+        race_on: names of the costs that the search minimises or bounds: a candidate races only against candidates that
+            are no worse in any of them.
+        config: see :class:`CandidateConfig`.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        calibration: Tensor,
+        crops: CropCache,
+        ap: CocoKeypointAP,
+        codec: Codec,
+        sigmas: NDArray[np.float64],
+        costs: Costs,
+        race_on: Sequence[str] = ("latency_ms",),
+        config: CandidateConfig | None = None,
+    ) -> None:
+        self.config = config or CandidateConfig()
+        self.crops, self.ap, self.codec, self.sigmas, self.costs = crops, ap, codec, sigmas, costs
+        self._dtype = precision_dtype(self.config.precision, supernet, calibration)
+        self._images: dict[int, Tensor] = {}
+        budget = self.config.cache_mb << 20
+        self._parts = SharedParts(supernet, calibration, self._chunk_images, self._dtype, budget)
+        self._image_budget = budget // 2
+        self._race_on = tuple(race_on)
+        self._rivals: list[_Rival] = []
+
+    def __call__(self, architecture: PoseArchitecture) -> dict[str, Any]:
+        """The record's fields: objectives, status (``complete`` or ``raced``), reason, persons, cpu_s."""
+        started = time.process_time()
+        costs = dict(self.costs(architecture))
+        chain = self._parts.chain(architecture)
+        record = self._judge(chain, costs)
+        self._parts.trim()
+        return {**record, "cpu_s": time.process_time() - started}
+
+    def _judge(self, chain: PartChain, costs: dict[str, float]) -> dict[str, Any]:
+        keypoints, scores, similarity = [], [], np.empty(0)
+        for chunk in range(self._chunks):
+            points_px, values = self._keypoints(chain.heatmaps(chunk), self._rows(chunk))
+            keypoints.append(points_px)
+            scores.append(_person_scores(values))
+            similarity = np.concatenate([similarity, self._oks(points_px, self._rows(chunk))])
+            winner = self._lost_to(similarity, costs)
+            if winner is not None and chunk < self._chunks - 1:
+                return self._raced(winner, similarity, costs)
+        people = self.crops.instances
+        metrics = self.ap.evaluate_arrays(people.image_ids, np.concatenate(keypoints), np.concatenate(scores))
+        self._remember(_Rival(costs, metrics["AP"], similarity))
+        return {
+            "objectives": {"ap": metrics["AP"], **costs},
+            "status": "complete",
+            "reason": None,
+            "persons": len(similarity),
+            "metrics": {**metrics, "mean_oks": float(similarity.mean())},
+        }
+
+    def _raced(self, winner: _Rival, similarity: NDArray[np.float64], costs: dict[str, float]) -> dict[str, Any]:
+        """AP of a dropped candidate is estimated from the rival's, in proportion to OKS on the people seen."""
+        seen = len(similarity)
+        ratio = float(similarity.mean() / max(winner.oks[:seen].mean(), 1e-9))
+        return {
+            "objectives": {"ap": max(0.0, winner.ap) * min(ratio, 1.0), **costs},
+            "status": "raced",
+            "reason": f"mean OKS {similarity.mean():.3f} on {seen} people; one that costs no more has "
+            f"{winner.oks[:seen].mean():.3f}",
+            "persons": seen,
+            "metrics": {"mean_oks": float(similarity.mean())},
+        }
+
+    # The race -------------------------------------------------------------------------------------------------------
+
+    def _lost_to(self, similarity: NDArray[np.float64], costs: Mapping[str, float]) -> _Rival | None:
+        """The best rival that costs no more, if it is significantly better on the people seen so far."""
+        seen = len(similarity)
+        eligible = [rival for rival in self._rivals if self._costs_no_more(rival.costs, costs)]
+        if not self.config.racing or not eligible:
+            return None
+        best = max(eligible, key=lambda rival: rival.oks[:seen].mean())
+        difference = best.oks[:seen] - similarity
+        error = difference.std(ddof=1) / np.sqrt(seen) if seen > 1 else np.inf
+        return best if difference.mean() > self.config.racing_z * error else None
+
+    def _costs_no_more(self, first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+        return all(first[name] <= second[name] for name in self._race_on)
+
+    def _remember(self, new: _Rival) -> None:
+        """Keep only rivals that no other one replaces: cheaper or equal in all costs, and better in mean OKS."""
+
+        def replaces(a: _Rival, b: _Rival) -> bool:
+            return a.oks.mean() >= b.oks.mean() and self._costs_no_more(a.costs, b.costs)
+
+        if not any(replaces(rival, new) for rival in self._rivals):
+            self._rivals = [rival for rival in self._rivals if not replaces(new, rival)] + [new]
+
+    # People ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _chunks(self) -> int:
+        return -(-len(self.crops) // self.config.chunk)
+
+    def _rows(self, chunk: int) -> slice:
+        return slice(chunk * self.config.chunk, min((chunk + 1) * self.config.chunk, len(self.crops)))
+
+    def _chunk_images(self, chunk: int) -> Tensor:
+        if chunk in self._images:
+            return self._images[chunk]
+        images = self.crops.tensor(self._rows(chunk)).to(dtype=self._dtype, memory_format=torch.channels_last)
+        if (len(self._images) + 1) * images.numel() * images.element_size() <= self._image_budget:
+            self._images[chunk] = images
+        return images
+
+    def _keypoints(self, heatmaps: Tensor, rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(n, K, 2) in pixels of the original images, and (n, K) scores."""
+        keypoints_px, scores = self.codec.decode_batch(heatmaps.numpy())
+        return self.crops.to_image_px(keypoints_px, rows), scores
+
+    def _oks(self, keypoints_px: NDArray[np.float32], rows: slice) -> NDArray[np.float64]:
+        people = self.crops.instances
+        truth, visibility = people.keypoints_px[rows], people.visibility[rows]
+        return oks(keypoints_px, truth, visibility, people.areas[rows], self.sigmas)
+
+
+def _person_scores(scores: NDArray[np.float32], threshold: float = 0.2) -> NDArray[np.float64]:
+    """Mean keypoint score above the threshold, 0 where there is none: the official rescoring, for boxes of score 1."""
+    counted = scores > threshold
+    return np.where(counted, scores, 0).sum(1) / np.maximum(counted.sum(1), 1)
+
+
+@torch.inference_mode()
+def precision_dtype(precision: Precision, supernet: Supernet, images: Tensor) -> torch.dtype:
+    """The element type to run candidates in; ``auto`` times some networks of the space both ways on these images."""
+    if precision != "auto":
+        return torch.float32 if precision == "float32" else torch.bfloat16
+    rng = np.random.default_rng(0)
+    architectures = [supernet.space.smallest(), *(supernet.space.sample(rng) for _ in range(2))]
+    seconds = dict.fromkeys((torch.float32, torch.bfloat16), 0.0)
+    for architecture in architectures:
+        net = supernet.extract(architecture).module.eval()
+        for dtype in seconds:
+            module = to_layout(net, dtype)
+            seconds[dtype] += _median_seconds(module, images[:16].to(dtype, memory_format=torch.channels_last))
+    return min(seconds, key=lambda dtype: seconds[dtype])
+
+
+def _median_seconds(module: torch.nn.Module, images: Tensor, runs: int = 5) -> float:
+    module(images)
+    times = []
+    for _ in range(runs):
+        started = time.process_time()
+        module(images)
+        times.append(time.process_time() - started)
+    return sorted(times)[runs // 2]

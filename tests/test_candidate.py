@@ -1,0 +1,136 @@
+"""A candidate of the search is judged as the plain way would judge it, only quicker."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from evaluators import CocoKeypointAP
+from evaluators.oks import COCO_SIGMAS
+from nas.data.cache import CropCache
+from nas.data.coco import PersonInstance
+from nas.data.codecs import Codec
+from nas.search.candidate import CandidateConfig, CandidateEvaluator, _Rival
+from nas.search.shared_parts import SharedParts
+from search_spaces import PoseArchitecture, get_space
+from supernet import Supernet, calibrate
+
+SPACE = get_space("resnet-tiny")
+PEOPLE = 24
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> CropCache:
+    folder, rng = tmp_path_factory.mktemp("crops"), np.random.default_rng(0)
+    instances = []
+    for index in range(PEOPLE):
+        path = folder / f"{index}.png"
+        cv2.imwrite(str(path), rng.integers(0, 256, (128, 96, 3), dtype=np.uint8))
+        instances.append(
+            PersonInstance(
+                image_id=index,
+                file=path,
+                bbox_xywh=(10.0, 10.0, 70.0, 100.0),
+                keypoints_px=rng.uniform(10, 80, (17, 2)).astype(np.float32),
+                visibility=np.full(17, 2, np.uint8),
+                area=4000.0,
+                annotation_id=index + 1,
+            )
+        )
+    return CropCache.build(folder / "cache", instances, CODEC, workers=1)
+
+
+CODEC = Codec.of("gaussian", SPACE.input_size)
+
+
+def truth(crops: CropCache) -> dict[str, object]:
+    people = crops.instances
+    annotations = [
+        {
+            "id": int(people.annotation_ids[i]),
+            "image_id": int(people.image_ids[i]),
+            "category_id": 1,
+            "iscrowd": 0,
+            "area": float(people.areas[i]),
+            "bbox": people.bbox_xywh[i].tolist(),
+            "num_keypoints": 17,
+            "keypoints": np.column_stack([people.keypoints_px[i], people.visibility[i]]).ravel().tolist(),
+        }
+        for i in range(len(people))
+    ]
+    images = [{"id": int(i), "width": 96, "height": 128, "file_name": f"{i}.png"} for i in people.image_ids]
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+
+
+def supernet() -> Supernet:
+    net, generator = Supernet(SPACE), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    return net
+
+
+def cost(architecture: PoseArchitecture) -> dict[str, float]:
+    return {"latency_ms": float(sum(stage.width * stage.depth for stage in architecture.stages))}
+
+
+def evaluator(crops: CropCache, **settings: object) -> CandidateEvaluator:
+    config = dataclasses.replace(CandidateConfig(precision="float32", chunk=10, racing=False), **settings)
+    ap = CocoKeypointAP(truth(crops))
+    return CandidateEvaluator(supernet(), crops.tensor(slice(0, 8)), crops, ap, CODEC, COCO_SIGMAS, cost, (), config)
+
+
+def test_a_chain_of_shared_parts_equals_the_calibrated_network(crops: CropCache) -> None:
+    parts = SharedParts(supernet(), crops.tensor(slice(0, 8)), lambda chunk: crops.tensor(slice(8, 16)))
+    rng = np.random.default_rng(4)
+    for _ in range(3):
+        architecture = SPACE.sample(rng)
+        net = calibrate(supernet().extract(architecture), [crops.tensor(slice(0, 8))])
+        with torch.no_grad():
+            expected = net(crops.tensor(slice(8, 16)))
+        heatmaps = parts.chain(architecture).heatmaps(0)
+        scale = float(expected.std())
+        torch.testing.assert_close(heatmaps / scale, expected / scale, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("cache_mb", [0, 64])
+def test_sharing_parts_changes_no_figure(crops: CropCache, cache_mb: int) -> None:
+    rng = np.random.default_rng(5)
+    parent = SPACE.sample(rng)
+    head = dataclasses.replace(parent.head, widths=(32, 32, 32), groups=(4, 4, 4))
+    family = [parent, parent.replace(head=head), SPACE.mutate(parent, rng), SPACE.smallest(), parent.replace(head=head)]
+    shared = evaluator(crops, cache_mb=cache_mb)
+    for architecture in family:
+        ours, alone = shared(architecture), evaluator(crops)(architecture)
+        assert ours["metrics"] == alone["metrics"]
+        assert ours["status"] == "complete"
+
+
+def test_a_clearly_worse_candidate_is_dropped_and_says_why(crops: CropCache) -> None:
+    judge = evaluator(crops, racing=True)
+    judge._race_on = ("latency_ms",)
+    architecture = SPACE.sample(np.random.default_rng(6))
+    judge._rivals.append(_Rival({"latency_ms": cost(architecture)["latency_ms"] - 1}, 0.9, np.full(PEOPLE, 0.99)))
+    record = judge(architecture)
+    assert record["status"] == "raced"
+    assert record["persons"] == 10
+    assert 0 <= record["objectives"]["ap"] < 0.9
+    assert "people" in record["reason"]
+
+
+def test_a_cheaper_candidate_is_never_dropped(crops: CropCache) -> None:
+    judge = evaluator(crops, racing=True)
+    judge._race_on = ("latency_ms",)
+    architecture = SPACE.sample(np.random.default_rng(6))
+    judge._rivals.append(_Rival({"latency_ms": cost(architecture)["latency_ms"] + 1}, 0.9, np.full(PEOPLE, 0.99)))
+    assert judge(architecture)["status"] == "complete"
+
+
+def test_bfloat16_ranks_people_as_float32_does(crops: CropCache) -> None:
+    architecture = SPACE.sample(np.random.default_rng(7))
+    exact, reduced = (evaluator(crops, precision=p)(architecture) for p in ("float32", "bfloat16"))
+    assert exact["metrics"]["mean_oks"] == pytest.approx(reduced["metrics"]["mean_oks"], abs=0.05)
