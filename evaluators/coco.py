@@ -39,6 +39,11 @@ class CocoKeypointAP:
         constants = check_sigmas(COCO_SIGMAS if sigmas is None else sigmas)
         self._truth = prepare_truth(load_annotations(annotations), constants)
 
+    @property
+    def keypoints(self) -> int:
+        """K, the number of keypoints of a person."""
+        return self._truth.keypoints
+
     def evaluate(self, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """AP AP50 AP75 APM APL AR AR50 AR75 ARM ARL of COCO result dictionaries.
 

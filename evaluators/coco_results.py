@@ -21,8 +21,8 @@ class Detections:
     """D detections of known categories, in the order given."""
 
     group: NDArray[np.int64]  # (D,)
-    x: NDArray[np.float64]  # (D, K) px
-    y: NDArray[np.float64]  # (D, K) px
+    points: NDArray[np.complex128]  # (D, K) x + iy px
+    extent: NDArray[np.float64]  # (4, D) px: x0, x1, y0, y1 of all keypoints
     score: NDArray[np.float64]  # (D,)
     area: NDArray[np.float64]  # (D,) px²
 
@@ -31,8 +31,8 @@ def detections_from_results(results: Sequence[Mapping[str, Any]], truth: GroundT
     """Read COCO result dictionaries; they are not changed.
 
     The area of a detection, which decides whether an unmatched one counts in an area range, is found as pycocotools'
-    ``loadRes`` does: if the *first* result has a ``bbox``, from every result's ``bbox``, else from the extent of
-    the keypoints.
+    ``loadRes`` does: if the *first* result has a ``bbox``, from every result's ``bbox``; else, if it has a
+    ``segmentation`` (compressed RLE), from that; else from the extent of the keypoints.
 
     Raises:
         MeasureInputError: names the first bad result by index and field.
@@ -45,14 +45,12 @@ def detections_from_results(results: Sequence[Mapping[str, Any]], truth: GroundT
         categories = [truth.category_index.get(result["category_id"], -1) for result in results]
         score = np.frombuffer(struct.pack(f"{len(results)}d", *[result["score"] for result in results]))
         flat = _pack([result["keypoints"] for result in results], values)
-        with_boxes = len(results) > 0 and "bbox" in results[0] and len(results[0]["bbox"]) > 0
-        boxes = _pack([result["bbox"] for result in results], 4) if with_boxes else None
+        area = _given_areas(results)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, struct.error) as error:
         raise _first_fault(results, truth) from error
     points = flat.reshape(len(results), truth.keypoints, 3)
-    if not (np.isfinite(flat).all() and np.isfinite(score).all() and (boxes is None or np.isfinite(boxes).all())):
+    if not (np.isfinite(flat).all() and np.isfinite(score).all() and (area is None or np.isfinite(area).all())):
         raise _first_fault(results, truth)
-    area = None if boxes is None else boxes[:, 2] * boxes[:, 3]
     return _assemble(truth, np.array(images, dtype=np.int64), np.array(categories, dtype=np.int64), points, score, area)
 
 
@@ -94,15 +92,20 @@ def _assemble(
     score: NDArray[np.float64],
     area: NDArray[np.float64] | None,
 ) -> Detections:
-    x, y = np.ascontiguousarray(points[:, :, 0]), np.ascontiguousarray(points[:, :, 1])
-    if area is None:
-        columns_x, columns_y = np.ascontiguousarray(x.T), np.ascontiguousarray(y.T)  # min over rows is the slow axis
-        area = (columns_x.max(axis=0) - columns_x.min(axis=0)) * (columns_y.max(axis=0) - columns_y.min(axis=0))
-    group = categories * truth.images + images
     if len(categories) and categories.min() < 0:  # of no category of the ground truth: pycocotools drops them
         known = categories >= 0
-        return Detections(group=group[known], x=x[known], y=y[known], score=score[known], area=area[known])
-    return Detections(group=group, x=x, y=y, score=score, area=area)
+        images, categories, points, score = images[known], categories[known], points[known], score[known]
+        area = None if area is None else area[known]
+    planar = np.ascontiguousarray(points[:, :, :2])
+    columns = planar.transpose(2, 1, 0).copy()  # (2, K, D): numpy is slow in reducing short rows
+    (x0, y0), (x1, y1) = columns.min(axis=1), columns.max(axis=1)
+    return Detections(
+        group=categories * truth.images + images,
+        points=planar.view(np.complex128)[:, :, 0],
+        extent=np.stack([x0, x1, y0, y1]),
+        score=score,
+        area=(x1 - x0) * (y1 - y0) if area is None else area,
+    )
 
 
 def _pack(rows: Sequence[Any], length: int) -> NDArray[np.float64]:
@@ -111,6 +114,20 @@ def _pack(rows: Sequence[Any], length: int) -> NDArray[np.float64]:
         rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in rows]
     pack = struct.Struct(f"{length}d").pack
     return np.frombuffer(b"".join([pack(*row) for row in rows])).reshape(len(rows), length)
+
+
+def _given_areas(results: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+    """(N,) px² where the first result has a box or a mask, None where the keypoints decide."""
+    if not results:
+        return None
+    if "bbox" in results[0] and len(results[0]["bbox"]) > 0:
+        sides = _pack([result["bbox"][2:4] for result in results], 2)
+        return sides[:, 0] * sides[:, 1]
+    if "segmentation" in results[0]:
+        from pycocotools import mask
+
+        return np.array([mask.area(result["segmentation"]) for result in results], dtype=np.float64)
+    return None
 
 
 def _look_up(ids: NDArray[Any], known: NDArray[Any]) -> NDArray[np.int64]:
@@ -139,39 +156,39 @@ def _categories(category_ids: ArrayLike | None, rows: int, truth: GroundTruth) -
 
 def _first_fault(results: Sequence[Mapping[str, Any]], truth: GroundTruth) -> MeasureInputError:
     """The slow path, taken once something is known to be wrong: looks at every result until it finds what."""
-    boxes = len(results) > 0 and isinstance(results[0], Mapping) and bool(results[0].get("bbox"))
+    first = results[0] if results and isinstance(results[0], Mapping) else {}
     for index, result in enumerate(results):
-        fault = _fault(result, truth, boxes)
+        fault = _fault(result, truth, first)
         if fault:
             return MeasureInputError(f"result {index}: {fault}")
-    return MeasureInputError("results: cannot be read; give COCO result dictionaries")
+    return MeasureInputError("results: bbox or segmentation cannot be read; correct them or leave them out")
 
 
-def _fault(result: Any, truth: GroundTruth, boxes: bool) -> str | None:
+def _fault(result: Any, truth: GroundTruth, first: Mapping[str, Any]) -> str | None:
     if not isinstance(result, Mapping):
         return f"is {type(result).__name__}; give a dictionary with image_id, category_id, keypoints and score"
-    for key in ("image_id", "category_id", "keypoints", "score", *(["bbox"] if boxes else [])):
+    shape = "bbox" if first.get("bbox") else "segmentation" if "segmentation" in first else None
+    for key in ("image_id", "category_id", "keypoints", "score"):
         if key not in result:
-            return f"has no {key!r}" + ("; the first result has one, then all need it" if key == "bbox" else "")
+            return f"has no {key!r}; give image_id, category_id, keypoints and score"
+    if shape and shape not in result:
+        return f"has no {shape!r}; the first result has one, then every result needs it"
     try:
         if result["image_id"] not in truth.image_index:
-            return f"image_id {result['image_id']!r} is not an image of the ground truth"
+            return f"image_id {result['image_id']!r} is not an image of the ground truth; evaluate on its own set"
         truth.category_index.get(result["category_id"])
     except TypeError:
         return "image_id and category_id must be a number or a string"
-    for key, length in (("keypoints", 3 * truth.keypoints), ("score", 1), *([("bbox", 4)] if boxes else [])):
-        fault = _number_fault(result[key], key, length)
-        if fault:
-            return fault
-    return None
+    numbers = {"keypoints": 3 * truth.keypoints, "score": 1} | ({"bbox": 4} if shape == "bbox" else {})
+    return next((fault for key, length in numbers.items() if (fault := _number_fault(result[key], key, length))), None)
 
 
 def _number_fault(value: Any, key: str, length: int) -> str | None:
     try:
-        row = [value] if length == 1 else list(value)
+        row = [value] if key == "score" else list(value)[:4] if key == "bbox" else list(value)
         packed = struct.pack(f"{len(row)}d", *row)
     except (TypeError, OverflowError, struct.error) as error:
-        return f"{key}: must be {'a number' if length == 1 else f'a list of {length} numbers'} ({error})"
+        return f"{key}: must be {'a number' if key == 'score' else f'{length} numbers'} ({error})"
     if len(row) != length:
         return f"{key}: has {len(row)} values; needs {length}"
     numbers = np.frombuffer(packed)

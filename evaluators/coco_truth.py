@@ -39,12 +39,13 @@ class GroundTruth:
     group_start: Ints  # (groups + 1,) first truth of each group
     labelled_count: NDArray[np.int16]  # (G,) n, labelled keypoints of a truth
     labelled_index: Ints  # (G, K): first the n labelled keypoints, then padding
-    x: Floats  # (G, K) px, in the order of labelled_index; the padding is meaningless
-    y: Floats
+    points: NDArray[np.complex128]  # (G, K) x + iy px, in the order of labelled_index; the padding is meaningless
     variances: Floats  # (G, K), (2 σ)² in the order of labelled_index
     keypoint_variances: Floats  # (K,)
     area: Floats  # (G,) px², plus the smallest step above 1 that pycocotools adds
-    limits: Floats  # (G, 4) px: x0, x1, y0, y1 of the box of thrice the size around an unlabelled person
+    limits: Floats  # (4, G) px: x0, x1, y0, y1 of the box of thrice the size around an unlabelled person
+    extent: Floats  # (4, G) px: x0, x1, y0, y1 of the labelled keypoints, or the limits
+    reach: Floats  # (G,) px²: a pose that is farther from the extent has OKS below 0.5
     crowd: NDArray[np.bool_]  # (G,) may be matched any number of times
     ignored: NDArray[np.bool_]  # (3, G) by area range
     countable: NDArray[np.bool_]  # (G,) False for annotation id 0, whose matches pycocotools takes for misses
@@ -68,6 +69,8 @@ def load_annotations(annotations: str | PathLike[str] | Mapping[str, Any]) -> Ma
         name = str(annotations)
         try:
             content = json.loads(Path(annotations).read_text(encoding="utf-8"))
+        except TypeError as error:
+            raise MeasureInputError(f"ground truth: got {annotations!r}; give a path or a dictionary") from error
         except OSError as error:
             raise MeasureInputError(f"{name}: cannot be read ({error.strerror}); give a COCO keypoint file") from error
         except ValueError as error:
@@ -118,6 +121,8 @@ def _layout(
     ignored = outside | (unlabelled != 0) | (crowd != 0)
     category_start = group_start[:: max(len(image_ids), 1)][: len(category_index)]
     category_end = group_start[len(image_ids) :: max(len(image_ids), 1)][: len(category_index)]
+    x, y, width, height = bbox.T
+    limits = np.stack([x - width, x + width * 2, y - height, y + height * 2])
     found = np.concatenate([np.zeros((3, 1), dtype=np.int64), np.cumsum(~ignored, axis=1)], axis=1)
     return GroundTruth(
         image_ids=np.array(image_ids),
@@ -127,25 +132,26 @@ def _layout(
         group_start=group_start,
         labelled_count=labelled.sum(axis=1).astype(np.int16),
         labelled_index=index,
-        x=np.take_along_axis(points[:, :, 0], index, axis=1),
-        y=np.take_along_axis(points[:, :, 1], index, axis=1),
+        points=np.take_along_axis(points[:, :, 0] + 1j * points[:, :, 1], index, axis=1),
         variances=variances[index],
         keypoint_variances=variances,
         area=area + np.spacing(1.0),
-        limits=np.stack(
-            [
-                bbox[:, 0] - bbox[:, 2],
-                bbox[:, 0] + bbox[:, 2] * 2,
-                bbox[:, 1] - bbox[:, 3],
-                bbox[:, 1] + bbox[:, 3] * 2,
-            ],
-            axis=1,
-        ),
+        limits=limits,
+        extent=np.where(labelled.any(axis=1), _extent(points, labelled), limits),
+        # OKS >= 0.5 needs d² <= 2 area (2 σ)² ln 2 for the nearest keypoint; the last factor is for rounding
+        reach=np.where(area < 0, np.inf, 2 * (area + np.spacing(1.0)) * variances.max() * np.log(2) * (1 + 1e-9)),
         crowd=crowd != 0,
         ignored=ignored,
         countable=countable != 0,
         positives=(found[:, category_end] - found[:, category_start]).T,
     )
+
+
+def _extent(points: Floats, labelled: NDArray[np.bool_]) -> Floats:
+    """(4, G) x0, x1, y0, y1 of the labelled keypoints; infinite where there is none."""
+    low = np.where(labelled[:, :, None], points[:, :, :2], np.inf).min(axis=1)
+    high = np.where(labelled[:, :, None], points[:, :, :2], -np.inf).max(axis=1)
+    return np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]])
 
 
 def _sorted_ids(entries: Sequence[Any], name: str) -> list[Any]:
