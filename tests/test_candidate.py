@@ -119,7 +119,7 @@ def test_a_clearly_worse_candidate_is_dropped_and_says_why(crops: CropCache) -> 
     assert record["status"] == "raced"
     assert record["persons"] == 10
     assert 0 <= record["objectives"]["ap"] < 0.9
-    assert "people" in record["reason"]
+    assert "people" in record["note"]
 
 
 def test_a_cheaper_candidate_is_never_dropped(crops: CropCache) -> None:

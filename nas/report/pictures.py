@@ -28,7 +28,7 @@ def draw_skeleton(
     skeleton: Sequence[tuple[int, int]],
     scale: int = 3,
 ) -> Image:
-    """A copy of the RGB image (H, W, 3), ``scale`` times as large, with the keypoints (K, 2) that are ``shown`` (K,)."""
+    """A copy of the RGB image (H, W, 3), ``scale`` times as large, with those keypoints (K, 2) that are ``shown``."""
     height, width = image.shape[:2]
     canvas = cv2.resize(image, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
     points = np.round((np.asarray(keypoints_px) + 0.5) * scale).astype(int)

@@ -108,7 +108,7 @@ class CandidateEvaluator:
         self._rivals: list[_Rival] = []
 
     def __call__(self, architecture: PoseArchitecture) -> dict[str, Any]:
-        """The record's fields: objectives, status (``complete`` or ``raced``), reason, persons, cpu_s."""
+        """The record's fields: objectives, status (``complete`` or ``raced``), persons, metrics, note, cpu_s."""
         started = time.process_time()
         costs = dict(self.costs(architecture))
         chain = self._parts.chain(architecture)
@@ -132,7 +132,6 @@ class CandidateEvaluator:
         return {
             "objectives": {"ap": metrics["AP"], **costs},
             "status": "complete",
-            "reason": None,
             "persons": len(similarity),
             "metrics": {**metrics, "mean_oks": float(similarity.mean())},
         }
@@ -144,7 +143,7 @@ class CandidateEvaluator:
         return {
             "objectives": {"ap": max(0.0, winner.ap) * min(ratio, 1.0), **costs},
             "status": "raced",
-            "reason": f"mean OKS {similarity.mean():.3f} on {seen} people; one that costs no more has "
+            "note": f"mean OKS {similarity.mean():.3f} on {seen} people; one that costs no more has "
             f"{winner.oks[:seen].mean():.3f}",
             "persons": seen,
             "metrics": {"mean_oks": float(similarity.mean())},
