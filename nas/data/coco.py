@@ -16,7 +16,6 @@ from nas.data.coco_folder import CocoFolder, find_coco_folder
 from nas.data.coco_problems import (
     Problem,
     annotation_problems,
-    box_problem,
     document_problems,
     find_person_category,
     load_json,
@@ -178,9 +177,6 @@ def _annotated_instances(truth: Json, annotations: Path, images: Path) -> list[P
         if annotation["iscrowd"] or not (keypoints[:, 2] > 0).any():
             continue
         file, size = of_id[annotation["image_id"]]
-        problem = box_problem(annotation["bbox"], size, f"{annotations}: annotation {annotation['id']}")
-        if problem:
-            raise InputError(str(problem))
         instance = PersonInstance(
             image_id=annotation["image_id"],
             file=file,

@@ -12,7 +12,6 @@ from nas.data.coco_folder import find_coco_folder
 from nas.data.coco_problems import (
     Problem,
     annotation_problems,
-    box_problem,
     document_problems,
     find_person_category,
     load_json,
@@ -45,15 +44,12 @@ def check_annotations(annotations: Path, images: Path, *, decode_images: bool = 
     try:
         document = load_json(annotations)
         problems = list(document_problems(document, annotations))
-        if not isinstance(document, dict) or not all(key in document for key in ("images", "annotations")):
-            return problems
-        if any(problem.severity == "error" for problem in problems):
-            return problems
+        if problems:
+            return problems  # nothing below can be judged without the images' ids and sizes
         category = find_person_category(document, annotations)
     except InputError as error:
         return [_as_problem(error)]
-    problems += annotation_problems(document, category, annotations)
-    problems += _box_problems(document, category["id"], annotations)
+    problems = list(annotation_problems(document, category, annotations))
     return problems + list(_file_problems(document, images, decode_images))
 
 
@@ -62,22 +58,9 @@ def _as_problem(error: InputError) -> Problem:
     return Problem("error", where, message)
 
 
-def _box_problems(document: Json, category_id: int, path: Path) -> Iterator[Problem]:
-    sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
-    for annotation in document["annotations"]:
-        if annotation.get("category_id") != category_id:
-            continue
-        box, size = annotation.get("bbox"), sizes.get(annotation.get("image_id"))
-        if not isinstance(box, list) or len(box) != 4 or size is None:
-            continue  # already reported
-        problem = box_problem(box, size, f"{path}: annotation {annotation.get('id')}")
-        if problem:
-            used = any(v > 0 for v in (annotation.get("keypoints") or [])[2::3]) and not annotation.get("iscrowd")
-            yield problem if used else Problem("warning", problem.where, problem.message)
-
-
 def _file_problems(document: Json, images: Path, decode: bool) -> Iterator[Problem]:
-    annotated = {annotation.get("image_id") for annotation in document["annotations"]}
+    annotated = [annotation.get("image_id") for annotation in document["annotations"]]
+    annotated = {image_id for image_id in annotated if isinstance(image_id, int)}
     entries = [image for image in document["images"] if image["id"] in annotated]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for problem in pool.map(lambda image: _file_problem(image, images, decode), entries):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from search_spaces.errors import InputError
 
-__all__ = ["Problem", "annotation_problems", "box_problem", "document_problems", "find_person_category", "load_json"]
+__all__ = ["Problem", "annotation_problems", "document_problems", "find_person_category", "load_json"]
 
 Json = dict[str, Any]
 
@@ -99,15 +99,20 @@ def find_person_category(document: Json, path: Path) -> Json:
             f"categories found: {found}; is this a person_keypoints file?"
         )
     category = named[0] if len(named) == 1 else candidates[0]
-    names = category["keypoints"]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f'{path}: category {category.get("name")!r}: "keypoints" must be a list of names')
+    where = f"{path}: category {category.get('name')!r}"
+    names, skeleton = category["keypoints"], category.get("skeleton", [])
+    if not _is_integer(category.get("id")):
+        raise InputError(f'{where}: "id" must be a whole number, got {category.get("id")!r}')
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError(f'{where}: "keypoints" must be a list of names that differ from each other')
+    if not isinstance(skeleton, list) or not all(_is_bone(pair, len(names)) for pair in skeleton):
+        raise InputError(f'{where}: "skeleton" must be a list of pairs of keypoint numbers, 1 to {len(names)}')
     return category
 
 
 def annotation_problems(document: Json, category: Json, path: Path) -> Iterator[Problem]:
-    """Problems of the annotations of people, file order; boxes are judged by :func:`box_problem`."""
-    image_ids = {image["id"] for image in document["images"] if _is_integer(image.get("id"))}
+    """Problems of the annotations of people, in the order of the file."""
+    sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
     seen: set[int] = set()
     people = 0
     for position, annotation in enumerate(document["annotations"]):
@@ -115,14 +120,19 @@ def annotation_problems(document: Json, category: Json, path: Path) -> Iterator[
             continue
         people += 1
         where = f"{path}: annotation {annotation.get('id', f'at position {position}')}"
-        yield from _identity_problems(annotation, where, image_ids, seen)
-        yield from _keypoint_problems(annotation, where, len(category["keypoints"]))
-        yield from _box_format_problems(annotation, where)
+        form = [
+            *_identity_problems(annotation, where, sizes, seen),
+            *_keypoint_problems(annotation, where, len(category["keypoints"])),
+            *_box_format_problems(annotation, where),
+        ]
+        yield from form
+        if not any(problem.severity == "error" for problem in form):
+            yield from _box_place_problems(annotation, where, sizes[annotation["image_id"]])
     if not people:
         yield Problem("error", str(path), f"no annotation has category_id {category['id']} ({category.get('name')})")
 
 
-def _identity_problems(annotation: Json, where: str, image_ids: set[int], seen: set[int]) -> Iterator[Problem]:
+def _identity_problems(annotation: Json, where: str, image_ids: Container[int], seen: set[int]) -> Iterator[Problem]:
     identity: Any = annotation.get("id")
     if not _is_integer(identity):
         yield Problem("error", where, f'"id" must be a whole number, got {identity!r}')
@@ -159,18 +169,26 @@ def _box_format_problems(annotation: Json, where: str) -> Iterator[Problem]:
         yield Problem("error", where, f'"bbox" must be four finite numbers x, y, width, height, got {box!r}')
     if "area" not in annotation:
         yield Problem("warning", where, 'has no "area"; 0.53 × the box is taken as the area of the person')
+    elif not _is_finite(annotation["area"]) or annotation["area"] < 0:
+        yield Problem("error", where, f'"area" must be a number of square pixels, got {annotation["area"]!r}')
 
 
-def box_problem(bbox_xywh: list[float], image_size: tuple[int, int], where: str) -> Problem | None:
-    """The error of a box without extent, or with no part inside the image (height, width)."""
-    x, y, width, height = bbox_xywh
+def _box_place_problems(annotation: Json, where: str, image_size: tuple[int, int]) -> Iterator[Problem]:
+    """A box without extent, or with no part inside the image (height, width): an error if it would be used."""
+    box = annotation["bbox"]
+    x, y, width, height = box
+    used = any(v > 0 for v in annotation["keypoints"][2::3]) and not annotation.get("iscrowd")
+    severity: Literal["error", "warning"] = "error" if used else "warning"
     if width <= 0 or height <= 0:
-        return Problem("error", where, f"the box {bbox_xywh} has no extent; correct it or set iscrowd to 1")
-    # The official code clips corners to [0, size - 1].
-    if x >= image_size[1] - 1 or y >= image_size[0] - 1 or x + width <= 0 or y + height <= 0:
+        yield Problem(severity, where, f"the box {box} has no extent; correct it or set iscrowd to 1")
+    elif x >= image_size[1] - 1 or y >= image_size[0] - 1 or x + width <= 0 or y + height <= 0:
+        # The official code clips corners to [0, size - 1].
         size = f"{image_size[1]} × {image_size[0]}"
-        return Problem("error", where, f"the box {bbox_xywh} lies outside its image ({size} px); correct or remove it")
-    return None
+        yield Problem(severity, where, f"the box {box} lies outside its image ({size} px); correct or remove it")
+
+
+def _is_bone(pair: Any, count: int) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(_is_integer(end) and 1 <= end <= count for end in pair)
 
 
 def _is_integer(value: Any) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from nas.data.decoding import heatmap_maxima, refine_dark, refine_quarter_pixel, refine_udp
+from nas.data.decoding import blur_kernel_size, heatmap_maxima, refine_dark, refine_quarter_pixel, refine_udp
 from search_spaces.errors import InputError
 
 __all__ = ["Codec", "CodecName"]
@@ -122,8 +122,11 @@ class Codec:
         """As :meth:`decode_batch`, but the keypoints in heatmap pixels."""
         heatmaps = np.ascontiguousarray(heatmaps, dtype=np.float32)
         keypoints, scores = heatmap_maxima(heatmaps)
-        refine = {"gaussian": refine_quarter_pixel, "dark": refine_dark, "udp": refine_udp}[self.name]
-        refined = refine(heatmaps, keypoints)
+        if self.name == "gaussian":
+            refined = refine_quarter_pixel(heatmaps, keypoints)
+        else:
+            refine = refine_dark if self.name == "dark" else refine_udp
+            refined = refine(heatmaps, keypoints, blur_kernel_size(self.sigma))
         broken = ~(np.isfinite(refined).all(axis=-1) & np.isfinite(scores))
         return np.where(broken[..., None], keypoints, refined), np.where(broken, np.float32(0), scores)
 

@@ -9,10 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLUR_KERNEL_SIZE", "blur_heatmaps", "heatmap_maxima", "refine_dark", "refine_quarter_pixel", "refine_udp"]
-
-BLUR_KERNEL_SIZE = 11
-"""Side of the Gaussian kernel before a Taylor expansion: the value of every official configuration for sigma 2."""
+__all__ = ["blur_heatmaps", "blur_kernel_size", "heatmap_maxima", "refine_dark", "refine_quarter_pixel", "refine_udp"]
 
 Maps = NDArray[np.float32]
 Points = NDArray[np.float32]
@@ -27,6 +24,14 @@ def heatmap_maxima(heatmaps: Maps) -> tuple[Points, NDArray[np.float32]]:
     places = np.stack([index % width, index // width], axis=-1).astype(np.float32)
     places[~(values > 0)] = -1  # also where the value is NaN
     return places, values
+
+
+def blur_kernel_size(sigma: float) -> int:
+    """Side of the Gaussian kernel before a Taylor expansion, for targets of this standard deviation.
+
+    11 for sigma 2 and 17 for sigma 3, as in the official configurations, and about as many sigmas wide for others.
+    """
+    return 2 * max(1, int(2.7 * sigma)) + 1
 
 
 class _Neighbours:
@@ -52,7 +57,7 @@ def refine_quarter_pixel(heatmaps: Maps, places: Points) -> Points:
     return places + np.sign(np.stack([dx, dy], axis=-1)).astype(np.float32) * np.float32(0.25)
 
 
-def blur_heatmaps(heatmaps: Maps, kernel_size: int = BLUR_KERNEL_SIZE) -> Maps:
+def blur_heatmaps(heatmaps: Maps, kernel_size: int) -> Maps:
     """Each map blurred, zeros around it, and scaled back to its former maximum (NaN where that is 0 / 0)."""
     n, k, height, width = heatmaps.shape
     border = kernel_size // 2
@@ -65,13 +70,13 @@ def blur_heatmaps(heatmaps: Maps, kernel_size: int = BLUR_KERNEL_SIZE) -> Maps:
         return blurred * (heatmaps.max(axis=(2, 3)) / blurred.max(axis=(2, 3)))[..., None, None]
 
 
-def refine_dark(heatmaps: Maps, places: Points) -> Points:
+def refine_dark(heatmaps: Maps, places: Points, kernel_size: int) -> Points:
     """One Newton step on the logarithm of the blurred map, central differences over two pixels.
 
     The step is not clipped, as in the official code; it is left out within two pixels of the border.
     """
     height, width = heatmaps.shape[2:]
-    logarithm = np.log(np.maximum(blur_heatmaps(heatmaps), np.float32(1e-10)))
+    logarithm = np.log(np.maximum(blur_heatmaps(heatmaps, kernel_size), np.float32(1e-10)))
     at = _Neighbours(logarithm, places)
     dx, dy = 0.5 * (at(1, 0) - at(-1, 0)), 0.5 * (at(0, 1) - at(0, -1))
     dxx = 0.25 * (at(2, 0) - 2 * at(0, 0) + at(-2, 0))
@@ -82,9 +87,9 @@ def refine_dark(heatmaps: Maps, places: Points) -> Points:
     return np.where((inside & (dxx * dyy - dxy**2 != 0))[..., None], places + step, places).astype(np.float32)
 
 
-def refine_udp(heatmaps: Maps, places: Points) -> Points:
+def refine_udp(heatmaps: Maps, places: Points, kernel_size: int) -> Points:
     """One Newton step on the logarithm of the blurred map, differences over one pixel; NaN where nothing was found."""
-    logarithm = np.log(np.clip(blur_heatmaps(heatmaps), np.float32(1e-3), np.float32(50)))
+    logarithm = np.log(np.clip(blur_heatmaps(heatmaps, kernel_size), np.float32(1e-3), np.float32(50)))
     at = _Neighbours(logarithm, places)
     middle = at(0, 0)
     dx, dy = 0.5 * (at(1, 0) - at(-1, 0)), 0.5 * (at(0, 1) - at(0, -1))
@@ -96,9 +101,7 @@ def refine_udp(heatmaps: Maps, places: Points) -> Points:
     return np.where((places < 0).any(axis=-1, keepdims=True), np.nan, refined).astype(np.float32)
 
 
-def _newton_step(
-    dx: NDArray, dy: NDArray, dxx: NDArray, dxy: NDArray, dyy: NDArray
-) -> NDArray[np.float64]:
+def _newton_step(dx: NDArray, dy: NDArray, dxx: NDArray, dxy: NDArray, dyy: NDArray) -> NDArray[np.float64]:
     """(N, K, 2): minus the inverse of the Hessian times the gradient."""
     dx, dy, dxx, dxy, dyy = (values.astype(np.float64) for values in (dx, dy, dxx, dxy, dyy))
     with np.errstate(divide="ignore", invalid="ignore"):

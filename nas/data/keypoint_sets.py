@@ -38,19 +38,20 @@ COCO_KEYPOINT_NAMES = (
     "right_ankle",
 )
 
-DEFAULT_SIGMA = 0.05
+DEFAULT_SIGMA = 0.5 / 10
 """Tolerance of a keypoint that COCO does not have: near the mean of COCO's own (0.059), a little stricter."""
 
-_COCO_SIGMA_OF_PART = {
-    "nose": 0.026,
-    "eye": 0.025,
-    "ear": 0.035,
-    "shoulder": 0.079,
-    "elbow": 0.072,
-    "wrist": 0.062,
-    "hip": 0.107,
-    "knee": 0.087,
-    "ankle": 0.089,
+# In tenths, as COCO's own code has them, so that the quotients are equal to the last bit.
+_COCO_TEN_SIGMAS_OF_PART = {
+    "nose": 0.26,
+    "eye": 0.25,
+    "ear": 0.35,
+    "shoulder": 0.79,
+    "elbow": 0.72,
+    "wrist": 0.62,
+    "hip": 1.07,
+    "knee": 0.87,
+    "ankle": 0.89,
 }
 _LOWER_BODY_PARTS = ("hip", "pelvis", "knee", "ankle", "foot", "heel", "toe")
 
@@ -96,7 +97,7 @@ class KeypointSet:
     def sigmas(self) -> NDArray[np.float64]:
         """(K,) OKS tolerances."""
         parts = [name.removeprefix("left_").removeprefix("right_") for name in self.names]
-        return np.array([_COCO_SIGMA_OF_PART.get(part, DEFAULT_SIGMA) for part in parts])
+        return np.array([_COCO_TEN_SIGMAS_OF_PART.get(part, DEFAULT_SIGMA * 10) for part in parts]) / 10
 
     @cached_property
     def is_lower_body(self) -> NDArray[np.bool_]:
