@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from nas.configuration import FieldDoc, build, deep_merge, field_docs, parse_override, read_yaml_file, to_plain
+from nas.data.config import DataConfig
 from nas.files import atomic_write_text
 
 __all__ = ["Config", "config_docs", "load_config", "save_config"]
@@ -24,6 +25,7 @@ class Config:
     """Seed of everything that is random."""
     space: str = "resnet-tiny"
     """Search space: a name that `vipnas spaces` lists, or the path of a YAML file."""
+    data: DataConfig = field(default_factory=DataConfig)
 
 
 def load_config(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:

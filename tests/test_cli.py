@@ -195,3 +195,27 @@ def test_the_innermost_folder_is_named() -> None:
     with pytest.raises(Interrupted) as caught, keeping_state(Path("outer")), keeping_state(Path("inner")):
         raise KeyboardInterrupt
     assert caught.value.folder == Path("inner")
+
+
+def test_data_synthesize(tmp_path: Path) -> None:
+    small = ["--train-images", "2", "--val-images=1", "--videos-train", "0", "--videos-val", "0", "--image-size", "64,96"]
+    done = vipnas("data", "synthesize", tmp_path / "made", *small)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "made" in done.stdout
+    assert len(list((tmp_path / "made" / "images").iterdir())) == 3
+    assert "already there" in vipnas("data", "synthesize", tmp_path / "made", *small).stdout
+    assert_one_line(vipnas("data", "synthesize", tmp_path / "made", "--seed", "1", *small), "seed=0, but 1 is asked for")
+    assert_one_line(vipnas("data", "synthesize", tmp_path / "new", "--seed", "x"), "seed: expected whole number, not 'x'")
+    assert_one_line(vipnas("data", "synthesize", tmp_path / "new", "--sed", "1"), "did you mean --seed?")
+    assert not (tmp_path / "new").exists()
+
+
+def test_describe(tmp_path: Path) -> None:
+    done = vipnas("describe", "s-vipnas-res50")
+    assert done.returncode == 0
+    assert "7,286,772" in done.stdout
+    printed = vipnas("describe", "s-vipnas-res50", "--json").stdout
+    (tmp_path / "network.json").write_text(printed, encoding="utf-8")
+    assert vipnas("describe", tmp_path / "network.json").stdout == done.stdout
+    assert_one_line(vipnas("describe", "s-vipnas-res5"), "did you mean 's-vipnas-res50'?")
+    assert_one_line(vipnas("describe", tmp_path / "none.json"), "no such file")

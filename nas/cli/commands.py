@@ -24,8 +24,10 @@ class Command:
 
 
 COMMANDS = (
+    Command("data synthesize", "make images and videos of articulated people", "vipnas data synthesize data"),
     Command("data check", "find what is wrong with a folder of COCO keypoints", "vipnas data check ~/coco"),
     Command("spaces", "list the search spaces and the published architectures", "vipnas spaces"),
+    Command("describe", "show what a network is made of and what it costs", "vipnas describe s-vipnas-res50"),
 )
 
 

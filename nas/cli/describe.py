@@ -1,0 +1,45 @@
+"""Describe an architecture: what each part is made of, its parameters and its multiply-accumulates (MACs)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from nas.cli.architectures import ARCH_HELP
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("architecture", metavar="ARCH", help=ARCH_HELP)
+    parser.add_argument("--json", action="store_true", help="print the architecture itself, as a JSON file holds it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from nas.cli.architectures import resolve_architecture
+    from nas.cli.output import print_table
+    from nas.report.describe import architecture_lines
+    from search_spaces.complexity import count
+
+    architecture = resolve_architecture(arguments.architecture)
+    if arguments.json:
+        print(json.dumps(architecture.to_json(), indent=2))
+        return 0
+    complexity = count(architecture)
+    made_of = [line.partition(": ")[2] for line in architecture_lines(architecture)]
+    rows = [
+        (part.name, text, f"{part.output_size[0]} × {part.output_size[1]}", *_amounts(part.parameters, part.macs))
+        for part, text in zip(complexity.by_part, made_of, strict=True)
+    ]
+    height, width = architecture.input_size
+    total = ("total", f"{architecture.keypoints} keypoints", "", *_amounts(complexity.parameters, complexity.macs))
+    print_table(
+        f"{architecture.id}: {architecture.family}, input {height} × {width}",
+        ("part", "made of (depth × width)", "output", "parameters", "MACs (M)"),
+        [*rows, total],
+    )
+    return 0
+
+
+def _amounts(parameters: int, macs: int) -> tuple[str, str]:
+    return f"{parameters:,}", f"{macs / 1e6:,.1f}"
