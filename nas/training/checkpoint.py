@@ -1,0 +1,61 @@
+"""The state of a training in one file, from which it goes on as if it had not stopped."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.files import atomic_write_bytes
+from search_spaces import InputError
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+FORMAT = "vipnas-checkpoint/1"
+
+State = dict[str, Any]
+"""Tensors, numbers, words, and lists and dictionaries of them."""
+
+
+def save_checkpoint(path: Path, identity: State, state: State) -> None:
+    """Write ``state``; ``identity`` says of which run it is.
+
+    Raises:
+        OSError: the disk is full or read-only; the former checkpoint is untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "identity": identity, "state": state}, buffer)
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, identity: State) -> State:
+    """The state that :func:`save_checkpoint` wrote for the same run.
+
+    Nothing in the file is executed.
+
+    Raises:
+        InputError: no such file, damaged, of another version, or of another run: the message names what differs.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; start without --resume")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: the checkpoint is damaged ({reason}); delete it and start again") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{path}: not a training checkpoint of this version (expected format {FORMAT!r})")
+    found = content["identity"]
+    for key in (*identity, *(key for key in found if key not in identity)):
+        if found.get(key) != identity.get(key):
+            was, now = _short(found.get(key)), _short(identity.get(key))
+            raise InputError(f"{path}: is of another run: {key} was {was} and is now {now}; resume with the same")
+    return dict(content["state"])
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,116 @@
+"""The configuration of both trainings. No torch here: help texts and checks answer at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nas.training.schedule import Budget, Schedule
+from search_spaces import InputError
+
+__all__ = ["SupernetTrainingConfig", "TrainingConfig"]
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What a supernet's training and a single network's have in common.
+
+    Raises:
+        InputError: a value is out of its range; the message names it.
+    """
+
+    minutes: float | None = None
+    """Time budget. The schedule follows the clock, so the learning rate ends at its end on any machine."""
+    batch_size: int = 64
+    """Persons a step, in each process."""
+    learning_rate: float = 5e-4
+    """Maximum of the schedule."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """`adamw` takes weight decay off the weights themselves, `adam` adds it to their gradients."""
+    weight_decay: float = 0.0
+    """Of the weights of convolutions; scales, shifts and biases have none."""
+    warmup_steps: int = 500
+    """Steps of linear warm-up; never more than a tenth of the run."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """`cosine` falls to zero at the end of the budget; `step` is a tenth after each milestone."""
+    gradient_clip: float | None = None
+    """Largest norm of all gradients together; null for no limit."""
+    ema_decay: float = 0.999
+    """Decay of the moving average of the weights, which is what is saved; 0 saves the last weights."""
+    bf16: bool | Auto = "auto"
+    """Compute in bfloat16; `auto` where it is faster (timed once at the start on a CPU)."""
+    channels_last: bool | Auto = "auto"
+    """Memory format of the activations; `auto` is true on every device that we have measured."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; there is one every ten minutes in any case."""
+    log_every: int = 20
+    """Steps between lines of metrics.jsonl."""
+    seed: int = 0
+    """Seed of weights, order of the data, augmentation and sampled subnets."""
+    threads: int | None = None
+    """Threads of the computation in each process; null leaves torch's own choice."""
+    deterministic: bool = False
+    """Only deterministic algorithms (slower on a GPU)."""
+    device: str = "auto"
+    """`auto` is the GPU if there is one; or cpu, cuda, cuda:1."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "checkpoint_every", "log_every"):
+            _require(getattr(self, name) >= 1, self, name, "at least 1")
+        for name in ("minutes", "learning_rate", "gradient_clip", "threads"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, self, name, "more than 0")
+        for name in ("weight_decay", "warmup_steps", "seed"):
+            _require(getattr(self, name) >= 0, self, name, "0 or more")
+        _require(0 <= self.ema_decay < 1, self, "ema_decay", "from 0 to under 1")
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.minutes is None else self.minutes * 60
+
+    def replace(self, **changes: Any) -> Any:
+        """A copy with other fields, checked again."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupernetTrainingConfig(TrainingConfig):
+    """Sandwich training of a supernet: each step the largest, the smallest and some random subnets."""
+
+    steps: int | None = None
+    """Budget in steps; with `minutes` too, whichever ends first."""
+    random_subnets: int = 2
+    """Random subnets a step and process, beside the largest and the smallest."""
+    distillation: float = 0.5
+    """Share of the largest subnet's heatmaps in the targets of the others; the rest is the ground truth."""
+    sharing_groups: Literal["diagonal", "leading"] = "diagonal"
+    """How a grouped convolution reads the shared weights: `diagonal` keeps channel identity."""
+    sharing_kernel: Literal["centre", "transform"] = "centre"
+    """How a small kernel reads a larger one: its centre, or through a learned transform."""
+    sharing_affine: Literal["shared", "per-groups"] = "shared"
+    """BatchNorm's scale and shift: shared, or one for each group count."""
+    largest_every: int = 1
+    """The largest subnet takes part in every n-th step; where it is costly, 2 or more trains the others oftener."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.steps is None or self.steps >= 1, self, "steps", "at least 1")
+        _require(self.random_subnets >= 0, self, "random_subnets", "0 or more")
+        _require(0 <= self.distillation <= 1, self, "distillation", "from 0 to 1")
+        _require(self.largest_every >= 1, self, "largest_every", "at least 1")
+
+    def budget(self) -> Budget:
+        """Raises InputError where neither steps nor minutes are given."""
+        return Budget(steps=self.steps, seconds=self.seconds)
+
+    def rate(self) -> Schedule:
+        """The learning rate's course."""
+        return Schedule(shape=self.schedule, warmup_steps=self.warmup_steps, milestones=(0.8, 0.95))
+
+
+def _require(holds: bool, config: object, name: str, allowed: str) -> None:
+    if not holds:
+        raise InputError(f"{name}={getattr(config, name)!r} is not possible; {allowed}")

@@ -1,0 +1,177 @@
+"""One process or several: who takes part, and the few things that they say to each other.
+
+There is no DistributedDataParallel: it reduces in every backward pass, several times a sandwich step. Each process adds
+up its gradients, and one all-reduce a step, over one flat tensor, makes them the same everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from search_spaces import InputError
+
+__all__ = ["Processes", "joined"]
+
+
+CPU = torch.device("cpu")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among all: ``rank`` of ``world``, computing on ``device``."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = CPU
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the values of the first."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.data, src=0)
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter], control: Sequence[float]) -> list[float]:
+        """One all-reduce: gradients become their mean, ``control`` becomes its sum.
+
+        A parameter that no process touched keeps None as gradient; one that some touched gets zeros from the others.
+        """
+        if self.world == 1:
+            return list(control)
+        touched = torch.tensor([float(p.grad is not None) for p in parameters], device=self.device)
+        pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        signals = torch.tensor(list(control), dtype=torch.float32, device=self.device)
+        flat = torch.cat([*(piece.reshape(-1) / self.world for piece in pieces), touched, signals])
+        dist.all_reduce(flat)
+        sizes = [p.numel() for p in parameters]
+        *gradients, touched, signals = flat.split([*sizes, len(parameters), len(signals)])
+        for parameter, gradient, count in zip(parameters, gradients, touched.tolist(), strict=True):
+            parameter.grad = gradient.view_as(parameter) if count else None
+        return signals.tolist()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the processes."""
+        if self.world > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values / self.world
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every process gave, in the order of the ranks. Arrays and plain values of our own processes only."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_first(self, compute: Callable[[], Value]) -> Value:
+        """What ``compute`` gives in the first process, the only one that calls it; its error is raised everywhere."""
+        if self.world == 1:
+            return compute()
+        outcome: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                outcome[0] = compute()
+            except Exception as error:
+                outcome[1] = error
+        dist.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    def barrier(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextlib.contextmanager
+def joined(device: str = "auto") -> Iterator[Processes]:
+    """The processes that torchrun or Slurm's srun started together; one process if neither did.
+
+    Args:
+        device: ``auto`` (the GPU of this process's local rank if there is one), ``cpu``, ``cuda``, ``cuda:1``, …
+
+    Raises:
+        InputError: the device does not exist here.
+    """
+    place = _environment()
+    if place is None or dist.is_initialized():
+        world = dist.get_world_size() if dist.is_initialized() else 1
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        yield Processes(rank, world, _device(device, int(os.environ.get("LOCAL_RANK", "0"))))
+        return
+    chosen = _device(device, place.local_rank)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    dist.init_process_group(
+        "nccl" if chosen.type == "cuda" else "gloo", init_method="env://", rank=place.rank, world_size=place.world
+    )
+    try:
+        yield Processes(place.rank, place.world, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    rank: int
+    world: int
+    local_rank: int
+
+
+def _environment() -> _Place | None:
+    """What the launcher says in environment variables; None for one process."""
+    env = os.environ
+    if int(env.get("WORLD_SIZE", "1")) > 1 and "RANK" in env:
+        return _Place(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", "0")))
+    # SLURM_NTASKS is also set in a batch script that runs one process; the step's count is not.
+    if int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        env.setdefault("MASTER_ADDR", _first_host(env["SLURM_STEP_NODELIST"]))
+        env.setdefault("MASTER_PORT", str(20000 + int(env.get("SLURM_JOB_ID", "0")) % 10000))
+        rank, world = int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"])
+        return _Place(rank, world, int(env.get("SLURM_LOCALID", "0")))
+    return None
+
+
+def _first_host(nodes: str) -> str:
+    """The first of Slurm's compressed list of host names, such as ``node[03-07,9]``."""
+    if "[" not in nodes:
+        return nodes.split(",")[0]
+    try:
+        listing = subprocess.run(
+            ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True, timeout=30
+        ).stdout.split()
+        return listing[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        raise InputError(f"cannot tell the first host of {nodes!r}; set MASTER_ADDR and MASTER_PORT") from None
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device {name!r} is not known; use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError(f"device {name!r}: no GPU can be used here; use cpu")
+        index = local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise InputError(f"device {name!r}: there are {torch.cuda.device_count()} GPUs here, counted from 0")
+        return torch.device("cuda", index)
+    return device

@@ -1,0 +1,133 @@
+"""Sandwich training of a supernet (BigNAS, Yu et al. 2020), with distillation of heatmaps within the step.
+
+Each step trains the largest subnet on the ground truth, and the smallest and some random ones on a mixture of the
+ground truth and the largest one's heatmaps. Processes sample different random subnets: gradients are added up locally
+and reduced once a step, so n processes see n times as many of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nas.data.loader import TrainBatch
+from nas.data.pose_data import PoseData
+from nas.training.config import SupernetTrainingConfig
+from nas.training.distributed import Processes, joined
+from nas.training.loop import Loss, TrainingLoop, run_identity
+from nas.training.losses import heatmap_mse, mixed_target
+from nas.training.metrics import ProgressCallback
+from nas.training.precision import Precision, choose_precision
+from nas.training.setting import computing, data_identity, training_batches
+from search_spaces import PoseArchitecture, SearchSpace
+from supernet import Sharing, Supernet
+
+__all__ = ["SupernetTrainingConfig", "sampled_subnets", "train_supernet"]
+
+_SUBNET_STREAM = 2  # keeps the subnets' randomness apart from the data's, which has the same seed
+
+
+def train_supernet(
+    space: SearchSpace,
+    data: PoseData,
+    config: SupernetTrainingConfig,
+    run_dir: Path,
+    resume: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Supernet:
+    """Train the space's supernet; gives it with its averaged weights, in eval mode, on the CPU.
+
+    Under torchrun or srun the processes share the work. Writes ``supernet.safetensors`` (the averaged weights) and
+    ``supernet/`` (checkpoint, metrics.jsonl, tensorboard) into ``run_dir``.
+
+    Args:
+        resume: go on from the checkpoint in ``run_dir``, as if there had been no break. Without one, start anew.
+        progress: called with the fraction done, the loss and the seconds left.
+
+    Raises:
+        InputError: the data or the configuration cannot be used, or the checkpoint is damaged or of another run.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
+        RuntimeError: the loss is not finite, several steps in a row.
+    """
+    config.budget()  # before any work: an error if there is none
+    with computing(config), joined(config.device) as processes:
+        people = data.training_set(space.input_size)
+        sharing = Sharing(
+            groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine
+        )
+        supernet = Supernet(space, sharing, torch.Generator().manual_seed(config.seed)).to(processes.device).train()
+        loop = TrainingLoop(
+            config=config,
+            budget=config.budget(),
+            schedule=config.rate(),
+            parameters=dict(supernet.named_parameters()),
+            averaged=dict(supernet.named_parameters()),
+            folder=run_dir / "supernet",
+            identity=run_identity(config, kind="supernet", space=space.id, **data_identity(people)),
+            processes=processes,
+        )
+        loop.begin(resume)
+        sandwich = _Sandwich(supernet, config, processes, loop)
+        loop.run(training_batches(people, data, config, processes), sandwich.accumulate, progress)
+        loop.average.copy_to_live()
+        supernet.eval().cpu()
+        if processes.is_first:
+            supernet.save(run_dir / "supernet.safetensors", _metadata(loop, config))
+        processes.barrier()
+    return supernet
+
+
+def sampled_subnets(
+    space: SearchSpace, config: SupernetTrainingConfig, step: int, rank: int = 0
+) -> Iterator[tuple[str, PoseArchitecture]]:
+    """The subnets of one step in one process, and their kinds: a function of seed, step and rank alone."""
+    rng = np.random.default_rng([config.seed, _SUBNET_STREAM, step, rank])
+    if step % config.largest_every == 0:
+        yield "largest", space.largest()
+    yield "smallest", space.smallest()
+    for _ in range(config.random_subnets):
+        yield "random", space.sample(rng)
+
+
+class _Sandwich:
+    """The forward and backward passes of one step."""
+
+    def __init__(
+        self, supernet: Supernet, config: SupernetTrainingConfig, processes: Processes, loop: TrainingLoop
+    ) -> None:
+        self.supernet, self.config, self.processes = supernet, config, processes
+        self.largest = supernet.space.largest()
+        self.precision = choose_precision(config, processes, self._train_once, loop.memory)
+
+    def _train_once(self, precision: Precision) -> None:
+        """The costliest pass, for the timing."""
+        images = torch.zeros(min(self.config.batch_size, 16), 3, *self.supernet.space.input_size)
+        with precision.autocast():
+            heatmaps = self.supernet(precision.images(images.to(precision.device)), self.largest)
+        heatmaps.float().square().mean().backward()
+        self.supernet.zero_grad(set_to_none=True)
+
+    def accumulate(self, batch: TrainBatch, step: int) -> Sequence[Loss]:
+        """Add up the gradients of the step's subnets, each with the same weight."""
+        images, target, weights = batch.tensors(self.processes.device)
+        images = self.precision.images(images)
+        subnets = list(sampled_subnets(self.supernet.space, self.config, step, self.processes.rank))
+        losses, goal = [], target
+        for kind, architecture in subnets:
+            with self.precision.autocast():
+                heatmaps = self.supernet(images, architecture)
+            loss = heatmap_mse(heatmaps, goal, weights)
+            (loss / len(subnets)).backward()
+            losses.append(Loss(kind, f"the {kind} subnet ({architecture.id})", loss.detach()))
+            if kind == "largest":
+                goal = mixed_target(target, heatmaps, self.config.distillation)
+        return losses
+
+
+def _metadata(loop: TrainingLoop, config: SupernetTrainingConfig) -> dict[str, str]:
+    return {"steps": str(loop.step), "elapsed_s": f"{loop.elapsed_s:.1f}", "seed": str(config.seed),
+            "training": json.dumps(loop.identity)}  # fmt: skip
