@@ -42,11 +42,15 @@ def draw_discs(image_rgb: NDArray[np.uint8], keypoints: NDArray[np.float64]) -> 
             cv2.circle(image_rgb, center, DISC_RADIUS * 16, keypoint_color(index), -1, cv2.LINE_8, shift=4)
 
 
-def disc_center(crop_rgb: NDArray[np.uint8], index: int) -> NDArray[np.float64] | None:
-    """(2,) x, y of the middle of the pixels in this keypoint's colour; ``None`` where there are fewer than five."""
-    difference = np.abs(crop_rgb.astype(int) - keypoint_color(index)).max(axis=-1)
-    y, x = np.nonzero(difference < 30)
-    return np.array([x.mean(), y.mean()]) if len(x) >= 5 else None
+def disc_center(crop_rgb: NDArray[np.uint8], index: int, near: NDArray[np.floating]) -> NDArray[np.float64] | None:
+    """(2,) x, y of the middle of this keypoint's colour within 20 px of ``near``; ``None`` if there is none of it.
+
+    The other person of the image has a disc of the same colour, elsewhere.
+    """
+    x0, y0 = np.maximum(np.rint(near).astype(int) - 20, 0)
+    window = crop_rgb[y0 : y0 + 41, x0 : x0 + 41].astype(int)
+    y, x = np.nonzero(np.abs(window - keypoint_color(index)).max(axis=-1) < 30)
+    return np.array([x0 + x.mean(), y0 + y.mean()]) if len(x) >= 5 else None
 
 
 def document(images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> dict[str, Any]:

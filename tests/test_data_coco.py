@@ -133,6 +133,7 @@ def test_a_sample_is_whole_images_with_their_ground_truth_and_repeats(folder: Pa
     again = people.sample(3, seed=5)
     assert [i.annotation_id for i in again.instances] == [i.annotation_id for i in part.instances]
     assert len(people.sample(None).instances) == 6
+    assert people.sample(None).ground_truth == people.ground_truth
     chosen = {tuple(i.annotation_id for i in people.sample(2, seed).instances) for seed in range(20)}
     assert len(chosen) == 3
 

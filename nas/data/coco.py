@@ -98,18 +98,17 @@ class CocoKeypoints:
         Whole images keep the meaning of AP: ``ground_truth`` is cut down to the same images. The order is that of the
         shuffled images, so the first n instances are a random sample too. The same seed gives the same choice.
         """
-        of_image: dict[int, list[PersonInstance]] = {}
+        of_image: dict[int, list[PersonInstance]] = {image["id"]: [] for image in self.ground_truth["images"]}
         for instance in self.instances:
-            of_image.setdefault(instance.image_id, []).append(instance)
-        image_ids = np.array(sorted(of_image), dtype=np.int64)
+            of_image[instance.image_id].append(instance)
         chosen: list[PersonInstance] = []
-        for image_id in np.random.default_rng(seed).permutation(image_ids).tolist():
+        visited: set[int] = set()
+        for image_id in np.random.default_rng(seed).permutation(sorted(of_image)).tolist():
             if limit is not None and len(chosen) >= limit:
                 break
             chosen.extend(of_image[image_id])
-        if len(chosen) == len(self.instances):
-            return replace(self, instances=tuple(chosen))
-        return replace(self, instances=tuple(chosen), ground_truth=self._restricted_to({i.image_id for i in chosen}))
+            visited.add(image_id)  # with nobody to show, too: people that a detector missed lower AP
+        return replace(self, instances=tuple(chosen), ground_truth=self._restricted_to(visited))
 
     def _restricted_to(self, image_ids: set[int]) -> Json:
         truth = dict(self.ground_truth)

@@ -1,0 +1,182 @@
+"""Training batches: pixels and keypoints belong together, and the stream is the same wherever it is entered."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas.data.augment import NO_AUGMENTATION, Augmentation
+from nas.data.cache import CropCache
+from nas.data.coco import CocoKeypoints, read_coco
+from nas.data.codecs import Codec, CodecName
+from nas.data.loader import CropTrainingSet, TrainBatch, TrainBatches
+from nas.data.pictures import CachedPictures, ImageFiles
+from search_spaces.errors import InputError
+from tests.coco_fixture import disc_center, write_part
+
+CODEC = Codec.of("gaussian", (128, 96))
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> CocoKeypoints:
+    folder = tmp_path_factory.mktemp("coco")
+    return read_coco(write_part(folder, "train", images=7, seed=1), folder / "images")
+
+
+def training_set(
+    people: CocoKeypoints, cache: Path | None, augmentation: Augmentation | None = None, codec: Codec = CODEC
+) -> CropTrainingSet:
+    return CropTrainingSet(
+        people.instances, people.keypoint_set, codec, augmentation or Augmentation(), cache_folder=cache
+    )
+
+
+def assert_equal(a: TrainBatch, b: TrainBatch) -> None:
+    assert a.step == b.step
+    np.testing.assert_array_equal(a.images, b.images)
+    np.testing.assert_array_equal(a.keypoints_px, b.keypoints_px)
+    np.testing.assert_array_equal(a.visibility, b.visibility)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "udp"])
+@pytest.mark.parametrize("cached", [True, False])
+def test_augmented_keypoints_lie_on_the_discs_of_their_colour(
+    people: CocoKeypoints, tmp_path: Path, name: CodecName, cached: bool
+) -> None:
+    """Mirrored people swap left and right: in a mirror, keypoint k shows the disc of its partner."""
+    codec = Codec.of(name, (256, 192))
+    dataset = training_set(people, tmp_path if cached else None, codec=codec)
+    assert isinstance(dataset.pictures, CachedPictures if cached else ImageFiles)
+    mirror = people.keypoint_set.flip_indices
+    errors_px, mirrored = [], []
+    for seed in range(6):
+        batch = dataset.batch(np.arange(len(dataset)), np.random.default_rng(seed))
+        for image, keypoints, visible in zip(batch.images, batch.keypoints_px, batch.visibility, strict=True):
+            inside = (keypoints > 20).all(1) & (keypoints < np.array([192, 256]) - 20).all(1) & (visible > 0)
+            as_is, swapped = (
+                [distance_to_disc(image, color, keypoints[k]) for k, color in enumerate(colors) if inside[k]]
+                for colors in (range(17), mirror)
+            )
+            if inside.sum() >= 4:
+                mirrored.append(np.sum(swapped) < np.sum(as_is))
+                errors_px += min(as_is, swapped, key=np.sum)
+    assert len(errors_px) > 300
+    assert np.mean(np.array(errors_px) < 1.5) > 0.99  # the rest: a disc cut by the border of the image
+    assert 0.3 < np.mean(mirrored) < 0.7
+
+
+def distance_to_disc(image: np.ndarray, color: int, keypoint_px: np.ndarray) -> float:
+    center = disc_center(image, color, keypoint_px)
+    return 20.0 if center is None else float(np.abs(center - keypoint_px).max())
+
+
+def test_without_augmentation_training_sees_what_validation_sees(people: CocoKeypoints, tmp_path: Path) -> None:
+    crops = CropCache.build(tmp_path, people.instances, CODEC)
+    for cache in (None, tmp_path):
+        dataset = training_set(people, cache, NO_AUGMENTATION)
+        batch = dataset.batch(np.arange(len(dataset)), np.random.default_rng(0))
+        # The small images are kept at their own resolution. A picture's own frame of reference costs a rounding.
+        difference = np.abs(batch.images.astype(int) - crops.images())
+        assert np.mean(difference > 1) < (0 if cache is None else 1e-3) + 1e-9
+        np.testing.assert_allclose(batch.keypoints_px, crops.keypoints_input_px(), atol=1e-3)
+
+
+def test_large_people_are_shrunk_in_the_cache_and_still_in_their_place(people: CocoKeypoints, tmp_path: Path) -> None:
+    small = Codec.of("gaussian", (64, 48))
+    dataset = training_set(people, tmp_path, NO_AUGMENTATION, small)
+    assert isinstance(dataset.pictures, CachedPictures)
+    assert dataset.pictures.matrices[:, 0, 0].max() < 0.8
+    exact = training_set(people, None, NO_AUGMENTATION, small).batch(np.arange(14), np.random.default_rng(0))
+    cached = dataset.batch(np.arange(14), np.random.default_rng(0))
+    np.testing.assert_array_equal(cached.keypoints_px, exact.keypoints_px)
+    # A picture that was misplaced by a pixel would differ by more than shrinking does.
+    difference = np.abs(cached.images.astype(float) - exact.images).mean()
+    shifted = np.abs(np.roll(cached.images, 1, axis=2).astype(float) - exact.images).mean()
+    assert difference < 0.4 * shifted
+
+
+def test_a_stream_is_the_same_from_any_step_and_with_any_workers(people: CocoKeypoints, tmp_path: Path) -> None:
+    dataset = training_set(people, tmp_path)
+    whole = list(TrainBatches(dataset, 4, seed=9, workers=2, prefetch=3).batches(stop_step=10))
+    assert [batch.step for batch in whole] == list(range(10))
+    resumed = list(TrainBatches(dataset, 4, seed=9).batches(start_step=6, stop_step=10))
+    for a, b in zip(whole[6:], resumed, strict=True):
+        assert_equal(a, b)
+    other = TrainBatches(dataset, 4, seed=8).batch(0)
+    assert not np.array_equal(other.images, whole[0].images)
+
+
+def test_processes_share_the_global_batch(people: CocoKeypoints, tmp_path: Path) -> None:
+    dataset = training_set(people, tmp_path)
+    alone = TrainBatches(dataset, 6, seed=1).batch(5)
+    ranks = [TrainBatches(dataset, 2, seed=1, rank=rank, world_size=3).batch(5) for rank in range(3)]
+    np.testing.assert_array_equal(np.concatenate([r.images for r in ranks]), alone.images)
+    np.testing.assert_array_equal(np.concatenate([r.keypoints_px for r in ranks]), alone.keypoints_px)
+
+
+def test_every_epoch_shows_everybody_once_in_another_order(people: CocoKeypoints, tmp_path: Path) -> None:
+    dataset = training_set(people, tmp_path)
+    stream = TrainBatches(dataset, 4, seed=2)
+    assert stream.steps_per_epoch == 4  # 14 people
+    seen = np.concatenate([stream._people(4 * s, 4 * s + 4) for s in range(14)]).reshape(4, 14)
+    assert (np.sort(seen, axis=1) == np.arange(14)).all()
+    assert len({tuple(epoch) for epoch in seen.tolist()}) == 4
+    big = TrainBatches(dataset, 40, seed=2).batch(0)  # a batch larger than the data set
+    assert len(big.images) == 40
+
+
+def test_tensors_are_images_heatmaps_and_weights(people: CocoKeypoints, tmp_path: Path) -> None:
+    batch = TrainBatches(training_set(people, tmp_path), 4).batch(0)
+    images, heatmaps, weights = batch.tensors()
+    assert images.shape == (4, 3, 128, 96)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    expected, expected_weights = CODEC.encode_batch(batch.keypoints_px, batch.visibility)
+    np.testing.assert_array_equal(heatmaps.numpy(), expected)
+    np.testing.assert_array_equal(weights.numpy(), expected_weights)
+
+
+def test_an_error_in_a_worker_reaches_the_consumer(people: CocoKeypoints) -> None:
+    dataset = training_set(people, None)
+    dataset.pictures = ImageFiles([Path("lost.png")] * len(dataset))
+    with pytest.raises(InputError, match=r"lost\.png"):
+        next(TrainBatches(dataset, 4).batches())
+
+
+def test_a_closed_stream_leaves_no_threads(people: CocoKeypoints, tmp_path: Path) -> None:
+    stream = TrainBatches(training_set(people, tmp_path), 4, workers=2).batches()
+    next(stream)
+    workers = [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+    assert workers
+    stream.close()  # type: ignore[attr-defined]
+    for thread in workers:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_pictures_that_would_take_too_much_are_decoded_each_time(people: CocoKeypoints, tmp_path: Path) -> None:
+    dataset = CropTrainingSet(
+        people.instances, people.keypoint_set, CODEC, Augmentation(), cache_folder=tmp_path, cache_limit_gb=1e-6
+    )
+    assert isinstance(dataset.pictures, ImageFiles)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_estimate_is_an_upper_bound_and_pictures_pickle_as_a_path(people: CocoKeypoints, tmp_path: Path) -> None:
+    pictures = training_set(people, tmp_path).pictures
+    assert isinstance(pictures, CachedPictures)
+    boxes = np.array([instance.bbox_xywh for instance in people.instances])
+    estimate = CachedPictures.estimate_bytes(boxes, CODEC.input_size, 1.25, Augmentation())
+    assert (pictures.path / "pictures.bin").stat().st_size < estimate
+    copy = pickle.loads(pickle.dumps(pictures))
+    np.testing.assert_array_equal(copy.picture(3)[0], pictures.picture(3)[0])
+
+
+@pytest.mark.parametrize("bad", [{"batch_size": 0}, {"batch_size": 2, "rank": 1}, {"batch_size": 2, "workers": 0}])
+def test_settings_that_make_no_sense_are_refused(people: CocoKeypoints, bad: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="must be at least 1"):
+        TrainBatches(training_set(people, None), **bad)
