@@ -1,0 +1,186 @@
+"""Latency of networks, measured on this machine by the protocol of ``evaluators.latency``."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evaluators.latency.calibration import reference_milliseconds
+from evaluators.latency.fingerprint import machine_fingerprint
+from evaluators.latency.protocol import Measurement, Protocol, interleave, milliseconds, pinned
+from evaluators.latency.runtimes import (
+    Deployment,
+    deploy_onnxruntime,
+    deploy_openvino,
+    deploy_torch,
+    reference_network,
+    require_equal,
+    runtime_version,
+    torch_threads,
+)
+from search_spaces import PoseArchitecture
+from supernet import PoseNet, fold
+
+from .config import LatencyConfig
+from .pieces import draw_weights
+
+__all__ = ["LatencyMeter", "measure_architecture", "measure_architectures"]
+
+CALIBRATION_ROUNDS = 200
+"""Samples (about 1 ms each) from which the reference's own milliseconds are taken, once a machine and runtime."""
+
+Progress = Callable[[int, int], None]
+"""Called with what is done and the total."""
+
+
+def measure_architecture(architecture: PoseArchitecture, config: LatencyConfig | None = None) -> Measurement:
+    """The latency of one architecture; see :func:`measure_architectures`."""
+    return measure_architectures([architecture], config)[0]
+
+
+def measure_architectures(
+    architectures: Sequence[PoseArchitecture], config: LatencyConfig | None = None, progress: Progress | None = None
+) -> list[Measurement]:
+    """Measure networks of these architectures with random weights, their rounds interleaved.
+
+    With ``config.own_process`` a fresh process does it, and ``progress`` is not called.
+
+    Raises:
+        MeasureInputError: the runtime is not installed.
+        WrongOutputError: the runtime's output differs from torch's.
+    """
+    config = config or LatencyConfig()
+    if config.own_process:
+        inside = dataclasses.replace(config, own_process=False)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply(measure_architectures, (list(architectures), inside))
+    return LatencyMeter(config).measure(architectures, progress)
+
+
+class LatencyMeter:
+    """One runtime with one setting, and its reference network. Make one and keep it: a worker of a search does."""
+
+    def __init__(self, config: LatencyConfig | None = None, calibrations: Path | None = None) -> None:
+        """
+        Args:
+            config: how to measure.
+            calibrations: the folder that keeps the reference's milliseconds; None takes the user's cache folder.
+        """
+        self.config = config or LatencyConfig()
+        version = runtime_version(self.config.runtime)
+        self.fingerprint = machine_fingerprint(
+            self.config.runtime, version, self.config.threads, self.config.precision
+        )
+        self.protocol = Protocol(rounds=self.config.rounds)
+        self._calibrations = calibrations
+
+    def measure(
+        self, architectures: Sequence[PoseArchitecture], progress: Progress | None = None
+    ) -> list[Measurement]:
+        """Measure networks with random weights."""
+        return self.measure_modules(
+            [network_of(architecture) for architecture in architectures],
+            [architecture.input_size for architecture in architectures],
+            progress,
+        )
+
+    def measure_modules(
+        self,
+        modules: Sequence[nn.Module],
+        input_sizes: Sequence[tuple[int, int]],
+        progress: Progress | None = None,
+    ) -> list[Measurement]:
+        """Measure networks in deployment form (folded, in eval mode), which become the runtime's own.
+
+        Args:
+            modules: they take images ``(batch, 3, height, width)``.
+            input_sizes: (height, width) of each network's images.
+            progress: told the number of networks that are deployed, then called once more at the end.
+        """
+        deployments = []
+        generator = torch.Generator().manual_seed(0)
+        with self._settled():
+            for index, (module, size) in enumerate(zip(modules, input_sizes, strict=True)):
+                images = torch.randn(self.config.batch, 3, *size, generator=generator)
+                deployments.append(self.deploy(module, (images,), f"network {index + 1}"))
+                if progress:
+                    progress(index, len(modules))
+            ratios = self.ratios(deployments)
+        if progress:
+            progress(len(modules), len(modules))
+        return [self._measurement(row, size) for row, size in zip(ratios, input_sizes, strict=True)]
+
+    def deploy(self, module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Deployment:
+        """Bring a module (folded, in eval mode; changed in place) into the runtime, and check what it computes."""
+        runtime, precision, threads = self.config.runtime, self.config.precision, self.config.threads
+        with torch.inference_mode():
+            expected = module(*inputs).numpy()
+        if runtime == "torch":
+            deployment = deploy_torch(module, inputs, precision)
+        else:
+            from nas.export.onnx_export import onnx_bytes
+
+            model, arrays = onnx_bytes(module, inputs), tuple(tensor.numpy() for tensor in inputs)
+            if runtime == "onnxruntime":
+                deployment = deploy_onnxruntime(model, arrays, threads)
+            else:
+                deployment = deploy_openvino(model, arrays, threads, precision)
+        require_equal(deployment, expected, f"{what} on {runtime}", precision)
+        return deployment
+
+    def ratios(self, deployments: Sequence[Deployment], rounds: int | None = None) -> np.ndarray:
+        """Time over the reference's, (deployments, rounds)."""
+        protocol = dataclasses.replace(self.protocol, rounds=rounds or self.protocol.rounds)
+        with self._settled():
+            runs = [deployment.run for deployment in deployments]
+            return interleave(runs, self._reference.run, protocol, self.config.threads)
+
+    @cached_property
+    def reference_ms(self) -> float:
+        """What the reference network takes on this machine, by this runtime."""
+
+        def calibrate() -> float:
+            protocol = dataclasses.replace(self.protocol, rounds=CALIBRATION_ROUNDS)
+            with self._settled():
+                return milliseconds(self._reference.run, protocol, self.config.threads)
+
+        return reference_milliseconds(self.fingerprint, calibrate, self._calibrations)
+
+    @cached_property
+    def _reference(self) -> Deployment:
+        module, images = reference_network()
+        return self.deploy(module, (images,), "the reference network")
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        with pinned(self.config.threads), torch_threads(self.config.threads):
+            yield
+
+    def _measurement(self, ratios: np.ndarray, input_size: tuple[int, int]) -> Measurement:
+        low, middle, high = np.percentile(ratios, (25, 50, 75)) * self.reference_ms
+        return Measurement(
+            latency_ms=float(middle),
+            spread_ms=float(high - low) / 2,
+            rounds=len(ratios),
+            reference_ms=self.reference_ms,
+            batch=self.config.batch,
+            input_size=input_size,
+            fingerprint=self.fingerprint,
+        )
+
+
+def network_of(architecture: PoseArchitecture) -> nn.Module:
+    """The architecture's network in deployment form, with random weights: latency does not depend on them."""
+    with torch.device("meta"):
+        net = PoseNet(architecture)
+    net = net.to_empty(device="cpu")
+    draw_weights(net, torch.Generator().manual_seed(0))
+    return fold(net, in_place=True)
