@@ -197,11 +197,11 @@ class Grade:
 def sample_grade(rng: np.random.Generator, video_s: float | None) -> Grade:
     """Faults of a still image, or of a video of ``video_s`` seconds (which loses focus for moments)."""
     soft = rng.random() < (0.2 if video_s is None else 0.5)
-    gain = rng.uniform(0.75, 1.15)
+    gain = rng.uniform(0.85, 1.25)
     gains = gain * (1 + rng.normal(0, 0.06, 3))
     return Grade(
         gains=(float(gains[0]), float(gains[1]), float(gains[2])),
-        gamma=float(rng.uniform(0.75, 1.35)),
+        gamma=float(rng.uniform(0.7, 1.2)),
         noise=float(max(rng.normal(3, 4), 0)),
         defocus_px=float(rng.uniform(0.6, 1.8 if video_s is None else 3.0)) if soft else 0.0,
         defocus_at_s=0.0 if video_s is None else float(rng.uniform(0, video_s)),

@@ -77,9 +77,9 @@ def render_frame(
 def _owners(scene: Scene, people: list[DrawnPerson], time_s: float, things: bool) -> NDArray[np.int16]:
     """(H, W): the actor whose each pixel is, or nobody, or a thing."""
     owner = np.full(scene.shape, _NOBODY, np.int16)
-    for drawn in people:
+    for place, drawn in enumerate(people):
         owner[drawn.depth < FAR] = drawn.actor
-        for thing in _things_before(scene, people, drawn, things):
+        for thing in _things_between(scene, people, place, things):
             thing.mark(owner, _THING, time_s)
     return owner
 
@@ -90,23 +90,24 @@ def _compose(
     height, width = scene.shape
     left, top = scene.margin - round(shift[0]), scene.margin - round(shift[1])
     canvas = scene.background[top : top + height, left : left + width].astype(np.float32)
-    for drawn in people:
+    for thing in _things_between(scene, people, -1, things):
+        thing.draw(canvas, time_s)
+    for place, drawn in enumerate(people):
         _ground(scene, camera, canvas, drawn.actor, time_s)
         rows, columns = np.flatnonzero(drawn.alpha.any(axis=1)), np.flatnonzero(drawn.alpha.any(axis=0))
         if len(rows):
             area = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
             canvas[area] *= (1 - drawn.alpha[area])[..., None]
             canvas[area] += drawn.colour[area]
-        for thing in _things_before(scene, people, drawn, things):
+        for thing in _things_between(scene, people, place, things):
             thing.draw(canvas, time_s)
     return canvas
 
 
-def _things_before(scene: Scene, people: list[DrawnPerson], drawn: DrawnPerson, things: bool) -> list[Occluder]:
-    """The things between ``drawn`` and the next nearer person (``people`` come farthest first)."""
-    place = people.index(drawn)
+def _things_between(scene: Scene, people: list[DrawnPerson], place: int, things: bool) -> list[Occluder]:
+    """The things nearer than person ``place`` (−1: than infinity) and farther than the next (farthest come first)."""
+    farther = people[place].distance_m if place >= 0 else np.inf
     nearer = people[place + 1].distance_m if place + 1 < len(people) else 0.0
-    farther = drawn.distance_m if place else np.inf
     return [thing for distance, thing in scene.occluders if things and nearer <= distance < farther]
 
 

@@ -178,7 +178,7 @@ def _head(body: Body, p: Proportions, outfit: Outfit) -> list[Part]:
 def _limbs(body: Body, p: Proportions, outfit: Outfit, side: str) -> list[Part]:
     points, frames, textures = body.points_m, body.frames, outfit.textures
     right = side == "right"
-    size = p.stature * p.build
+    size = 1.07 * p.stature * p.build
     sleeve, trouser = outfit.sleeve_bulk, outfit.trouser_bulk
 
     def limb(

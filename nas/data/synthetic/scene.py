@@ -69,7 +69,7 @@ def sample_scene(
     """Draw a scene of one to four people; they stand where they were placed at half of ``duration_s``."""
     height, width = shape
     count = int(rng.choice([1, 2, 3, 4], p=[0.30, 0.38, 0.22, 0.10]))
-    tallest = rng.uniform(1.0, 1.35) if rng.random() < 0.07 else rng.uniform(0.42, 0.88)
+    tallest = rng.uniform(1.0, 1.35) if rng.random() < 0.07 else rng.uniform(0.48, 0.9)
     camera, distance = _camera(rng, shape, tallest * height)
     spots = _spots(rng, camera, shape, distance, count)
     actors = []
@@ -113,9 +113,9 @@ def _spots(
     for _ in range(40):
         if len(spots) == count:
             break
-        away = distance if not spots else distance * rng.uniform(0.75, 2.0)
+        away = distance if not spots else distance * rng.uniform(0.75, 1.8)
         tall_px = camera.focal_px * 1.7 / away
-        if spots and not 0.3 * height < tall_px < 1.0 * height:
+        if spots and not 0.36 * height < tall_px < 1.0 * height:
             continue
         column = rng.uniform(0.08, 0.92) * width if spots else rng.uniform(0.2, 0.8) * width
         crowded = any(abs(column - other) < 0.28 * (tall_px + tall) / 2 for other, tall in taken)
