@@ -10,13 +10,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Not lazy: the function has the name of its file, and the import system would put the module in its place.
-from .oks import COCO_SIGMAS, oks
+from .oks import COCO_SIGMAS, oks, oks_nms, rescore, soft_oks_nms
 
 if TYPE_CHECKING:
     from .coco import KEYPOINT_AP_NAMES, CocoKeypointAP
     from .errors import MeasureInputError
 
-__all__ = ["COCO_SIGMAS", "KEYPOINT_AP_NAMES", "CocoKeypointAP", "MeasureInputError", "oks"]
+__all__ = [
+    "COCO_SIGMAS",
+    "KEYPOINT_AP_NAMES",
+    "CocoKeypointAP",
+    "MeasureInputError",
+    "oks",
+    "oks_nms",
+    "rescore",
+    "soft_oks_nms",
+]
 
 _HOME = {
     "CocoKeypointAP": "coco",
