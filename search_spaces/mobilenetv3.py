@@ -1,4 +1,4 @@
-"""The ``mobilenetv3`` family: inverted residuals whose k×k convolution has any group count, with squeeze-and-excitation.
+"""The ``mobilenetv3`` family: inverted residuals whose k×k convolution has any group count, with channel attention.
 
 S-ViPNAS-MobileNetV3 (ViPNAS, CVPR 2021; layer table of its authors' release) is a member. The ranges of the paper's own
 search space are not published: those of the spaces below are ours. Groups are chosen by their width (channels a group),

@@ -122,9 +122,25 @@ class SearchSpace:
                     f"space {self.name}: head: no choice of groups {_list(self.head.groups)} divides both the last "
                     f"stage's width {last} and the head's width {width}; add 1 to groups or change a width"
                 )
-        # The extremes check every bound of an architecture (family, kernel sizes, input size, number of weights).
+        # The extremes check every bound of an architecture (family, kernel sizes, input size, number of weights);
+        # what a family asks of neighbouring widths needs every pair of them.
         self.largest()
-        self.smallest()
+        self._check_neighbours(self.smallest())
+
+    def _check_neighbours(self, smallest: PoseArchitecture) -> None:
+        vector = list(self.encode(smallest))
+        at = {gene.name: index for index, gene in enumerate(self.genes)}
+        for part in range(1, len(self.stages) + 1):
+            before = f"stage{part - 1}.width" if part > 1 else "stem.width"
+            chosen = [at[name] for name in (before, f"stage{part}.width", f"stage{part}.expansion")]
+            for values in product(*(range(self.gene_sizes[index]) for index in chosen)):
+                trial = list(vector)
+                for index, value in zip(chosen, values, strict=True):
+                    trial[index] = value
+                try:
+                    self.decode(trial)
+                except InputError as error:
+                    raise InputError(f"space {self.name}: some choices exclude each other: {error}") from None
 
     def _check_stage(self, index: int, stage: StageChoices, width: int, expansion: int) -> None:
         inner = families.family(self.family).inner_width(width, expansion)
@@ -160,6 +176,17 @@ class SearchSpace:
             inner = families.family(self.family).inner_width(width, expansion) or 0
             counts.update(stage.group_count(choice, inner) or 0 for choice in stage.group_choices)
         return tuple(sorted(counts - {0}))
+
+    def widest_group(self, index: int) -> int:
+        """The most channels that a group has in stage ``index`` (from 1)."""
+        stage, inner_width = self.stages[index - 1], families.family(self.family).inner_width
+        inner = {(w, e): inner_width(w, e) or 0 for w, e in product(stage.width, stage.expansion)}
+        counts = {
+            (total, stage.group_count(stage.group_choices[choice], total) or 1)
+            for pair, total in inner.items()
+            for choice in self._stage_groups(stage, *pair)
+        }
+        return max(total // count for total, count in counts)
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:

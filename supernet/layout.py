@@ -5,24 +5,42 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import nn
 
-from search_spaces import PoseArchitecture, SearchSpace
+from search_spaces import PoseArchitecture, SearchSpace, Stage
 from search_spaces.families import family
 
-from .networks import ConvNorm, PoseNet
+from .networks import ConvNorm, PoseNet, part_name
 
-__all__ = ["dense", "elastic_groups", "elastic_kernels", "layout_members"]
+__all__ = ["band_widths", "dense", "elastic_groups", "elastic_kernels", "grouped_weights", "layout_members"]
 
 
-def dense(architecture: PoseArchitecture) -> PoseArchitecture:
-    """The same network without groups: the storage joins every two channels."""
-    stages = tuple(dataclasses.replace(stage, groups=1) for stage in architecture.stages)
+def dense(architecture: PoseArchitecture, banded: Collection[int] = ()) -> PoseArchitecture:
+    """The same network without groups: the storage joins every two channels.
+
+    The stages ``banded`` (from 1), whose storage is a band, get the most groups instead: the dense weights of a wide
+    network would fill the memory.
+    """
+    stages = tuple(
+        dataclasses.replace(stage, groups=_inner_width(architecture, stage) if index in banded else 1)
+        for index, stage in enumerate(architecture.stages, 1)
+    )
     head = dataclasses.replace(architecture.head, groups=(1,) * len(architecture.head.groups))
     return architecture.replace(stages=stages, head=head)
+
+
+def band_widths(space: SearchSpace) -> dict[int, int]:
+    """Stage (from 1) → channels of its widest group, where a band of that width is smaller than the dense storage.
+
+    A band holds 2w - 1 weights an output channel (:func:`supernet.sharing.band_blocks`), the dense storage as many as
+    there are input channels. The head stays dense: it is small, and a band needs as many channels in as out.
+    """
+    largest = space.largest()
+    widest = {index: space.widest_group(index) for index in range(1, len(space.stages) + 1)}
+    return {i: w for i, w in widest.items() if 2 * w - 1 < _inner_width(largest, largest.stages[i - 1])}
 
 
 def layout_members(space: SearchSpace) -> list[PoseArchitecture]:
@@ -48,37 +66,44 @@ def elastic_kernels(space: SearchSpace) -> dict[str, tuple[int, ...]]:
     stem = dataclasses.replace(largest.stem, kernel_size=_another_kernel(largest.stem.kernel_size))
     stages = tuple(dataclasses.replace(s, kernel_size=_another_kernel(s.kernel_size)) for s in largest.stages)
     choices = {gene.part: gene.values for gene in space.genes if gene.field == "kernel_size"}
-    names = _differing(largest, largest.replace(stem=stem, stages=stages), lambda conv: conv.kernel_size[0])
-    return {name: tuple(choices[part]) for name, part in names.items() if len(choices[part]) > 1}
+    other = largest.replace(stem=stem, stages=stages)
+    return {
+        name: tuple(choices[part])
+        for (name, part, conv), (_, _, another) in zip(_convolutions(largest), _convolutions(other), strict=True)
+        if conv.kernel_size != another.kernel_size and len(choices[part]) > 1
+    }
 
 
 def elastic_groups(space: SearchSpace) -> dict[str, tuple[int, ...]]:
     """Weight name → the group counts that occur there, where there are several."""
-    largest = dense(space.largest())
-    inner = family(space.family).inner_width
-    stages = tuple(dataclasses.replace(s, groups=inner(s.width, s.expansion) or 1) for s in largest.stages)
+    counts = {part: space.group_counts(part) for part in range(1, len(space.stages) + 2)}
+    return {name: counts[part] for name, part in grouped_weights(space).items() if len(counts[part]) > 1}
+
+
+def grouped_weights(space: SearchSpace) -> dict[str, int]:
+    """Weight name → part (a stage from 1, or the head) of the convolutions that may have groups."""
+    largest = space.largest()
+    stages = tuple(dataclasses.replace(s, groups=_inner_width(largest, s)) for s in largest.stages)
     channels = (largest.stages[-1].width, *largest.head.widths)
     counts = tuple(math.gcd(*pair) for pair in itertools.pairwise(channels))
     grouped = largest.replace(stages=stages, head=dataclasses.replace(largest.head, groups=counts))
-    names = _differing(largest, grouped, lambda conv: conv.groups)
-    legal = {part: space.group_counts(part) for part in set(names.values())}
-    return {name: legal[part] for name, part in names.items() if len(legal[part]) > 1}
+    return {name: part for name, part, conv in _convolutions(grouped) if conv.groups > 1}
+
+
+def _inner_width(architecture: PoseArchitecture, stage: Stage) -> int:
+    return family(architecture.family).inner_width(stage.width, stage.expansion) or 1
 
 
 def _another_kernel(kernel_size: int) -> int:
     return kernel_size - 2 if kernel_size > 2 else kernel_size + 2
 
 
-def _differing(
-    first: PoseArchitecture, second: PoseArchitecture, value: Callable[[nn.Conv2d | nn.ConvTranspose2d], int]
-) -> dict[str, int]:
-    """Weight name → part (0 the stem, … the head) of the convolutions in which two networks differ."""
+def _convolutions(architecture: PoseArchitecture) -> Iterator[tuple[str, int, nn.Conv2d | nn.ConvTranspose2d]]:
+    """Weight name, part (0 the stem, … the head) and module of every convolution that has a BatchNorm."""
     with torch.device("meta"):
-        nets = PoseNet(first), PoseNet(second)
-    names = {}
-    for part, modules in enumerate(zip(nets[0].parts, nets[1].parts, strict=True)):
-        prefix = "stem" if part == 0 else "head" if part > len(first.stages) else f"stages.{part - 1}"
-        for (path, ours), (_, theirs) in zip(modules[0].named_modules(), modules[1].named_modules(), strict=True):
-            if isinstance(ours, ConvNorm) and isinstance(theirs, ConvNorm) and value(ours.conv) != value(theirs.conv):
-                names[f"{prefix}.{path}.conv.weight"] = part
-    return names
+        net = PoseNet(architecture)
+    for part, module in enumerate(net.parts):
+        for path, layer in module.named_modules():
+            if isinstance(layer, ConvNorm):
+                dotted = f"{path}." if path else ""
+                yield f"{part_name(architecture, part)}{dotted}conv.weight", part, layer.conv

@@ -2,7 +2,8 @@
 
 The storage is dense and of the largest shape. A subnet reads leading channels and the centre of kernels. Grouped
 weights keep channel identity: with g groups, a subnet reads the g diagonal blocks of the leading part, so that a weight
-joins the same two channels in every subnet. That equals the dense convolution under a block-diagonal mask.
+joins the same two channels in every subnet. That equals the dense convolution under a block-diagonal mask. Where the
+widest group of a space is much narrower than its channels, only the band around the diagonal is stored.
 
 Refinements, compared in docs/benchmarks.md: a learned transform between kernel sizes (Once-for-All, Cai et al. 2020),
 and BatchNorm affine parameters of their own for each group count.
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from .networks import ConvNorm
 
-__all__ = ["Reader", "Sharing", "centre", "diagonal_blocks", "leading", "readers"]
+__all__ = ["Reader", "Sharing", "band_blocks", "centre", "diagonal_blocks", "leading", "readers"]
 
 Store = Mapping[str, Tensor]
 Reader = Callable[[Store], Tensor]
@@ -57,25 +58,40 @@ def diagonal_blocks(dense: Tensor, groups: int) -> Tensor:
     return blocks.diagonal(dim1=0, dim2=2).movedim(-1, 0).flatten(0, 1)
 
 
-def _weight(storage: Tensor, module: nn.Conv2d | nn.ConvTranspose2d, sharing: Sharing) -> Tensor:
+def band_blocks(band: Tensor, channels: int, group_width: int) -> Tensor:
+    """(C, 2w - 1, k, k) → (channels, group_width, k, k), for groups of at most w channels.
+
+    ``band[o, i - o + w - 1]`` is the weight that joins output channel o to input channel i. Block b of a subnet has it
+    for o = b·g + r and i = b·g + s at [b·g + r, s - r + w - 1]: a step along r is a step to the next row and one column
+    back, so that all blocks are one strided view.
+    """
+    widest = (band.shape[1] + 1) // 2
+    row, column, *within = band.stride()
+    shape = (channels // group_width, group_width, group_width, *band.shape[2:])
+    strides = (group_width * row, row - column, column, *within)
+    offset = band.storage_offset() + (widest - 1) * column
+    return band.as_strided(shape, strides, offset).flatten(0, 1)
+
+
+def _weight(storage: Tensor, module: nn.Conv2d | nn.ConvTranspose2d, sharing: Sharing, is_band: bool) -> Tensor:
     """The channels of a (de)convolution's weight, at the storage's full kernel size."""
     first, second = module.weight.shape[:2]
-    if module.groups == 1:
-        return storage[:first, :second]
-    if sharing.groups == "leading":
+    if sharing.groups == "diagonal" and is_band:
+        return band_blocks(storage, first, second)
+    if sharing.groups == "leading" or module.groups == 1:
         return storage[:first, :second]
     return diagonal_blocks(storage[:first, : second * module.groups], module.groups)
 
 
 def _convolution_reader(
-    name: str, module: nn.Conv2d | nn.ConvTranspose2d, sharing: Sharing, kernel_sizes: tuple[int, ...]
+    name: str, module: nn.Conv2d | nn.ConvTranspose2d, sharing: Sharing, kernel_sizes: tuple[int, ...], is_band: bool
 ) -> Reader:
     kernel_size = module.kernel_size[0]
     steps = [size for size in sorted(kernel_sizes, reverse=True) if size >= kernel_size]
     transforms = list(itertools.pairwise(steps)) if sharing.kernel == "transform" else []
 
     def read(store: Store) -> Tensor:
-        weight = _weight(store[name], module, sharing)
+        weight = _weight(store[name], module, sharing, is_band)
         for larger, smaller in transforms:
             matrix = store[transform_name(name, larger, smaller)]
             weight = (centre(weight, smaller).flatten(2) @ matrix).unflatten(2, (smaller, smaller))
@@ -103,6 +119,7 @@ def readers(
     sharing: Sharing,
     kernel_sizes: Mapping[str, tuple[int, ...]],
     elastic_groups: frozenset[str],
+    bands: frozenset[str] = frozenset(),
     prefix: str = "",
 ) -> dict[str, Reader]:
     """A reader for every parameter of a static network (which may lie on the meta device).
@@ -112,6 +129,7 @@ def readers(
         sharing: the rule.
         kernel_sizes: for a convolution weight's name, all kernel sizes that the space offers there.
         elastic_groups: names of the convolutions' weights for which the space offers several group counts.
+        bands: names of the convolutions' weights of which a band is stored.
         prefix: what stands before the names of ``net`` in the storage, where ``net`` is a part of a network.
     """
     result: dict[str, Reader] = {}
@@ -119,7 +137,8 @@ def readers(
         for local, parameter in module.named_parameters(recurse=False):
             name = f"{prefix}{path}.{local}" if path else f"{prefix}{local}"
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and local == "weight":
-                result[name] = _convolution_reader(name, module, sharing, kernel_sizes.get(name, ()))
+                sizes = kernel_sizes.get(name, ())
+                result[name] = _convolution_reader(name, module, sharing, sizes, name in bands)
             else:
                 result[name] = _leading_reader(name, tuple(parameter.shape))
     if sharing.affine == "per-groups":

@@ -17,7 +17,7 @@ from search_spaces import InputError, PoseArchitecture, SearchSpace
 from search_spaces.serialization import from_fields
 
 from .calibration import UncalibratedSubnet
-from .layout import dense, elastic_groups, elastic_kernels, layout_members
+from .layout import band_widths, dense, elastic_groups, elastic_kernels, grouped_weights, layout_members
 from .networks import PoseNet, build_part, initialize, part_name
 from .sharing import Reader, Sharing, affine_name, readers, transform_name
 
@@ -51,6 +51,8 @@ class Supernet(nn.Module):
         generator = generator or torch.Generator().manual_seed(0)
         self.kernel_sizes = elastic_kernels(space)
         self.group_counts = elastic_groups(space)
+        self.bands = band_widths(space)
+        self._banded = frozenset(name for name, part in grouped_weights(space).items() if part in self.bands)
         self._store = nn.ParameterDict()
         for name, value in _initial_store(self, generator).items():
             self._store[_key(name)] = nn.Parameter(value)
@@ -99,7 +101,7 @@ class Supernet(nn.Module):
         return part.train(self.training)
 
     def _readers(self, net: nn.Module, prefix: str = "") -> dict[str, Reader]:
-        return readers(net, self.sharing, self.kernel_sizes, frozenset(self.group_counts), prefix)
+        return readers(net, self.sharing, self.kernel_sizes, frozenset(self.group_counts), self._banded, prefix)
 
     @property
     def store(self) -> dict[str, Tensor]:
@@ -208,7 +210,7 @@ def _initial_store(supernet: Supernet, generator: torch.Generator) -> dict[str, 
     shapes: dict[str, tuple[int, ...]] = {}
     for member in layout_members(supernet.space):
         with torch.device("meta"):
-            net = PoseNet(dense(member))
+            net = PoseNet(dense(member, supernet.bands))
         for name, parameter in net.named_parameters():
             pairs = zip(shapes.get(name, parameter.shape), parameter.shape, strict=True)
             shapes[name] = tuple(max(pair) for pair in pairs)
@@ -216,10 +218,19 @@ def _initial_store(supernet: Supernet, generator: torch.Generator) -> dict[str, 
             net = net.to_empty(device="cpu")
             initialize(net, generator)
             store.update({n: p.detach() for n, p in net.named_parameters() if n not in store})
+    for name, part in grouped_weights(supernet.space).items():
+        if part in supernet.bands:
+            shapes[name] = _band_shape(shapes[name], supernet.bands[part], supernet.sharing)
     for name, shape in shapes.items():
-        if store[name].shape != shape:  # a shortcut whose largest form no single member has
+        if store[name].shape != shape:  # a band, or a shortcut whose largest form no single member has
             store[name] = nn.init.kaiming_normal_(torch.empty(shape), mode="fan_out", generator=generator)
     return {**store, **_refinements(supernet, store)}
+
+
+def _band_shape(shape: tuple[int, ...], widest: int, sharing: Sharing) -> tuple[int, ...]:
+    """The storage of a grouped weight (C, 1, k, k) whose widest group has ``widest`` channels."""
+    columns = 2 * widest - 1 if sharing.groups == "diagonal" else widest
+    return (shape[0], columns, *shape[2:])
 
 
 def _refinements(supernet: Supernet, store: dict[str, Tensor]) -> dict[str, Tensor]:
