@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from nas.evaluation_config import EvaluationConfig
 from nas.training.schedule import Budget, Schedule
 from search_spaces import InputError
 
-__all__ = ["SupernetTrainingConfig", "TrainingConfig"]
+__all__ = ["RetrainConfig", "SupernetTrainingConfig", "TrainingConfig"]
 
 Auto = Literal["auto"]
 
@@ -109,6 +111,56 @@ class SupernetTrainingConfig(TrainingConfig):
     def rate(self) -> Schedule:
         """The learning rate's course."""
         return Schedule(shape=self.schedule, warmup_steps=self.warmup_steps, milestones=(0.8, 0.95))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig(TrainingConfig):
+    """Training one network. The defaults are the recipe of the released S-ViPNAS (8 processes of 64 persons)."""
+
+    epochs: int | None = 210
+    """Budget in passes over the data; with `minutes` too, whichever ends first."""
+    schedule: Literal["cosine", "step"] = "step"
+    """`step` is a tenth after each milestone; `cosine` falls to zero at the end of the budget."""
+    milestones: tuple[float, ...] = (170 / 210, 200 / 210)
+    """Where `step` lowers the learning rate, as parts of the budget: epochs 170 and 200 of 210."""
+    autoscale_lr: bool = False
+    """Scale the learning rate with the batch of all processes together, in proportion to 512."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of the weights, which is what is judged and saved; 0 takes the last weights."""
+    initialize_from: str = "scratch"
+    """`scratch`; `inherited`, the weights from the supernet; or the path of a weights file."""
+    initialization: Literal["normal", "kaiming"] = "normal"
+    """Weights from scratch: as released, or kaiming, which is ahead in short trainings."""
+    validate_every: int = 10
+    """Epochs between validations, where the budget is in epochs alone."""
+    validations: int = 4
+    """Validations spread over a budget of minutes, the last one at its end."""
+    validation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How the network is judged in training."""
+    teacher: Path | None = None
+    """Weights of a network whose heatmaps are part of the target; it needs the same input size and keypoints."""
+    distillation: float = 0.5
+    """Share of the teacher's heatmaps in the target, if there is a teacher."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "validate_every", "validations"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, self, name, "at least 1")
+        _require(all(0 < part < 1 for part in self.milestones), self, "milestones", "parts of the budget, from 0 to 1")
+        _require(0 <= self.distillation <= 1, self, "distillation", "from 0 to 1")
+        _require(bool(self.initialize_from), self, "initialize_from", "scratch, inherited or a path")
+
+    def budget(self, steps_per_epoch: int) -> Budget:
+        """Raises InputError where neither epochs nor minutes are given."""
+        if self.epochs is None and self.minutes is None:
+            raise InputError("retraining: give a number of epochs, of minutes, or both")
+        steps = None if self.epochs is None else self.epochs * steps_per_epoch
+        return Budget(steps=steps, seconds=self.seconds)
+
+    def rate(self) -> Schedule:
+        """The learning rate's course."""
+        return Schedule(shape=self.schedule, warmup_steps=self.warmup_steps, milestones=self.milestones)
 
 
 def _require(holds: bool, config: object, name: str, allowed: str) -> None:

@@ -45,8 +45,10 @@ class Processes:
             for tensor in tensors:
                 dist.broadcast(tensor.data, src=0)
 
-    def average_gradients(self, parameters: Sequence[nn.Parameter], control: Sequence[float]) -> list[float]:
-        """One all-reduce: gradients become their mean, ``control`` becomes its sum.
+    def average(
+        self, parameters: Sequence[nn.Parameter], buffers: Sequence[Tensor] = (), control: Sequence[float] = ()
+    ) -> list[float]:
+        """One all-reduce: gradients and buffers become their means, ``control`` becomes its sum.
 
         A parameter that no process touched keeps None as gradient; one that some touched gets zeros from the others.
         """
@@ -55,20 +57,14 @@ class Processes:
         touched = torch.tensor([float(p.grad is not None) for p in parameters], device=self.device)
         pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         signals = torch.tensor(list(control), dtype=torch.float32, device=self.device)
-        flat = torch.cat([*(piece.reshape(-1) / self.world for piece in pieces), touched, signals])
+        flat = torch.cat([*((piece / self.world).reshape(-1) for piece in (*pieces, *buffers)), touched, signals])
         dist.all_reduce(flat)
-        sizes = [p.numel() for p in parameters]
-        *gradients, touched, signals = flat.split([*sizes, len(parameters), len(signals)])
-        for parameter, gradient, count in zip(parameters, gradients, touched.tolist(), strict=True):
-            parameter.grad = gradient.view_as(parameter) if count else None
+        *means, touched, signals = flat.split([*(p.numel() for p in (*pieces, *buffers)), len(touched), len(signals)])
+        for tensor, mean in zip((*pieces, *buffers), means, strict=True):
+            tensor.copy_(mean.view_as(tensor))  # keeps the tensor's memory format
+        for parameter, piece, count in zip(parameters, pieces, touched.tolist(), strict=True):
+            parameter.grad = piece if count else None
         return signals.tolist()
-
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean over the processes."""
-        if self.world > 1:
-            values = values.clone()
-            dist.all_reduce(values)
-        return values / self.world
 
     def gather(self, value: Any) -> list[Any]:
         """What every process gave, in the order of the ranks. Arrays and plain values of our own processes only."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.configuration import to_plain
 from nas.data.loader import TrainBatch, TrainBatches
 from nas.training.checkpoint import State, load_checkpoint, save_checkpoint
 from nas.training.config import TrainingConfig
@@ -28,7 +28,7 @@ __all__ = ["Accumulate", "Loss", "TrainingLoop", "run_identity"]
 LONGEST_CHECKPOINT_GAP_S = 600.0
 TOLERATED_BROKEN_STEPS = 5
 """So many steps in a row whose gradients are not finite are left out; one more ends the training."""
-NOT_OF_THE_RUN = ("checkpoint_every", "log_every", "threads", "device")
+NOT_OF_THE_RUN = ("checkpoint_every", "log_every", "threads", "device", "validation")
 """Configuration that may change when a run is resumed."""
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ Accumulate = Callable[[TrainBatch, int], Sequence[Loss]]
 
 def run_identity(config: TrainingConfig, **facts: Any) -> State:
     """What must be equal for a run to go on from a checkpoint."""
-    fields = {key: value for key, value in dataclasses.asdict(config).items() if key not in NOT_OF_THE_RUN}
+    fields = {key: value for key, value in to_plain(config).items() if key not in NOT_OF_THE_RUN}
     return {**facts, **fields}
 
 
@@ -81,6 +81,7 @@ class TrainingLoop:
         self.config, self.budget, self.schedule, self.processes = config, budget, schedule, processes
         self.parameters = dict(parameters)
         self.averaged = dict(averaged)
+        self._buffers = [t for name, t in averaged.items() if name not in parameters and t.is_floating_point()]
         self.checkpoint, self.folder, self.identity = folder / "checkpoint.pt", folder, identity
         self.step = 0
         self.elapsed_s = 0.0
@@ -195,7 +196,7 @@ class TrainingLoop:
         """Reduce, update, count; ``interrupted`` or ``done`` where all processes are to stop."""
         clock = self.elapsed_s if self.processes.is_first else 0.0
         control = [clock, float(interruption.requested)]
-        clock, interrupted = self.processes.average_gradients(list(self.parameters.values()), control)
+        clock, interrupted = self.processes.average(list(self.parameters.values()), self._buffers, control)
         self.elapsed_s = clock
         learning_rate = self.config.learning_rate * self.schedule.factor(self.step, self.fraction)
         norm = self._update(learning_rate, losses)

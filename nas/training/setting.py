@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 
@@ -13,21 +14,36 @@ from nas.data.pose_data import PoseData
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
 
-__all__ = ["computing", "data_identity", "training_batches"]
+__all__ = ["computing", "data_identity", "threads_of", "training_batches"]
+
+
+class _Threaded(Protocol):
+    @property
+    def threads(self) -> int | None: ...
+
+
+@contextlib.contextmanager
+def threads_of(config: _Threaded) -> Iterator[None]:
+    """torch's threads as configured, and as they were afterwards."""
+    before = torch.get_num_threads()
+    try:
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
 def computing(config: TrainingConfig) -> Iterator[None]:
     """torch's threads and determinism as configured, and as they were afterwards."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = torch.are_deterministic_algorithms_enabled()
     try:
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
-        torch.use_deterministic_algorithms(config.deterministic or deterministic)
-        yield
+        torch.use_deterministic_algorithms(config.deterministic or before)
+        with threads_of(config):
+            yield
     finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(before)
 
 
 def training_batches(

@@ -1,0 +1,237 @@
+"""Training one network: from scratch with the released recipe, from inherited weights, or within some minutes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluators import CocoKeypointAP
+from nas.configuration import to_plain
+from nas.data.loader import TrainBatch
+from nas.data.pose_data import PoseData
+from nas.evaluation import evaluate_network
+from nas.files import atomic_write_json
+from nas.training.config import RetrainConfig
+from nas.training.distributed import Processes, joined
+from nas.training.loop import Loss, TrainingLoop, run_identity
+from nas.training.losses import heatmap_mse, mixed_target
+from nas.training.metrics import ProgressCallback
+from nas.training.precision import Precision, choose_precision
+from nas.training.setting import computing, data_identity, training_batches
+from nas.weights import load_network, load_weights, save_weights
+from search_spaces import InputError, PoseArchitecture
+from supernet import PoseNet, initialize
+
+__all__ = ["RetrainConfig", "RetrainResult", "retrain"]
+
+LEARNING_RATE_BASE_BATCH = 512
+"""Persons a step, over all processes, for which the released learning rate is meant."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainResult:
+    """What a training came to."""
+
+    best_ap: float
+    metrics: dict[str, float]
+    """All measures of the best network."""
+    path: Path
+    """Its weights."""
+
+
+def retrain(
+    architecture: PoseArchitecture,
+    data: PoseData,
+    config: RetrainConfig,
+    out_dir: Path,
+    initial_state: Mapping[str, Tensor] | None = None,
+    resume: bool = False,
+    progress: ProgressCallback | None = None,
+) -> RetrainResult:
+    """Train a network, judge it now and then, and keep the best. Under torchrun or srun the processes share the work.
+
+    Writes ``architecture.json``, ``best.safetensors``, ``results.json``, ``checkpoint.pt``, ``metrics.jsonl`` and
+    ``tensorboard/`` into ``out_dir``.
+
+    Args:
+        initial_state: a state dict of the network, for ``initialize_from="inherited"``.
+        resume: go on from the checkpoint in ``out_dir``, as if there had been no break. Without one, start anew.
+        progress: called with the fraction done, the loss and the seconds left.
+
+    Raises:
+        InputError: the data, the weights or the configuration cannot be used; the checkpoint is damaged or of another
+            run.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
+        RuntimeError: the loss is not finite, several steps in a row.
+    """
+    config.budget(1)  # before any work: an error if there is none
+    with computing(config), joined(config.device) as processes:
+        net = _initial_network(architecture, config, initial_state).to(processes.device)
+        if config.channels_last is not False:
+            net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher = _teacher(architecture, config, processes)
+        people = data.training_set(architecture.input_size)
+        batches = training_batches(people, data, config, processes)
+        validation = _Validation(net, data, config, processes, out_dir)
+        share = config.batch_size * processes.world / LEARNING_RATE_BASE_BATCH if config.autoscale_lr else 1.0
+        loop = TrainingLoop(
+            config=config.replace(learning_rate=config.learning_rate * share),
+            budget=config.budget(batches.steps_per_epoch),
+            schedule=config.rate(),
+            parameters=dict(net.named_parameters()),
+            averaged=net.state_dict(keep_vars=True),
+            folder=out_dir,
+            identity=run_identity(config, kind="retrain", architecture=architecture.id, **data_identity(people)),
+            processes=processes,
+        )
+        loop.begin(resume)
+        if processes.is_first:
+            atomic_write_json(out_dir / "architecture.json", architecture.to_json())
+        fitting = _Fitting(net, teacher, config, processes, loop)
+        loop.run(
+            batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
+        )
+        return validation.result(loop)
+
+
+def _initial_network(
+    architecture: PoseArchitecture, config: RetrainConfig, initial_state: Mapping[str, Tensor] | None
+) -> PoseNet:
+    with torch.device("meta"):
+        net = PoseNet(architecture)
+    net = net.to_empty(device="cpu")
+    initialize(net, torch.Generator().manual_seed(config.seed), config.initialization)
+    if config.initialize_from == "scratch":
+        return net
+    if config.initialize_from == "inherited":
+        if initial_state is None:
+            raise InputError("initialize_from=inherited: there are no inherited weights; export the network first")
+        state, where = dict(initial_state), "inherited weights"
+    else:
+        state, where = load_weights(Path(config.initialize_from))[0], config.initialize_from
+    for name, value in net.state_dict().items():
+        if name not in state or state[name].shape != value.shape:
+            found = tuple(state[name].shape) if name in state else "missing"
+            raise InputError(f"{where}: {name} is {found}, the network {architecture.id} needs {tuple(value.shape)}")
+    net.load_state_dict({name: state[name] for name in net.state_dict()})
+    return net
+
+
+def _teacher(architecture: PoseArchitecture, config: RetrainConfig, processes: Processes) -> PoseNet | None:
+    if config.teacher is None:
+        return None
+    teacher = load_network(config.teacher)
+    for what in ("input_size", "keypoints", "heatmap_size"):
+        theirs, ours = getattr(teacher.architecture, what), getattr(architecture, what)
+        if theirs != ours:
+            raise InputError(f"{config.teacher}: the teacher's {what} is {theirs}, the network's {ours}")
+    return teacher.to(processes.device).requires_grad_(False)
+
+
+class _Fitting:
+    """The forward and backward pass of one step."""
+
+    def __init__(
+        self, net: PoseNet, teacher: PoseNet | None, config: RetrainConfig, processes: Processes, loop: TrainingLoop
+    ) -> None:
+        self.net, self.teacher, self.config, self.processes = net, teacher, config, processes
+        self.precision = choose_precision(config, processes, self._train_once, loop.memory)
+        self.subject = f"the network {net.architecture.id}"
+
+    def _train_once(self, precision: Precision) -> None:
+        """For the timing. In eval mode: BatchNorm's statistics are not to be touched."""
+        images = torch.zeros(min(self.config.batch_size, 16), 3, *self.net.architecture.input_size)
+        self.net.eval()
+        with precision.autocast():
+            heatmaps = self.net(precision.images(images.to(precision.device)))
+        heatmaps.float().square().mean().backward()
+        self.net.zero_grad(set_to_none=True)
+
+    def accumulate(self, batch: TrainBatch, step: int) -> Sequence[Loss]:
+        images, target, weights = batch.tensors(self.processes.device)
+        images = self.precision.images(images)
+        self.net.train()
+        with self.precision.autocast():
+            if self.teacher is not None:
+                with torch.no_grad():
+                    target = mixed_target(target, self.teacher(images), self.config.distillation)
+            heatmaps = self.net(images)
+        loss = heatmap_mse(heatmaps, target, weights)
+        loss.backward()
+        return [Loss("train", self.subject, loss.detach())]
+
+
+class _Validation:
+    """Judges the averaged weights when it is time, and keeps the best."""
+
+    def __init__(
+        self, net: PoseNet, data: PoseData, config: RetrainConfig, processes: Processes, out_dir: Path
+    ) -> None:
+        self.net, self.config, self.processes, self.out_dir = net, config, processes, out_dir
+        size = net.architecture.input_size
+        self.crops, self.people, self.codec = data.validation_crops(size), data.val, data.codec(size)
+        self.ap = CocoKeypointAP(self.people.ground_truth, self.people.sigmas)
+
+    @property
+    def best(self) -> Path:
+        return self.out_dir / "best.safetensors"
+
+    def if_due(self, loop: TrainingLoop, steps_per_epoch: int) -> dict[str, float]:
+        """The measures, if there is a validation after this step."""
+        if self.config.minutes is None:
+            count = loop.step // (self.config.validate_every * steps_per_epoch)
+        else:
+            count = math.floor(loop.fraction * self.config.validations)
+        if count <= loop.memory.get("validations_due", 0) and loop.fraction < 1:
+            return {}
+        loop.memory["validations_due"] = count
+        return self._validate(loop, loop.step / steps_per_epoch)
+
+    def _validate(self, loop: TrainingLoop, epoch: float) -> dict[str, float]:
+        with loop.average.applied():
+            judged = evaluate_network(
+                self.net, self.crops, self.people, self.codec, self.config.validation, ap=self.ap,
+                processes=self.processes,
+            )  # fmt: skip
+        entry = {"step": loop.step, "epoch": epoch, "elapsed_s": loop.elapsed_s, **judged.metrics}
+        before = _best(loop.memory.get("validations", []))
+        loop.memory["validations"] = [*loop.memory.get("validations", []), entry]
+        _log.info("epoch %.1f, step %d: AP %.4f", epoch, loop.step, judged.metrics["AP"])
+        if self.processes.is_first:
+            if before is None or entry["AP"] > before["AP"]:
+                facts = {"steps": str(loop.step), "ap": str(entry["AP"])}
+                save_weights(self.best, loop.average.average, self.net.architecture, facts)
+            atomic_write_json(self.out_dir / "results.json", self._summary(loop))
+        return judged.metrics
+
+    def _summary(self, loop: TrainingLoop) -> dict[str, Any]:
+        return {
+            "architecture": self.net.architecture.id,
+            "best": _best(loop.memory["validations"]),
+            "validations": loop.memory["validations"],
+            "persons": len(self.crops),
+            "finished": loop.fraction >= 1,
+            "config": to_plain(self.config),
+        }
+
+    def result(self, loop: TrainingLoop) -> RetrainResult:
+        """The best of all validations."""
+        self.processes.barrier()  # the first process has written the files
+        best = _best(loop.memory["validations"])
+        assert best is not None
+        metrics = {name: value for name, value in best.items() if name.startswith("A")}
+        return RetrainResult(best_ap=best["AP"], metrics=metrics, path=self.best)
+
+
+def _best(validations: Sequence[dict[str, float]]) -> dict[str, float] | None:
+    """The first of the highest AP."""
+    return max(validations, key=lambda entry: entry["AP"], default=None)

@@ -1,0 +1,96 @@
+"""One network's weights in a file: safetensors with the architecture in the header. Nothing in it is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nas.files import atomic_write_bytes
+from search_spaces import InputError, PoseArchitecture
+from supernet import PoseNet
+
+__all__ = ["load_network", "load_weights", "save_network", "save_weights"]
+
+FORMAT = "vipnas-network/1"
+
+
+def save_network(path: Path, net: PoseNet, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a network's weights and BatchNorm statistics.
+
+    Raises:
+        OSError: the disk is full or read-only; what was there before is untouched.
+    """
+    save_weights(path, net.state_dict(), net.architecture, metadata)
+
+
+def save_weights(
+    path: Path, state: Mapping[str, Tensor], architecture: PoseArchitecture, metadata: Mapping[str, str] | None = None
+) -> None:
+    """As :func:`save_network`, from a state dict."""
+    from safetensors.torch import save
+
+    header = {"format": FORMAT, "architecture": json.dumps(architecture.to_json()), **(metadata or {})}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    atomic_write_bytes(path, save(tensors, header))
+
+
+def load_network(path: Path, architecture: PoseArchitecture | None = None) -> PoseNet:
+    """The network in a file, in eval mode.
+
+    Args:
+        architecture: what the file must hold; None takes the architecture of the file.
+
+    Raises:
+        InputError: no such file, damaged, not a network, of another architecture, or a weight is missing, surplus or
+            misshapen (it is named).
+    """
+    state, found = load_weights(path)
+    if architecture is not None and architecture != found:
+        raise InputError(f"{path}: holds the network {found.id}, not {architecture.id}; give its own weights")
+    with torch.device("meta"):
+        net = PoseNet(found)
+    _check_state(net.state_dict(), state, path)
+    net.load_state_dict(state, assign=True)
+    return net.requires_grad_(True).eval()
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], PoseArchitecture]:
+    """The state dict in a file, and its architecture.
+
+    Raises:
+        InputError: no such file, damaged, or not a network's weights.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
+    if header.get("format") != FORMAT or "architecture" not in header:
+        raise InputError(f"{path}: not a network's weights of this version (expected format {FORMAT!r})")
+    try:
+        described = json.loads(header["architecture"])
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: the architecture in the header is not JSON; the file is damaged") from None
+    return state, PoseArchitecture.from_json(described, where=f"{path}: architecture")
+
+
+def _check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+    for kind, names in (("missing", expected.keys() - found.keys()), ("unknown", found.keys() - expected.keys())):
+        if names:
+            raise InputError(f"{path}: {len(names)} weights are {kind}, the first is {min(names)}")
+    for name, value in expected.items():
+        if value.shape != found[name].shape:
+            shapes = f"{tuple(found[name].shape)}, expected {tuple(value.shape)}"
+            raise InputError(f"{path}: {name} has shape {shapes}")
+        if value.dtype != found[name].dtype:
+            raise InputError(f"{path}: {name} has type {found[name].dtype}, expected {value.dtype}")
