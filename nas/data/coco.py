@@ -103,7 +103,8 @@ class CocoKeypoints:
             of_image[instance.image_id].append(instance)
         chosen: list[PersonInstance] = []
         visited: set[int] = set()
-        for image_id in np.random.default_rng(seed).permutation(sorted(of_image)).tolist():
+        image_ids = np.array(sorted(of_image), dtype=np.int64)
+        for image_id in np.random.default_rng(seed).permutation(image_ids).tolist():
             if limit is not None and len(chosen) >= limit:
                 break
             chosen.extend(of_image[image_id])

@@ -59,8 +59,8 @@ def _as_problem(error: InputError) -> Problem:
 
 
 def _file_problems(document: Json, images: Path, decode: bool) -> Iterator[Problem]:
-    annotated = [annotation.get("image_id") for annotation in document["annotations"]]
-    annotated = {image_id for image_id in annotated if isinstance(image_id, int)}
+    named = (annotation.get("image_id") for annotation in document["annotations"])
+    annotated = {image_id for image_id in named if isinstance(image_id, int)}
     entries = [image for image in document["images"] if image["id"] in annotated]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for problem in pool.map(lambda image: _file_problem(image, images, decode), entries):
