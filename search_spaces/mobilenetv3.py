@@ -11,13 +11,24 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from .architecture import Activation, Head, PoseArchitecture, Stage, Stem
+from .costs import Cost, Size, conv, conv_norm, total
 from .errors import InputError
 from .space import HeadChoices, SearchSpace, StageChoices, StemChoices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FAMILY", "check", "inner_width", "published", "spaces", "squeeze_width", "stem_strides"]
+__all__ = [
+    "FAMILY",
+    "block_cost",
+    "check",
+    "inner_width",
+    "published",
+    "spaces",
+    "squeeze_width",
+    "stem_cost",
+    "stem_strides",
+]
 
 FAMILY = "mobilenetv3"
 
@@ -51,6 +62,25 @@ def check(architecture: PoseArchitecture) -> None:
         if stage.attention and squeeze_width(stage.width * stage.expansion) < 1:
             raise InputError(f"stage {index}: attention needs 4 inner channels, got {stage.width * stage.expansion}")
         channels = stage.width
+
+
+def stem_cost(stem: Stem, size: Size) -> Cost:
+    """The one convolution."""
+    return conv_norm(3, stem.width, stem.kernel_size, size, stride=stem.stride)
+
+
+def block_cost(in_channels: int, stage: Stage, stride: int, size: Size) -> Cost:
+    """One inverted residual, with its attention. The attention's scaling of the features counts nothing."""
+    inner = stage.width * stage.expansion
+    spatial = conv_norm(inner, inner, stage.kernel_size, size, stride=stride, groups=stage.groups)
+    layers = [spatial]
+    if stage.expansion != 1:
+        layers.insert(0, conv_norm(in_channels, inner, 1, size))
+    if stage.attention:
+        hidden = squeeze_width(inner)
+        attention = total(conv(inner, hidden, (1, 1)), conv(hidden, inner, (1, 1)))
+        layers.append(attention._replace(size=spatial.size))
+    return total(*layers, conv_norm(inner, stage.width, 1, spatial.size))
 
 
 @cache

@@ -13,9 +13,9 @@ from torch import nn
 from search_spaces import PoseArchitecture, SearchSpace, Stage
 from search_spaces.families import family
 
-from .networks import ConvNorm, PoseNet, part_name
+from .networks import ConvNorm, PoseNet, build_part, part_name
 
-__all__ = ["band_widths", "dense", "elastic_groups", "elastic_kernels", "grouped_weights", "layout_members"]
+__all__ = ["band_widths", "dense", "elastic_groups", "elastic_kernels", "grouped_weights", "layout_parts"]
 
 
 def dense(architecture: PoseArchitecture, banded: Collection[int] = ()) -> PoseArchitecture:
@@ -43,21 +43,31 @@ def band_widths(space: SearchSpace) -> dict[int, int]:
     return {i: w for i, w in widest.items() if 2 * w - 1 < _inner_width(largest, largest.stages[i - 1])}
 
 
-def layout_members(space: SearchSpace) -> list[PoseArchitecture]:
-    """Members that between them have every parameter of the space.
+def layout_parts(space: SearchSpace, banded: Collection[int] = ()) -> Iterator[tuple[str, nn.Module]]:
+    """Parts (prefix of their names, module on the meta device) that between them have every parameter of the space.
 
-    The largest network lacks a shortcut's projection where its own widths happen to be equal; some member that differs
-    in one width has it.
+    The largest network comes first. It lacks a shortcut's projection where its own widths happen to be equal; some
+    member that differs in one width has it.
     """
+    seen = set()
+    for member in (dense(member, banded) for member in _members_of_every_width(space)):
+        for index in range(len(member.stages) + 2):
+            channels = (member.stem.width, *(stage.width for stage in member.stages))[max(0, index - 1)]
+            key = (index, channels, (member.stem, *member.stages, member.head)[index])
+            if key not in seen:
+                seen.add(key)
+                with torch.device("meta"):
+                    yield part_name(member, index).removesuffix("."), build_part(member, index)
+
+
+def _members_of_every_width(space: SearchSpace) -> Iterator[PoseArchitecture]:
     largest = space.largest()
-    vector = list(space.encode(largest))
-    members = [largest]
+    vector = space.encode(largest)
+    yield largest
     for index, gene in enumerate(space.genes):
         if gene.field in ("width", "expansion"):
-            members += [
-                space.decode([*vector[:index], value, *vector[index + 1 :]]) for value in range(len(gene.values))
-            ]
-    return members
+            for value in range(len(gene.values)):
+                yield space.decode([*vector[:index], value, *vector[index + 1 :]])
 
 
 def elastic_kernels(space: SearchSpace) -> dict[str, tuple[int, ...]]:

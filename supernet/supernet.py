@@ -17,7 +17,7 @@ from search_spaces import InputError, PoseArchitecture, SearchSpace
 from search_spaces.serialization import from_fields
 
 from .calibration import UncalibratedSubnet
-from .layout import band_widths, dense, elastic_groups, elastic_kernels, grouped_weights, layout_members
+from .layout import band_widths, elastic_groups, elastic_kernels, grouped_weights, layout_parts
 from .networks import PoseNet, build_part, initialize, part_name
 from .sharing import Reader, Sharing, affine_name, readers, transform_name
 
@@ -208,16 +208,14 @@ def _initial_store(supernet: Supernet, generator: torch.Generator) -> dict[str, 
     """Freshly drawn weights of the storage's shapes."""
     store: dict[str, Tensor] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    for member in layout_members(supernet.space):
-        with torch.device("meta"):
-            net = PoseNet(dense(member, supernet.bands))
-        for name, parameter in net.named_parameters():
+    for prefix, module in layout_parts(supernet.space, supernet.bands):
+        for name, parameter in module.named_parameters(prefix):
             pairs = zip(shapes.get(name, parameter.shape), parameter.shape, strict=True)
             shapes[name] = tuple(max(pair) for pair in pairs)
         if shapes.keys() - store.keys():
-            net = net.to_empty(device="cpu")
-            initialize(net, generator)
-            store.update({n: p.detach() for n, p in net.named_parameters() if n not in store})
+            module = module.to_empty(device="cpu")
+            initialize(module, generator)
+            store.update({n: p.detach() for n, p in module.named_parameters(prefix) if n not in store})
     for name, part in grouped_weights(supernet.space).items():
         if part in supernet.bands:
             shapes[name] = _band_shape(shapes[name], supernet.bands[part], supernet.sharing)
