@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 
 from search_spaces import InputError, SearchSpace, get_space, published
 from supernet import PoseNet, Sharing, Supernet, UncalibratedSubnet, calibrate, fold
-from supernet.sharing import diagonal_blocks
+from supernet.sharing import band_blocks, diagonal_blocks
 
 SHARINGS = [
     Sharing(),
@@ -20,6 +21,8 @@ SHARINGS = [
     Sharing(groups="leading"),
     Sharing(kernel="transform", affine="per-groups"),
 ]
+
+SPACES = ["resnet-tiny", "mobilenetv3-tiny"]
 
 
 def space() -> SearchSpace:
@@ -30,9 +33,9 @@ def images(seed: int = 0, size: tuple[int, int] = (64, 64)) -> torch.Tensor:
     return torch.randn(3, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def perturbed(sharing: Sharing) -> Supernet:
+def perturbed(sharing: Sharing, name: str = "resnet-tiny") -> Supernet:
     """A supernet none of whose parameters is at its special initial value."""
-    supernet = Supernet(space(), sharing)
+    supernet = Supernet(get_space(name), sharing)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in supernet.parameters():
@@ -40,21 +43,24 @@ def perturbed(sharing: Sharing) -> Supernet:
     return supernet
 
 
+@pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("sharing", SHARINGS, ids=str)
 @pytest.mark.parametrize("train", [True, False])
-def test_a_subnet_equals_the_extracted_network_to_the_last_bit(sharing: Sharing, train: bool) -> None:
-    supernet, rng = perturbed(sharing).train(train), np.random.default_rng(3)
-    for architecture in [space().largest(), space().smallest(), *(space().sample(rng) for _ in range(3))]:
+def test_a_subnet_equals_the_extracted_network_to_the_last_bit(name: str, sharing: Sharing, train: bool) -> None:
+    supernet, rng = perturbed(sharing, name).train(train), np.random.default_rng(3)
+    space = supernet.space
+    for architecture in [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(3))]:
         through_views = supernet(images(), architecture)
         extracted = supernet.extract(architecture).module
         assert extracted.training is train
         assert torch.equal(through_views, extracted(images()))
 
 
+@pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("sharing", SHARINGS, ids=str)
-def test_gradients_of_the_storage_equal_the_extracted_networks_scattered(sharing: Sharing) -> None:
-    supernet = perturbed(sharing)
-    architecture = space().sample(np.random.default_rng(11))
+def test_gradients_of_the_storage_equal_the_extracted_networks_scattered(name: str, sharing: Sharing) -> None:
+    supernet = perturbed(sharing, name)
+    architecture = supernet.space.sample(np.random.default_rng(11))
     supernet(images(), architecture).square().mean().backward()
     net = supernet.extract(architecture).module
     net(images()).square().mean().backward()
@@ -93,6 +99,69 @@ def test_diagonal_blocks_equal_a_masked_dense_convolution(groups: int, transpose
     convolution = F.conv_transpose2d if transposed else F.conv2d
     grouped = convolution(x, diagonal_blocks(dense, groups), groups=groups, padding=1)
     torch.testing.assert_close(grouped, convolution(x, dense * mask, padding=1))
+
+
+def banded(dense: torch.Tensor, widest: int) -> torch.Tensor:
+    """The band storage of a dense weight, entry by entry, and noise where no subnet may read."""
+    channels = dense.shape[0]
+    band = torch.full((channels, 2 * widest - 1, *dense.shape[2:]), 1e6, dtype=dense.dtype)
+    for o in range(channels):
+        for i in range(max(0, o - widest + 1), min(channels, o + widest)):
+            band[o, i - o + widest - 1] = dense[o, i]
+    return band
+
+
+@pytest.mark.parametrize(("channels", "width"), [(24, 1), (24, 2), (12, 3), (24, 4), (20, 4), (4, 4), (1, 1)])
+@pytest.mark.parametrize("is_view", [False, True])
+def test_band_blocks_equal_a_masked_dense_convolution(channels: int, width: int, is_view: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    dense = torch.randn(24, 24, 3, 3, generator=generator, dtype=torch.float64)
+    x = torch.randn(2, channels, 5, 4, generator=generator, dtype=torch.float64)
+    band = banded(dense, widest=4)
+    if is_view:  # as in one flat buffer of all parameters
+        band = torch.cat([torch.zeros(7, dtype=band.dtype), band.flatten()])[7:].view(band.shape)
+    band.requires_grad_()
+    dense.requires_grad_()
+    group = torch.arange(channels) // width
+    mask = (group[:, None] == group[None, :])[..., None, None]
+    grouped = F.conv2d(x, band_blocks(band, channels, width), groups=channels // width, padding=1)
+    expected = F.conv2d(x, dense[:channels, :channels] * mask, padding=1)
+    torch.testing.assert_close(grouped, expected)
+    grouped.square().sum().backward()
+    expected.square().sum().backward()
+    assert band.grad is not None
+    assert dense.grad is not None
+    scattered = banded(dense.grad, widest=4)
+    scattered[scattered == 1e6] = 0.0
+    torch.testing.assert_close(band.grad, scattered)
+
+
+def test_grouped_weights_are_stored_as_bands_where_that_is_smaller() -> None:
+    assert Supernet(space()).bands == {}  # one group is a choice there: every pair of channels is joined by a weight
+    supernet = Supernet(get_space("mobilenetv3-tiny"))
+    assert supernet.bands == {2: 8, 3: 8, 4: 8, 5: 8}
+    assert supernet.store["stages.4.0.spatial.conv.weight"].shape == (4 * 96, 2 * 8 - 1, 7, 7)
+    assert supernet.store["stages.0.0.spatial.conv.weight"].shape == (8, 8, 5, 5)
+
+
+def test_a_weight_between_two_channels_is_the_same_for_every_group_width_and_width() -> None:
+    supernet = perturbed(Sharing(), "mobilenetv3-tiny")
+    largest = supernet.space.largest()
+    last = largest.stages[-1]
+    weights = []
+    for width, expansion, group_width in [(96, 4, 8), (96, 4, 2), (48, 2, 4), (64, 3, 1)]:
+        stage = dataclasses.replace(
+            last, width=width, expansion=expansion, groups=width * expansion // group_width, kernel_size=5
+        )
+        member = largest.replace(stages=(*largest.stages[:-1], stage))
+        grouped = supernet.extract(member).module.get_parameter("stages.4.1.spatial.conv.weight")
+        dense = torch.block_diag(*grouped[..., 2, 2].detach().unflatten(0, (-1, group_width)))
+        weights.append((dense, dense != 0))
+    largest_dense, largest_joined = weights[0]
+    for dense, joined in weights[1:]:
+        size = len(dense)
+        assert bool((joined & ~largest_joined[:size, :size]).sum() == 0)
+        assert torch.equal(dense[joined], largest_dense[:size, :size][joined])
 
 
 def test_an_uncalibrated_subnet_cannot_be_called() -> None:
@@ -184,10 +253,11 @@ def test_an_architecture_of_another_space_is_refused() -> None:
         Supernet(space())(images(), published("s-vipnas-res50"))
 
 
+@pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("sharing", SHARINGS, ids=str)
-def test_a_part_extracted_alone_is_the_part_of_the_network(sharing: Sharing) -> None:
-    supernet = perturbed(sharing)
-    architecture = space().sample(np.random.default_rng(2))
+def test_a_part_extracted_alone_is_the_part_of_the_network(name: str, sharing: Sharing) -> None:
+    supernet = perturbed(sharing, name)
+    architecture = supernet.space.sample(np.random.default_rng(2))
     net = supernet.extract(architecture).module
     for index, part in enumerate(net.parts):
         alone = supernet.extract_part(architecture, index).state_dict()
