@@ -20,7 +20,7 @@ from .writer import Task, write_annotations
 __all__ = ["SyntheticConfig", "SyntheticSummary", "synthesize"]
 
 Progress = Callable[[int, int], None]
-CONTENT_VERSION = 1
+CONTENT_VERSION = 2
 """Raised whenever the same configuration would give other files."""
 _MARK = "synthetic.json"
 _SMALLEST, _LARGEST = 64, 2048

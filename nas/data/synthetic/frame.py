@@ -43,8 +43,8 @@ def render_frame(
 ) -> tuple[NDArray[np.uint8], list[PersonLabel]]:
     """The image (H, W, 3) BGR uint8 at ``time_s``, and the labels of everyone of whom something is inside the image.
 
-    Each person is drawn several times, spread over the time in which the shutter is open and over the pixel, and the
-    drawings are averaged: fast limbs blur and outlines are smooth.
+    Someone who moves is drawn several times, spread over the time in which the shutter is open and over the pixel, and
+    the drawings are averaged: fast limbs blur and outlines are smooth.
 
     Args:
         fewest_seen: people of whom a smaller share is seen are taken out, the most hidden first; a last one stays, and
@@ -93,7 +93,7 @@ def _compose(
     for thing in _things_between(scene, people, -1, things):
         thing.draw(canvas, time_s)
     for place, drawn in enumerate(people):
-        _ground(scene, camera, canvas, drawn.actor, time_s)
+        _ground(scene, camera, canvas, drawn)
         rows, columns = np.flatnonzero(drawn.alpha.any(axis=1)), np.flatnonzero(drawn.alpha.any(axis=0))
         if len(rows):
             area = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
@@ -111,10 +111,9 @@ def _things_between(scene: Scene, people: list[DrawnPerson], place: int, things:
     return [thing for distance, thing in scene.occluders if things and nearer <= distance < farther]
 
 
-def _ground(scene: Scene, camera: Camera, canvas: Image, index: int, time_s: float) -> None:
+def _ground(scene: Scene, camera: Camera, canvas: Image, drawn: DrawnPerson) -> None:
     """A shadow under the person, and a seat behind someone who sits."""
-    _, root, state = _posed(scene.actors[index], time_s)
-    proportions = scene.actors[index].proportions
+    root, angles, proportions = drawn.root_m, drawn.angles, scene.actors[drawn.actor].proportions
     if scene.shadows:
         rim = np.linspace(0, 2 * np.pi, 16)
         radius = 0.24 * proportions.stature
@@ -127,15 +126,15 @@ def _ground(scene: Scene, camera: Camera, canvas: Image, index: int, time_s: flo
             dark = np.ones(patch.shape[:2], np.float32)
             cv2.fillPoly(dark, [pixels - np.array([x0, y0])], 0.62)
             patch *= cv2.blur(dark, (5, 5))[..., None]
-    flexed = min(state.angles[Angle.LEFT_HIP_FLEX], state.angles[Angle.RIGHT_HIP_FLEX])
-    if flexed > 1.1 and root[1] > 0.3 and abs(state.angles[Angle.ROOT_PITCH]) < 0.4:
+    flexed = min(angles[Angle.LEFT_HIP_FLEX], angles[Angle.RIGHT_HIP_FLEX])
+    if flexed > 1.1 and root[1] > 0.3 and abs(angles[Angle.ROOT_PITCH]) < 0.4:
         seat = camera.project(np.stack([root - (0, 0.1, 0.12), root * (1, 0, 1) - (0, 0, 0.12)]))[0]
         half = 0.17 * float(np.linalg.norm(seat[1] - seat[0])) / max(root[1] - 0.1, 0.1)
         low = np.clip([seat[0, 0] - half, seat[0, 1]], 0, None).astype(int)
         high = np.clip([seat[0, 0] + half, seat[1, 1]], 0, None).astype(int)
         patch = canvas[low[1] : high[1], low[0] : high[0]]
         if patch.size:
-            cloth = pattern(np.random.default_rng([index, int(1000 * proportions.stature)]), (16, 16))
+            cloth = pattern(np.random.default_rng([drawn.actor, int(1000 * proportions.stature)]), (16, 16))
             patch[:] = cv2.resize(cloth, patch.shape[1::-1], interpolation=cv2.INTER_NEAREST) * 0.8
 
 
@@ -145,25 +144,30 @@ _JITTER = ((0.0, 0.0), (0.28, -0.22), (-0.28, 0.22), (0.22, 0.28), (-0.22, -0.28
 def _draw_actor(scene: Scene, index: int, camera: Camera, time_s: float) -> DrawnPerson | None:
     """The person with nothing before them; None for one who has come too near to the camera."""
     actor = scene.actors[index]
-    body, root, _ = _posed(actor, time_s)
+    body, root, state = _posed(actor, time_s)
     pixels, depths = camera.project(body.points_m + root)
     if depths.min() < _NEAREST_M:
         return None
     distance = float(camera.project(root[None])[1][0])
     pixels, depths = pixels[:LABELLED_JOINTS], depths[:LABELLED_JOINTS]
     moments = time_s + scene.shutter_s * _shutter_moments(scene, actor, camera, pixels, time_s)
-    reference, head_box = _draw_once(scene, actor, camera, time_s, distance, 0)
+    reference, head_box = _draw_once(scene, actor, camera, body, root, distance, 0)
     colour = reference.colour
     alpha = (reference.depth < FAR).astype(np.float32)
     for number in range(1, len(moments)):
-        layer, _ = _draw_once(scene, actor, camera, float(moments[number]), distance, number)
+        moved, moved_root, _ = _posed(actor, float(moments[number]))
+        layer, _ = _draw_once(scene, actor, camera, moved, moved_root, distance, number)
         colour += layer.colour
         alpha += layer.depth < FAR
+    if len(moments) == 1:  # no other drawing smooths the outline
+        colour, alpha = cv2.GaussianBlur(colour, (3, 3), 0.5), cv2.GaussianBlur(alpha, (3, 3), 0.5)
     weight = np.float32(1 / len(moments))
     scale = camera.focal_px / distance
     size = actor.proportions.stature / 1.72 * (0.4 + 0.6 * actor.proportions.build * actor.outfit.torso_bulk)
     return DrawnPerson(
         actor=index,
+        root_m=root,
+        angles=state.angles,
         distance_m=distance,
         colour=colour * weight,
         alpha=alpha * weight,
@@ -176,10 +180,9 @@ def _draw_actor(scene: Scene, index: int, camera: Camera, time_s: float) -> Draw
 
 
 def _draw_once(
-    scene: Scene, actor: Actor, camera: Camera, time_s: float, distance: float, number: int
+    scene: Scene, actor: Actor, camera: Camera, body: Body, root: Floats, distance: float, number: int
 ) -> tuple[Layer, tuple[float, float, float, float]]:
     layer = Layer.empty(scene.shape)
-    body, root, _ = _posed(actor, time_s)
     parts = body_parts(body, actor.proportions, actor.outfit)
     for part in parts:
         part.start_m, part.end_m = part.start_m + root, part.end_m + root
@@ -191,8 +194,6 @@ def _shutter_moments(scene: Scene, actor: Actor, camera: Camera, pixels: Floats,
     """Moments at which to draw, in −0.5…0.5 of the shutter time, the middle first; more of them for fast limbs."""
     body, root, _ = _posed(actor, time_s + scene.shutter_s / 2)
     reach = 2 * float(np.abs(camera.project(body.points_m[:LABELLED_JOINTS] + root)[0] - pixels).max())
-    count = 2 if reach < 1.5 else 3 if reach < 5 else 5 if reach < 12 else 7
-    if count == 2:
-        return np.zeros(2)
+    count = 1 if reach < 2 else 3 if reach < 7 else 5 if reach < 15 else 7
     spread = (np.arange(count) + 0.5) / count - 0.5
     return np.roll(spread, -(count // 2))

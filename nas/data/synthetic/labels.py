@@ -31,6 +31,8 @@ class DrawnPerson:
     """
 
     actor: int
+    root_m: Floats
+    angles: Floats
     distance_m: float
     colour: Image
     alpha: Image

@@ -244,11 +244,11 @@ def _draw_cone(
     layer: Layer, start: Floats, end: Floats, radii: tuple[float, float], frame: Floats, part: Part, light: Floats
 ) -> None:
     height, width = layer.depth.shape
-    reach = max(part.stretch) * max(radii)
-    left = max(int(min(start[0], end[0]) - reach), 0)
-    right = min(int(max(start[0], end[0]) + reach) + 2, width)
-    top = max(int(min(start[1], end[1]) - reach), 0)
-    bottom = min(int(max(start[1], end[1]) + reach) + 2, height)
+    first, last = max(part.stretch) * radii[0], max(part.stretch) * radii[1]
+    left = max(int(min(start[0] - first, end[0] - last)), 0)
+    right = min(int(max(start[0] + first, end[0] + last)) + 2, width)
+    top = max(int(min(start[1] - first, end[1] - last)), 0)
+    bottom = min(int(max(start[1] + first, end[1] + last)) + 2, height)
     if left >= right or top >= bottom:
         return
     dx = (np.arange(left, right, dtype=np.float32) - np.float32(start[0]))[None, :]

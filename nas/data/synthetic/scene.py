@@ -100,7 +100,7 @@ def sample_scene(
 def _shutter(rng: np.random.Generator, video: bool, frame_interval_s: float) -> float:
     if video:
         return float(rng.uniform(0.15, 0.9)) * frame_interval_s
-    return float(rng.uniform(0.02, 0.07)) if rng.random() < 0.3 else 0.004
+    return float(rng.uniform(0.02, 0.06)) if rng.random() < 0.28 else 0.002
 
 
 def _spots(
