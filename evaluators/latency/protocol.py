@@ -39,7 +39,7 @@ class Protocol:
     warmup: int = 4
     """Runs before the first sample; a traced network optimises itself in the first two or three."""
 
-    min_sample_ms: float = 1.0
+    min_sample_ms: float = 3.0
     """A faster network is run several times a sample until it lasts this long."""
 
     def __post_init__(self) -> None:

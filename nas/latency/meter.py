@@ -26,6 +26,7 @@ from evaluators.latency.runtimes import (
     runtime_version,
     torch_threads,
 )
+from nas.export.deployment import deployment_form
 from search_spaces import PoseArchitecture
 from supernet import PoseNet, fold
 
@@ -123,6 +124,7 @@ class LatencyMeter:
         runtime, precision, threads = self.config.runtime, self.config.precision, self.config.threads
         with torch.inference_mode():
             expected = module(*inputs).numpy()
+        module = deployment_form(module, runtime)
         if runtime == "torch":
             deployment = deploy_torch(module, inputs, precision)
         else:
