@@ -185,3 +185,10 @@ def test_the_estimate_is_an_upper_bound_and_pictures_pickle_as_a_path(people: Co
 def test_settings_that_make_no_sense_are_refused(people: CocoKeypoints, bad: dict[str, int]) -> None:
     with pytest.raises(InputError, match="must be at least 1"):
         TrainBatches(training_set(people, None), **bad)
+
+
+def test_tensors_are_made_on_the_device_that_is_asked_for(people: CocoKeypoints, tmp_path: Path) -> None:
+    """The meta device stands for a GPU: an operand left on the CPU would be refused or show in the result."""
+    tensors = TrainBatches(training_set(people, tmp_path), 4).batch(0).tensors("meta")
+    assert [tensor.device.type for tensor in tensors] == ["meta"] * 3
+    assert [tuple(tensor.shape) for tensor in tensors] == [(4, 3, 128, 96), (4, 17, 32, 24), (4, 17)]

@@ -1,0 +1,1 @@
+"""People in images: reading, cropping, augmenting, heatmaps, caches and batches."""

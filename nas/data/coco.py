@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ class PersonInstance:
 class CocoKeypoints:
     """The people of a COCO keypoint file, and what a measure of AP needs."""
 
-    instances: tuple[PersonInstance, ...]
-    ground_truth: Json
+    instances: tuple[PersonInstance, ...] = field(repr=False)
+    ground_truth: Json = field(repr=False)
     """The annotation file's content, people only, iscrowd, num_keypoints and area filled in where left out."""
     keypoint_set: KeypointSet
     skeleton: tuple[tuple[int, int], ...]
