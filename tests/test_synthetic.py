@@ -28,6 +28,8 @@ from nas.data.synthetic.skeleton import ANGLE_COUNT, Angle, Joint, forward, samp
 from nas.data.synthetic.writer import COCO_KEYPOINTS, POSETRACK_KEYPOINTS
 from search_spaces.errors import InputError
 
+from .paths import shared
+
 SMALL = SyntheticConfig(
     train_images=6, val_images=3, videos_train=2, videos_val=1, frames=4, image_size=(96, 128), seed=5, workers=1
 )
@@ -229,6 +231,20 @@ def test_posetrack_files(made: SyntheticSummary) -> None:
             image_ids.add(image["id"])
         _check_tracks(video)
     assert len(image_ids) == 12
+
+
+def test_posetrack_files_have_the_fields_of_a_real_one(made: SyntheticSummary) -> None:
+    real = json.loads(
+        shared("data/posetrack_real_mini/annotations/val/060470979_bonn.json").read_text(encoding="utf-8")
+    )
+    path = next((made.posetrack / "annotations" / "val").glob("*.json"))
+    ours = json.loads(path.read_text(encoding="utf-8"))
+    assert ours["categories"] == real["categories"]
+    for key in ("images", "annotations"):
+        wanted = set(real[key][0]) - {"bbox_head_derived"}  # added by whoever prepared the sample
+        assert wanted <= set(ours[key][0])
+        for field in wanted:
+            assert isinstance(ours[key][0][field], type(real[key][0][field])), field
 
 
 def _check_tracks(video: dict[str, Any]) -> None:

@@ -232,7 +232,7 @@ def _posetrack_person(label: PersonLabel, image_id: int) -> dict[str, Any]:
         "image_id": image_id,
         "track_id": label.actor,
         "category_id": 1,
-        "iscrowd": 0,
+        "iscrowd": False,
         "keypoints": keypoints,
         "scores": [],
         "num_keypoints": int((seen > 0).sum()),
