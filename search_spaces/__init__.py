@@ -3,6 +3,7 @@
 from .architecture import Head, PoseArchitecture, Stage, Stem
 from .errors import InputError
 from .families import family_names
+from .mmpose import from_mmpose, to_mmpose
 from .published import get_space, published, published_names, space_names
 from .space import HeadChoices, SearchSpace, StageChoices, StemChoices
 
@@ -17,8 +18,10 @@ __all__ = [
     "Stem",
     "StemChoices",
     "family_names",
+    "from_mmpose",
     "get_space",
     "published",
     "published_names",
     "space_names",
+    "to_mmpose",
 ]
