@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,3 +102,40 @@ def toy_values(architecture: ToyArchitecture) -> dict[str, float]:
     ap = 0.8 * (1 - np.exp(-capacity.sum() / (4 * len(genes)))) * np.exp(-0.06 * neck)
     latency = (width * (1 + depth) * (1 + 0.6 * kernel) / (1 + 0.5 * stage)).sum() + 1.0
     return {"ap": float(ap), "latency_ms": float(latency), "macs": float(latency * 1e6)}
+
+
+@dataclass(frozen=True)
+class ToyFactory:
+    """Makes an evaluator of :func:`toy_values`, with trouble for the architectures whose ids are named."""
+
+    delay_s: float = 0.0
+    raises: tuple[str, ...] = ()
+    gives_nan: tuple[str, ...] = ()
+    hangs: tuple[str, ...] = ()
+    dies: tuple[str, ...] = ()
+    dies_once: tuple[str, ...] = ()
+    marks: Path | None = None
+    """Folder in which ``dies_once`` remembers."""
+
+    def __call__(self) -> Callable[[ToyArchitecture], dict[str, Any]]:
+        return self.evaluate
+
+    def evaluate(self, architecture: ToyArchitecture) -> dict[str, Any]:
+        key = architecture.id
+        time.sleep(3600 if key in self.hangs else self.delay_s)
+        if key in self.raises:
+            raise RuntimeError("no such luck")
+        if key in self.dies or (key in self.dies_once and self._first_time(key)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        values = toy_values(architecture)
+        if key in self.gives_nan:
+            values["ap"] = float("nan")
+        return {"objectives": values, "persons": 3, "pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
+
+    def _first_time(self, key: str) -> bool:
+        assert self.marks is not None
+        mark = self.marks / key
+        if mark.exists():
+            return False
+        mark.touch()
+        return True

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 
@@ -23,52 +23,12 @@ from search_spaces.errors import InputError
 
 from .front import ParetoFront
 from .objectives import Problem
+from .protocols import A, Space
 
-__all__ = ["Architecture", "AskTellSearch", "Evaluated", "SearchExhausted", "Space"]
+__all__ = ["AskTellSearch", "Evaluated", "SearchExhausted"]
 
 SAMPLE_ATTEMPTS = 100
 ENUMERABLE = 20_000
-
-
-class Architecture(Protocol):
-    """An immutable value with a short id that is the same for the same network; ``from_json`` is its inverse."""
-
-    @property
-    def id(self) -> str: ...
-
-    def to_json(self) -> dict[str, Any]: ...
-
-    @classmethod
-    def from_json(cls, value: Any) -> Any: ...
-
-
-A = TypeVar("A", bound=Architecture)
-
-
-class Space(Protocol[A]):
-    """What a search needs of a search space (:class:`search_spaces.SearchSpace` has it)."""
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def gene_sizes(self) -> tuple[int, ...]: ...
-
-    def sample(self, rng: np.random.Generator) -> A: ...
-
-    def mutate(self, architecture: A, rng: np.random.Generator, rate: Any = ...) -> A: ...
-
-    def crossover(self, first: A, second: A, rng: np.random.Generator) -> A: ...
-
-    def contains(self, architecture: A) -> bool: ...
-
-    def decode(self, vector: Sequence[int]) -> A: ...
-
-    def smallest(self) -> A: ...
-
-    def largest(self) -> A: ...
-
-    def to_json(self) -> dict[str, Any]: ...
 
 
 class SearchExhausted(Exception):  # noqa: N818 (an end, not an error)
@@ -250,6 +210,10 @@ class AskTellSearch(ABC, Generic[A]):
             return False
         return self._front.add(evaluated.costs, evaluated)
 
+    def settings(self) -> dict[str, Any]:
+        """The algorithm, and those of its settings that decide what a state means."""
+        return {"algorithm": type(self).__name__}
+
     # State ----------------------------------------------------------------------------------------------------------
 
     def state(self, with_told: bool = True) -> dict[str, Any]:
@@ -271,18 +235,20 @@ class AskTellSearch(ABC, Generic[A]):
         """Takes over :meth:`state`, made by a search of the same space, problem and settings.
 
         Raises:
-            InputError: a part is missing or is not what it should be.
+            InputError: a part is missing or is not what it should be; the search is then as it was.
         """
+        before = self.state()
         try:
             self._restore(state)
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+            self._restore(before)
             raise InputError(f"search state: not written by this version ({type(error).__name__}: {error})") from None
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._root = [int(part) for part in state["root"]]
         self._asked = int(state["asked"])
         self._told = set(state["told"] or ())
-        pending = [(int(number), self._architecture(value)) for number, value in state["pending"]]
+        pending = [(int(number), self.architecture(value)) for number, value in state["pending"]]
         self._pending = {a.id: (number, a) for number, a in pending}
         self._again = {}
         self._gaps = [int(number) for number in state["gaps"]]
@@ -291,11 +257,12 @@ class AskTellSearch(ABC, Generic[A]):
             member = self._from_json(value)
             self._front.add(member.costs, member)
 
-    def _architecture(self, value: Any) -> A:
+    def architecture(self, value: Any) -> A:
+        """The architecture in a JSON value, of the kind that the space has."""
         return type(self.space.smallest()).from_json(value)
 
     def _from_json(self, value: Mapping[str, Any]) -> Evaluated[A]:
-        architecture = self._architecture(value["architecture"])
+        architecture = self.architecture(value["architecture"])
         return self._evaluated(int(value["number"]), architecture, value["values"], bool(value["raced"]))
 
     def mark_told(self, architecture_id: str, number: int) -> None:

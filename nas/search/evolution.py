@@ -14,9 +14,10 @@ import numpy as np
 
 from search_spaces.errors import InputError
 
-from .ask_tell import A, AskTellSearch, Evaluated, Space
+from .ask_tell import AskTellSearch, Evaluated
 from .objectives import Problem
 from .population import Population
+from .protocols import A, Space
 
 __all__ = ["EvolutionarySearch"]
 
@@ -101,11 +102,12 @@ class EvolutionarySearch(AskTellSearch[A]):
     def _absorb(self, evaluated: Evaluated[A]) -> None:
         self._population.insert(evaluated)
 
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"population_size": self._population.size}
+
     def state(self, with_told: bool = True) -> dict[str, Any]:
         return super().state(with_told) | {"population": [member.to_json() for member in self._population.members]}
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         super()._restore(state)
-        self._population = Population(self._population.size)
-        for value in state["population"]:
-            self._population.members.append(self._from_json(value))
+        self._population = Population(self._population.size, [self._from_json(value) for value in state["population"]])

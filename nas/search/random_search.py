@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .ask_tell import A, AskTellSearch, Evaluated
+from .ask_tell import AskTellSearch, Evaluated
+from .protocols import A
 
 __all__ = ["RandomSearch"]
 

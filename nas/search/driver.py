@@ -1,0 +1,187 @@
+"""A whole search in a run folder: what the command line and a library user call."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from .ask_tell import AskTellSearch
+from .config import SearchConfig
+from .evolution import EvolutionarySearch
+from .executor import Executor, Factory, InProcessExecutor
+from .history import HistoryPoint
+from .journal import Record, RunLock
+from .latency_slot import MeasureFactory, measure_in_slot
+from .loop import Ended, SearchLoop, SearchProgress
+from .pool import EvaluationPool
+from .protocols import Space
+from .random_search import RandomSearch
+from .ray_session import RaySession
+from .run_log import RunLog
+
+__all__ = ["SearchResult", "Terminated", "make_search", "run_search"]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: handled as Ctrl-C is, so that a preempted job keeps its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The outcome of a search."""
+
+    front: list[Record]
+    """Records of the journal, sorted by the first minimised objective."""
+    evaluations: int
+    """Answered candidates, those of earlier sessions included."""
+    counts: Mapping[str, int]
+    """Of these: complete, raced, failed."""
+    elapsed_s: float
+    candidates_a_minute: float
+    """Of this session, without the start of its workers."""
+    history: list[HistoryPoint]
+    """The front's hypervolume after each improvement, against :attr:`reference`."""
+    reference: dict[str, float]
+    """The hypervolume's reference point, as values of the objectives; empty where nothing is on the front."""
+    ended: Ended
+    """Which budget was used up."""
+
+
+def make_search(
+    space: Space[Any], config: SearchConfig, rng: np.random.Generator, initial: Iterable[Any] = ()
+) -> AskTellSearch[Any]:
+    """The configured search algorithm."""
+    if config.algorithm == "random":
+        return RandomSearch(space, config.problem(), rng=rng, initial=initial)
+    return EvolutionarySearch(
+        space,
+        config.problem(),
+        rng=rng,
+        initial=initial,
+        population_size=config.population_size,
+        mutation_rate=config.mutation_rate,
+        crossover_probability=config.crossover_probability,
+        late_gene_bias=config.late_gene_bias,
+    )
+
+
+def run_search(
+    space: Space[Any],
+    factory: Factory,
+    config: SearchConfig,
+    run_dir: Path,
+    *,
+    rng: np.random.Generator,
+    resume: bool = False,
+    initial: Iterable[Any] = (),
+    identity: Mapping[str, Any] | None = None,
+    measure: MeasureFactory | None = None,
+    progress: Callable[[SearchProgress], None] | None = None,
+) -> SearchResult:
+    """Searches, and leaves ``evaluations.jsonl``, ``search_state.json`` and ``pareto.json`` in ``run_dir``.
+
+    Args:
+        factory: picklable; makes the evaluator in each worker (see :mod:`nas.search.executor`).
+        rng: the only source of randomness.
+        resume: go on with the search that the folder holds.
+        initial: architectures evaluated first.
+        identity: what makes evaluations comparable; a resumed search must have the same.
+        measure: picklable; makes a measurement of the front's members, run when the search has ended, alone and in the
+            exclusive latency slot. Its values go to ``pareto.json`` as ``measured``.
+        progress: called after each batch of evaluations.
+
+    Raises:
+        InputError: the folder is in use, or holds another search; the evaluator found the user's input wrong.
+        TooManyFailures: more candidates failed than ``config.max_failures`` and a fifth of all.
+        WorkersFailed: no worker can be started.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. As in every other case the state is saved.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(RunLock(run_dir))
+        search = make_search(space, config, rng, initial)
+        log = RunLog(run_dir, search, resume=resume, identity=identity, sync=config.sync)
+        stack.callback(log.close)
+        unfinished = log.evaluations < config.evaluations
+        session = None
+        if config.workers and (unfinished or measure):
+            session = stack.enter_context(RaySession(config.ray_address, cpus=config.workers))
+        stack.enter_context(_terminated_as_interrupted())  # after Ray has set its own handler
+        ended = _search(log, factory, config, session, progress) if unfinished else "evaluations"
+        if measure is not None and len(log.front):
+            log.write_front(_measured(measure, log, session))
+        return _result(log, ended)
+
+
+def _search(
+    log: RunLog[Any],
+    factory: Factory,
+    config: SearchConfig,
+    session: RaySession | None,
+    progress: Callable[[SearchProgress], None] | None,
+) -> Ended:
+    if config.tune and session:
+        from .tune import tune_search
+
+        return tune_search(log, factory, config, progress)
+    executor: Executor
+    if session is None:
+        executor = InProcessExecutor(factory)
+    else:
+        executor = EvaluationPool(
+            factory,
+            session,
+            workers=config.workers,
+            timeout_s=config.timeout_s,
+            queue=config.queue,
+            gpus=config.gpus_per_worker,
+        )
+    try:
+        return SearchLoop(log, executor, config, progress).run()
+    finally:
+        executor.close()
+
+
+def _measured(measure: MeasureFactory, log: RunLog[Any], session: RaySession | None) -> dict[str, Mapping[str, float]]:
+    members = log.members()
+    architectures = [log.search.architecture(record["architecture"]) for record in members]
+    values = measure_in_slot(measure, session, architectures) if session else measure()(architectures)
+    return {record["id"]: one for record, one in zip(members, values, strict=True)}
+
+
+def _result(log: RunLog[Any], ended: Ended) -> SearchResult:
+    reference = log.history.reference()
+    return SearchResult(
+        front=log.members(),
+        evaluations=log.evaluations,
+        counts=dict(log.counts),
+        elapsed_s=log.elapsed_s,
+        candidates_a_minute=log.candidates_a_minute,
+        history=log.history.curve(),
+        reference=log.search.problem.values(reference) if reference else {},
+        ended=ended,
+    )
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM raises :class:`Terminated` within; Ray's own handler would leave without saving."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Terminated(f"signal {number}")
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

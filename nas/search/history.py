@@ -1,0 +1,81 @@
+"""How the front grew: its hypervolume after each evaluation that improved it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .front import ParetoFront
+from .hypervolume import hypervolume
+from .objectives import Problem
+
+__all__ = ["History", "HistoryPoint", "history_of"]
+
+MARGIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPoint:
+    """The front's hypervolume after so many evaluations and seconds of searching."""
+
+    evaluations: int
+    elapsed_s: float
+    hypervolume: float
+
+
+class History:
+    """Keeps the points that entered the front and how bad values became; some hundred numbers, however long the run."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.entered = 0
+        self._steps: list[tuple[tuple[float, ...], int, float]] = []
+        self._worst: np.ndarray | None = None
+        self._best: np.ndarray | None = None
+
+    def add(self, costs: Sequence[float], entered: bool, evaluations: int, elapsed_s: float) -> None:
+        """One complete, feasible evaluation, and whether it entered the front."""
+        point = np.asarray(costs)
+        self._worst = point if self._worst is None else np.maximum(self._worst, point)
+        self._best = point if self._best is None else np.minimum(self._best, point)
+        if entered:
+            self.entered += 1
+            self._steps.append((tuple(costs), evaluations, elapsed_s))
+
+    def reference(self) -> tuple[float, ...] | None:
+        """Costs a tenth of the range worse than the worst found, so that the ends of the front count too.
+
+        None while nothing is complete and feasible. It is fixed once a run has ended; to compare runs, give one
+        reference to all of them.
+        """
+        if self._worst is None or self._best is None:
+            return None
+        span = self._worst - self._best
+        return tuple((self._worst + MARGIN * np.where(span > 0, span, 1.0)).tolist())
+
+    def curve(self, reference: Sequence[float] | None = None) -> list[HistoryPoint]:
+        """The hypervolume after each improvement, against one reference for the whole run."""
+        bound = self.reference() if reference is None else reference
+        if bound is None:
+            return []
+        front: ParetoFront[None] = ParetoFront(len(bound))
+        points = []
+        for costs, evaluations, elapsed_s in self._steps:
+            front.add(costs, None)
+            points.append(HistoryPoint(evaluations, elapsed_s, hypervolume(front.costs, bound)))
+        return points
+
+
+def history_of(records: Iterable[dict[str, Any]], problem: Problem) -> History:
+    """The history that a journal tells (:func:`nas.search.journal.read_journal`)."""
+    history = History(problem)
+    front: ParetoFront[None] = ParetoFront(len(problem.objectives))
+    for evaluations, record in enumerate(records, 1):
+        values = record["objectives"]
+        if record["status"] == "complete" and problem.fault(values) is None and not problem.violation(values):
+            costs = problem.costs(values)
+            history.add(costs, front.add(costs, None), evaluations, float(record.get("elapsed_s", 0.0)))
+    return history

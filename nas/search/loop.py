@@ -1,0 +1,179 @@
+"""Ask, have it evaluated, journal, tell: until a budget is used up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from search_spaces.errors import InputError
+
+from .ask_tell import SearchExhausted
+from .config import SearchConfig
+from .executor import Executor, Outcome
+from .journal import Record
+from .run_log import RunLog
+
+__all__ = ["Ended", "FailureLimit", "SearchLoop", "SearchProgress", "TooManyFailures", "check_measures", "progress_of"]
+
+logger = logging.getLogger(__name__)
+
+Ended = Literal["evaluations", "minutes", "exhausted"]
+FAILED_SHARE = 0.2
+DRAIN_S = 10.0
+
+
+class TooManyFailures(RuntimeError):  # noqa: N818 (said of candidates)
+    """So many candidates failed that something other than the candidates must be wrong. The state is saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProgress:
+    """What a progress bar shows."""
+
+    evaluations: int
+    budget: int
+    complete: int
+    raced: int
+    failed: int
+    in_flight: int
+    front: Sequence[Record]
+    elapsed_s: float
+    candidates_a_minute: float
+
+
+def progress_of(log: RunLog[Any], config: SearchConfig, in_flight: int) -> SearchProgress:
+    """Where a search is now."""
+    return SearchProgress(
+        evaluations=log.evaluations,
+        budget=config.evaluations,
+        complete=log.counts["complete"],
+        raced=log.counts["raced"],
+        failed=log.counts["failed"],
+        in_flight=in_flight,
+        front=log.members(),
+        elapsed_s=log.elapsed_s,
+        candidates_a_minute=log.candidates_a_minute,
+    )
+
+
+def check_measures(log: RunLog[Any], outcome: Outcome) -> None:
+    """The first answer of a search has every measure that the objectives and constraints name.
+
+    Raises:
+        InputError: it has not; a name is misspelt, as a rule. Nothing is written yet.
+    """
+    values = outcome.fields.get("objectives", {})
+    missing = [name for name in log.search.problem.names if name not in values]
+    if log.evaluations == 0 and outcome.reason is None and missing:
+        raise InputError(f"objectives and constraints: {missing[0]!r} is not measured; {', '.join(values)} are")
+
+
+class FailureLimit:
+    """Stops a search whose candidates fail one after another; only failures of this session count."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._failed = 0
+        self._all = 0
+
+    def count(self, record: Record) -> None:
+        """Notes one evaluation.
+
+        Raises:
+            TooManyFailures: more than the limit, and more than a fifth of all, have failed.
+        """
+        self._all += 1
+        reason = record["reason"]
+        if reason is None:
+            return
+        self._failed += 1
+        logger.warning("candidate %d (%s) failed: %s", record["number"], record["id"], reason)
+        if self._failed > max(self._most, FAILED_SHARE * self._all):
+            raise TooManyFailures(
+                f"{self._failed} of {self._all} candidates failed, the last one because: {reason}; "
+                "the state is kept: mend the cause and go on with --resume"
+            )
+
+
+class SearchLoop:
+    """One session of a search: keeps the executor busy until a budget is used up."""
+
+    def __init__(
+        self,
+        log: RunLog[Any],
+        executor: Executor,
+        config: SearchConfig,
+        progress: Callable[[SearchProgress], None] | None = None,
+    ) -> None:
+        self._log, self._executor, self._config = log, executor, config
+        self._progress = progress
+        self._failures = FailureLimit(config.max_failures)
+        self._in_flight = 0
+        self._exhausted = False
+        self._saved = time.monotonic()
+
+    def run(self) -> Ended:
+        """Searches; whatever ends it, the state is saved."""
+        try:
+            while not self._executor.free():
+                self._executor.wait(1.0)
+            self._log.start_clock()
+            while not self._finished():
+                self._fill()
+                if self._in_flight:
+                    self._take(self._wait_s())
+            self._log.stop_clock()
+        finally:
+            self._log.save()
+        return "exhausted" if self._exhausted else "minutes" if self._out_of_time() else "evaluations"
+
+    def _finished(self) -> bool:
+        """Nothing more to ask and nothing to wait for; at the end of the minutes nobody waits long."""
+        if self._seconds_left() < -DRAIN_S:
+            return True
+        return self._in_flight == 0 and (self._exhausted or self._out_of_time() or self._open() <= 0)
+
+    def _open(self) -> int:
+        return self._config.evaluations - self._log.evaluations - self._in_flight
+
+    def _seconds_left(self) -> float:
+        minutes = self._config.minutes
+        return float("inf") if minutes is None else minutes * 60 - self._log.elapsed_s
+
+    def _out_of_time(self) -> bool:
+        return self._seconds_left() <= 0
+
+    def _wait_s(self) -> float:
+        left = self._seconds_left()
+        until_drained = left + DRAIN_S if left <= 0 else left
+        return max(0.0, min(1.0, until_drained, self._saved + self._config.snapshot_s - time.monotonic()))
+
+    def _fill(self) -> None:
+        """Gives every free place a candidate."""
+        for _ in range(min(self._executor.free(), self._open())):
+            if self._exhausted or self._out_of_time():
+                return
+            try:
+                architecture = self._log.search.ask()
+            except SearchExhausted as end:
+                logger.info("%s", end)
+                self._exhausted = True
+                return
+            self._executor.submit(self._log.search.number(architecture), architecture)
+            self._in_flight += 1
+
+    def _take(self, timeout_s: float) -> None:
+        outcomes = self._executor.wait(timeout_s)
+        for outcome in outcomes:
+            check_measures(self._log, outcome)
+            record = self._log.add(outcome)
+            self._in_flight -= 1
+            self._failures.count(record)
+        if outcomes and self._progress:
+            self._progress(progress_of(self._log, self._config, self._in_flight))
+        if time.monotonic() - self._saved >= self._config.snapshot_s:
+            self._log.save()
+            self._saved = time.monotonic()

@@ -1,0 +1,110 @@
+"""A Ray to work in: a local one of our own that touches nothing but the loopback, or a cluster that is there."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import InputError
+
+__all__ = ["LATENCY_SLOT", "ONE_THREAD", "RaySession", "environment"]
+
+LATENCY_SLOT = "latency_slot"
+OBJECT_STORE_BYTES = 200 * 1024 * 1024
+
+# What keeps a worker on one thread: two workers of two threads are five times slower than two of one.
+ONE_THREAD: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class RaySession:
+    """Connects to Ray, and takes down what it has started, nothing else.
+
+    Args:
+        address: None starts a Ray on this machine, of this process alone; ``auto`` or HOST:PORT joins a cluster. A Ray
+            that this process already uses is used in any case.
+        cpus: CPUs of a local Ray.
+
+    Raises:
+        InputError: no cluster answers at ``address``.
+    """
+
+    def __init__(self, address: str | None = None, *, cpus: int = 1) -> None:
+        self._owned = False
+        with _loopback_only() if address is None else contextlib.nullcontext():
+            import ray  # some of the variables are read when it is imported
+
+            if ray.is_initialized():
+                return
+            common: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+            if address is None:
+                # "local": the file that an unclean end leaves behind makes a plain init look for a dead cluster.
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    resources={LATENCY_SLOT: 1},
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    **common,
+                )
+            else:
+                try:
+                    ray.init(address=address, **common)
+                except (ConnectionError, ValueError) as error:
+                    raise InputError(f"ray address {address!r}: no cluster answers: {error}") from error
+        self._owned = True
+
+    def close(self) -> None:
+        """Ends a Ray that this session started; leaves a cluster or somebody else's Ray running."""
+        if self._owned:
+            import ray
+
+            ray.shutdown()
+            self._owned = False
+
+    def __enter__(self) -> RaySession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _loopback_only() -> contextlib.AbstractContextManager[None]:
+    """The environment in which a local Ray asks the network nothing; its processes inherit it."""
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    return environment({"HOME": _quiet_home(), **quiet, **ONE_THREAD})
+
+
+@contextlib.contextmanager
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Variables that are set within, and put back after."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@functools.cache
+def _quiet_home() -> str:
+    """A home folder with an empty description of a cluster: without one Ray asks the network for a cloud's.
+
+    One for all sessions of a process: Ray keeps the token there by which its processes know each other, and reads it
+    once. It is removed when the process ends, after Ray itself.
+    """
+    home = tempfile.mkdtemp(prefix="vipnas-ray-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    (Path(home) / "ray_bootstrap_config.yaml").write_text("{}\n", encoding="utf-8")
+    return home
