@@ -105,5 +105,8 @@ def serve() -> None:
             result = make(task)
         except Exception as error:
             result = error
-        pickle.dump(result, answers)
-        answers.flush()
+        try:
+            pickle.dump(result, answers)
+            answers.flush()
+        except BrokenPipeError:  # the parent is gone
+            return
