@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from nas.configuration import FieldDoc, build, deep_merge, field_docs, parse_override, read_yaml_file, to_plain
+from nas.configuration import (
+    FieldDoc,
+    Located,
+    build,
+    deep_merge,
+    field_docs,
+    parse_override,
+    read_yaml_file,
+    to_plain,
+)
 from nas.data.config import DataConfig
+from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_text
+from nas.latency.config import LatencyConfig
+from nas.search.config import SearchConfig
+from nas.training.config import RetrainConfig, SupernetTrainingConfig
+from search_spaces.errors import InputError
 
 __all__ = ["Config", "config_docs", "load_config", "save_config"]
+
+TIMED = ("train", "search", "retrain")
+"""The sections with a budget of ``minutes``."""
+SEEDED = ("train", "retrain")
+"""The sections with a ``seed`` of their own, which is the run's where they do not give one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +42,32 @@ class Config:
     run_dir: Path = Path("runs/default")
     """Folder that the run is kept in; made if it is not there."""
     seed: int = 0
-    """Seed of everything that is random."""
+    """Seed of everything that is random; a section may have one of its own."""
+    minutes: float | None = None
+    """Time for all stages together: the sections' own minutes are scaled to this sum."""
     space: str = "resnet-tiny"
     """Search space: a name that `vipnas spaces` lists, or the path of a YAML file."""
+    architecture: str | None = None
+    """Network to retrain or evaluate: a published name, a JSON file, or RUN:id; empty: those that the run exported."""
     data: DataConfig = field(default_factory=DataConfig)
+    train: SupernetTrainingConfig = field(default_factory=SupernetTrainingConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    evaluate: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed={self.seed}; 0 or more are possible")
+        if self.minutes is not None and self.minutes <= 0:
+            raise InputError(f"minutes={self.minutes:g}; more than 0 are needed")
 
 
 def load_config(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
-    """The configuration in a YAML file.
+    """The configuration in a YAML file, with every stage's seed and minutes worked out.
 
     Args:
-        overrides: dotted key and YAML text, as ``("search.population", "40")``; later ones win.
+        overrides: dotted key and YAML text, as ``("search.population_size", "40")``; later ones win.
 
     Raises:
         InputError: one line with the place, the key, the value and what is allowed.
@@ -40,8 +75,24 @@ def load_config(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config
     source = read_yaml_file(path)
     for dotted, text in overrides:
         source = deep_merge(source, parse_override(dotted, text))
-    config: Config = build(Config, source)
-    return config
+    config: Config = build(Config, _with_seed(source))
+    return config if config.minutes is None else scaled(config, config.minutes)
+
+
+def scaled(config: Config, minutes: float) -> Config:
+    """The configuration with its stages' minutes stretched or shrunk to a sum of ``minutes``.
+
+    Raises:
+        InputError: no stage has a budget in minutes.
+    """
+    budgets = {name: getattr(config, name).minutes for name in TIMED}
+    given = {name: budget for name, budget in budgets.items() if budget is not None}
+    if not given:
+        names = ", ".join(f"{name}.minutes" for name in TIMED)
+        raise InputError(f"minutes: there is no budget to scale; give one of {names} in the configuration")
+    factor = minutes / sum(given.values())
+    stages = {name: dataclasses.replace(getattr(config, name), minutes=given[name] * factor) for name in given}
+    return dataclasses.replace(config, minutes=minutes, **stages)
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -53,3 +104,13 @@ def save_config(config: Config, path: Path) -> None:
 def config_docs() -> Iterable[FieldDoc]:
     """One entry a field, for help texts."""
     return field_docs(Config)
+
+
+def _with_seed(source: Located) -> Located:
+    """The run's seed laid under the sections that have none of their own."""
+    if not isinstance(source.value, dict) or "seed" not in source.value:
+        return source
+    seed = source.value["seed"]
+    for name in SEEDED:
+        source = deep_merge(Located({name: Located({"seed": seed}, seed.where)}, seed.where), source)
+    return source

@@ -11,8 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.config import Config, config_docs, load_config, save_config
 from nas.configuration import build, deep_merge, field_docs, parse_override, parse_yaml, read_yaml_file, to_plain
 from search_spaces.errors import InputError
+from tests.paths import REPO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,3 +211,39 @@ def test_what_is_written_is_read_back(steps: int, rate: float, label: str, miles
     tree = Tree(training=training, label=label)
     text = yaml.safe_dump(to_plain(tree), sort_keys=False, allow_unicode=True)
     assert build(Tree, parse_yaml(text, "written")) == tree
+
+
+def test_the_programs_own_configuration_is_written_and_read_back(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("seed: 3\ntrain: {minutes: 2}\nsearch: {minutes: 1}\n", encoding="utf-8")
+    config = load_config(tmp_path / "run.yaml", [("minutes", "6"), ("search.population_size", "12")])
+    assert (config.train.minutes, config.search.minutes) == (4.0, 2.0)
+    assert (config.seed, config.train.seed, config.search.population_size) == (3, 3, 12)
+    save_config(config, tmp_path / "written" / "config.yaml")
+    assert load_config(tmp_path / "written" / "config.yaml") == config
+
+
+def test_a_section_may_have_a_seed_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("seed: 3\ntrain: {seed: 5}\n", encoding="utf-8")
+    assert load_config(tmp_path / "run.yaml").train.seed == 5
+    assert load_config(tmp_path / "run.yaml", [("train.seed", "7")]).train.seed == 7
+    (tmp_path / "run.yaml").write_text("seed: many\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"seed: expected whole number, not 'many'"):
+        load_config(tmp_path / "run.yaml")
+
+
+def test_minutes_need_a_stage_that_has_some(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("train: {steps: 5}\n", encoding="utf-8")
+    assert load_config(tmp_path / "run.yaml").train.steps == 5
+    bad = {"3": "there is no budget to scale", "-1": "minutes=-1; more than 0", "soon": "expected number"}
+    for text, expected in bad.items():
+        with pytest.raises(InputError, match=expected):
+            load_config(tmp_path / "run.yaml", [("minutes", text)])
+
+
+def test_every_field_of_the_program_has_a_help_text() -> None:
+    assert [doc.dotted for doc in config_docs() if not doc.text] == []
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_can_be_read(path: Path) -> None:
+    assert isinstance(load_config(path), Config)

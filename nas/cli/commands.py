@@ -28,6 +28,11 @@ COMMANDS = (
     Command("data check", "find what is wrong with a folder of COCO keypoints", "vipnas data check ~/coco"),
     Command("spaces", "list the search spaces and the published architectures", "vipnas spaces"),
     Command("describe", "show what a network is made of and what it costs", "vipnas describe s-vipnas-res50"),
+    Command("train-supernet", "train the supernet of a space", "vipnas train-supernet configs/quickstart.yaml"),
+    Command("retrain", "train found or published networks", "vipnas retrain configs/quickstart.yaml"),
+    Command("evaluate", "judge trained networks by COCO's measures", "vipnas evaluate configs/quickstart.yaml"),
+    Command("latency build-table", "measure the blocks of a space once", "vipnas latency build-table resnet-tiny"),
+    Command("latency", "measure networks on this machine", "vipnas latency s-vipnas-res50 --runtime torch"),
 )
 
 
@@ -73,8 +78,8 @@ def overview(group: str = "") -> str:
 
 
 def is_group(word: str) -> bool:
-    """Whether commands of two words begin with this one."""
-    return bool(_group(word))
+    """Whether commands of two words begin with this one, which is none itself."""
+    return bool(_group(word)) and all(command.name != word for command in COMMANDS)
 
 
 def _group(word: str) -> tuple[Command, ...]:

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.cli.parsing import Parser
 
@@ -14,23 +14,42 @@ if TYPE_CHECKING:
     from nas.config import Config
     from nas.configuration import FieldDoc
 
-__all__ = ["add_config_arguments", "read_config", "show_fields"]
+__all__ = ["add_config_arguments", "add_override", "read_config", "show_fields"]
+
+_SHORT = (
+    ("seed", "N", "seed of everything that is random"),
+    ("space", "NAME", "search space: a name (vipnas spaces) or a YAML file"),
+    ("architecture", "ARCH", "network: a published name, a JSON file, or RUN:id"),
+    ("minutes", "M", "time for all stages of a run together; each takes its share"),
+)
 
 
-def add_config_arguments(parser: Parser, sections: tuple[str, ...]) -> None:
-    """CONFIG, the short options, ``--resume`` and the list of fields.
+def add_config_arguments(parser: Parser, sections: tuple[str, ...], *, resumable: bool = True) -> None:
+    """CONFIG, the short options and the list of fields.
 
     Args:
         sections: the parts of the configuration that the command reads; ``--help`` lists their fields.
+        resumable: whether the command takes ``--resume``.
     """
     parser.takes_overrides = True
     parser.add_argument("config", metavar="CONFIG", type=Path, help="a YAML file; configs/ has examples")
-    parser.add_argument("--run-dir", metavar="DIR", help="folder of the run, in place of the file's run_dir")
-    parser.add_argument("--seed", metavar="N", help="in place of the file's seed")
-    parser.add_argument("--space", metavar="NAME", help="search space: a name (vipnas spaces) or a YAML file")
-    parser.add_argument("--minutes", metavar="M", help="time for the whole run; each stage takes its share")
-    parser.add_argument("--resume", action="store_true", help="go on from what the run folder holds")
+    add_override(parser, "run_dir", "--run-dir", "--work-dir", metavar="DIR", help="folder of the run")
+    for name, metavar, text in _SHORT:
+        if name in sections:
+            add_override(parser, name, f"--{name}", metavar=metavar, help=text)
+    if resumable:
+        parser.add_argument("--resume", action="store_true", help="go on from what the run folder holds")
     parser.lazy_epilog = lambda: show_fields(sections)
+
+
+def add_override(parser: argparse.ArgumentParser, dotted: str, *names: str, **options: Any) -> None:
+    """An option that stands for ``--dotted VALUE``; with ``const``, for that value."""
+    action = "append_const" if "const" in options else "append"
+    if "const" in options:
+        options["const"] = (dotted, options["const"])
+    else:
+        options["type"] = lambda text: (dotted, text)
+    parser.add_argument(*names, action=action, dest="short_overrides", default=[], **options)
 
 
 def read_config(arguments: argparse.Namespace) -> Config:
@@ -41,9 +60,7 @@ def read_config(arguments: argparse.Namespace) -> Config:
     """
     from nas.config import load_config
 
-    short = {name: getattr(arguments, name) for name in ("run_dir", "seed", "space", "minutes")}
-    overrides = [(name, text) for name, text in short.items() if text is not None]
-    return load_config(arguments.config, [*overrides, *arguments.overrides])
+    return load_config(arguments.config, [*arguments.short_overrides, *arguments.overrides])
 
 
 def show_fields(sections: Iterable[str]) -> str:

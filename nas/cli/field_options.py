@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from nas.configuration import Located, build, deep_merge, field_docs, parse_override
@@ -10,26 +12,29 @@ from nas.configuration import Located, build, deep_merge, field_docs, parse_over
 __all__ = ["add_field_options", "from_field_options"]
 
 
-def add_field_options(parser: argparse.ArgumentParser, cls: type) -> None:
+def add_field_options(parser: argparse.ArgumentParser, cls: type, leave_out: Collection[str] = ()) -> None:
     """One option a field; its help is the text under the field, with the default."""
     for doc in field_docs(cls):
+        if doc.dotted in leave_out:
+            continue
         option = "--" + doc.dotted.replace("_", "-")
-        text = f"{doc.text} Default: {doc.default_text}.".replace("%", "%%")
+        choices = doc.kind.removeprefix("one of ") if doc.kind.startswith("one of ") else ""
+        text = f"{doc.text} {f'One of {choices}. ' if choices else ''}Default: {doc.default_text}.".replace("%", "%%")
         parser.add_argument(option, dest=doc.dotted, metavar="VALUE", help=text)
 
 
-def from_field_options(cls: type, arguments: argparse.Namespace) -> Any:
-    """The dataclass with what was given; the other fields keep their defaults.
+def from_field_options(cls: type, arguments: argparse.Namespace, **fixed: Any) -> Any:
+    """The dataclass with what was given, and with ``fixed``; the other fields keep their defaults.
 
     Raises:
         InputError: a value is of another type, or the dataclass refuses it.
     """
     source = Located({}, "command line")
     for doc in field_docs(cls):
-        text = getattr(arguments, doc.dotted)
+        text = getattr(arguments, doc.dotted, None)
         if text is None:
             continue
         if isinstance(doc.default, tuple) and not text.lstrip().startswith("["):
             text = f"[{text}]"  # 256,320
         source = deep_merge(source, parse_override(doc.dotted, text))
-    return build(cls, source)
+    return dataclasses.replace(build(cls, source), **fixed)

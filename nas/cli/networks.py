@@ -1,0 +1,74 @@
+"""Which networks of a run a command is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search_spaces import InputError, PoseArchitecture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nas.config import Config
+    from nas.run_folder import RunFolder
+
+__all__ = ["exported_weights", "inherited_state", "networks_to_retrain", "trained_weights", "weights_to_evaluate"]
+
+
+def exported_weights(run: RunFolder, architecture_id: str) -> Path:
+    return run.export(architecture_id) / "weights.safetensors"
+
+
+def trained_weights(run: RunFolder, architecture_id: str) -> Path:
+    return run.retrain(architecture_id) / "best.safetensors"
+
+
+def networks_to_retrain(config: Config, run: RunFolder) -> list[PoseArchitecture]:
+    """The configured architecture, or those that the run has exported.
+
+    Raises:
+        InputError: there is none.
+    """
+    from nas.cli.architectures import resolve_architecture
+
+    if config.architecture is not None:
+        return [resolve_architecture(config.architecture)]
+    found = sorted((run.path / "export").glob("*/architecture.json"))
+    if not found:
+        raise InputError(f"{run.path}: has no exported network; run `vipnas export`, or name one with --architecture")
+    return [PoseArchitecture.load(path) for path in found]
+
+
+def weights_to_evaluate(config: Config, run: RunFolder) -> list[Path]:
+    """The files of the configured architecture, or of all networks that the run has retrained, or else exported.
+
+    Raises:
+        InputError: there is none.
+    """
+    if config.architecture is not None:
+        [architecture] = networks_to_retrain(config, run)
+        candidates = [trained_weights(run, architecture.id), exported_weights(run, architecture.id)]
+        found = [path for path in candidates if path.is_file()][:1]
+        if not found:
+            raise InputError(f"{candidates[0]}: no such file; retrain the network first, or name a file with --weights")
+        return found
+    for stage, name in (("retrain", "best.safetensors"), ("export", "weights.safetensors")):
+        found = sorted((run.path / stage).glob(f"*/{name}"))
+        if found:
+            return found
+    raise InputError(f"{run.path}: has no retrained and no exported network; name a file with --weights")
+
+
+def inherited_state(run: RunFolder, architecture: PoseArchitecture) -> Mapping[str, Tensor] | None:
+    """The network's weights as it was exported, or else as the supernet has them; None without either."""
+    from nas.weights import load_weights
+    from supernet import Supernet
+
+    exported = exported_weights(run, architecture.id)
+    if exported.is_file():
+        return load_weights(exported)[0]
+    if run.supernet.is_file():
+        return Supernet.load(run.supernet).extract(architecture).module.state_dict()
+    return None

@@ -1,0 +1,99 @@
+"""Train networks by themselves: those that a run has exported, or a named one.
+
+The default is the recipe of the released S-ViPNAS. Several processes: torchrun --nproc-per-node N -m nas retrain
+CONFIG, or srun. The results are in RUN/retrain/ID.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.cli.configured import add_config_arguments, add_override, read_config
+from nas.cli.parsing import Parser
+from search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from nas.config import Config
+    from nas.data.pose_data import PoseData
+    from nas.run_folder import RunFolder
+    from nas.training.retrain import RetrainResult
+    from search_spaces import PoseArchitecture
+
+__all__ = ["add_arguments", "run"]
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def add_arguments(parser: Parser) -> None:
+    add_config_arguments(parser, ("run_dir", "seed", "minutes", "architecture", "data", "retrain"))
+    add_override(parser, "retrain.initialize_from", "--load-from", metavar="FILE", help="begin with these weights")
+    add_override(parser, "retrain.deterministic", "--deterministic", const="true", help="deterministic algorithms only")
+    add_override(
+        parser, "retrain.autoscale_lr", "--autoscale-lr", const="true", help="learning rate in proportion to the batch"
+    )
+    parser.add_argument("--resume-from", metavar="CHECKPOINT", type=Path, help="go on from this checkpoint.pt")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from nas.cli.networks import networks_to_retrain
+    from nas.cli.output import print_table
+    from nas.cli.stage import is_first_process
+    from nas.data.pose_data import PoseData
+    from nas.run_folder import RunFolder
+
+    config = read_config(arguments)
+    config.retrain.budget(1)
+    folder = RunFolder(config.run_dir)
+    networks = networks_to_retrain(config, folder)
+    if len({network.keypoints for network in networks}) > 1:
+        raise InputError(f"{folder.path}: the networks have different numbers of keypoints; name one of them")
+    if arguments.resume_from is not None:
+        _take_over(arguments.resume_from, folder, networks)
+    data = PoseData(config.data, networks[0].keypoints)
+    results = [_retrain(n, config, data, folder, arguments.resume or bool(arguments.resume_from)) for n in networks]
+    if is_first_process():
+        rows = [(a.id, f"{r.best_ap:.4f}", str(r.path)) for a, r in zip(networks, results, strict=True)]
+        print_table("Retrained networks", ("network", "AP", "weights"), rows)
+    return 0
+
+
+def _retrain(
+    architecture: PoseArchitecture, config: Config, data: PoseData, folder: RunFolder, resume: bool
+) -> RetrainResult:
+    from nas.cli.failures import keeping_state
+    from nas.cli.networks import inherited_state
+    from nas.cli.stage import is_first_process, refuse_to_overwrite, training_progress
+    from nas.config import save_config
+    from nas.training.retrain import retrain
+
+    out = folder.retrain(architecture.id)
+    refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
+    state = inherited_state(folder, architecture) if config.retrain.initialize_from == "inherited" else None
+    data.train, data.val  # noqa: B018  read now: nothing is written for data that cannot be used
+    if is_first_process():
+        save_config(config, folder.config)
+    with keeping_state(folder.path), training_progress(f"training {architecture.id}") as progress:
+        return retrain(architecture, data, config.retrain, out, state, resume, progress)
+
+
+def _take_over(checkpoint: Path, folder: RunFolder, networks: list[PoseArchitecture]) -> None:
+    """Bring a checkpoint from elsewhere, with what was kept beside it, to where the training looks for it."""
+    from nas.cli.stage import is_first_process
+
+    if not checkpoint.is_file():
+        raise InputError(f"{checkpoint}: no such checkpoint")
+    if len(networks) != 1:
+        raise InputError("--resume-from goes on with one network; name it with --architecture")
+    out = folder.retrain(networks[0].id)
+    if checkpoint.resolve().parent == out.resolve() or not is_first_process():
+        return
+    if (out / CHECKPOINT).exists():
+        raise InputError(f"{out}: holds another training; choose another --run-dir")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("best.safetensors", "results.json", "metrics.jsonl"):
+        if checkpoint.with_name(name).is_file():
+            shutil.copyfile(checkpoint.with_name(name), out / name)
+    shutil.copyfile(checkpoint, out / CHECKPOINT)

@@ -1,0 +1,41 @@
+"""Train the supernet of a search space: one set of weights from which every network of the space inherits.
+
+Several processes: torchrun --nproc-per-node N -m nas train-supernet CONFIG, or srun. --minutes is the time of all
+stages together, of which the training takes its share.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from nas.cli.configured import add_config_arguments, read_config
+from nas.cli.parsing import Parser
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: Parser) -> None:
+    add_config_arguments(parser, ("run_dir", "seed", "minutes", "space", "data", "train"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from nas.cli.failures import keeping_state
+    from nas.cli.stage import is_first_process, load_space, open_run, refuse_to_overwrite, training_progress
+    from nas.data.pose_data import PoseData
+    from nas.run_folder import RunFolder
+    from nas.training.supernet import train_supernet
+
+    config = read_config(arguments)
+    config.train.budget()
+    space = load_space(config)
+    folder = RunFolder(config.run_dir)
+    for path in (folder.supernet, folder.supernet_metrics.with_name("checkpoint.pt")):
+        refuse_to_overwrite(path, "a supernet's training", arguments.resume)
+    data = PoseData(config.data, space.keypoints)
+    data.train  # noqa: B018  read the annotations now: nothing is written for data that cannot be used
+    run = open_run(config, space)
+    with keeping_state(run.path), training_progress("training the supernet") as progress:
+        train_supernet(space, data, config.train, run.path, arguments.resume, progress)
+    if is_first_process():
+        print(f"supernet: {run.supernet}")
+    return 0
