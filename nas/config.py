@@ -21,8 +21,10 @@ from nas.configuration import (
 )
 from nas.data.config import DataConfig
 from nas.evaluation_config import EvaluationConfig
+from nas.export.config import ExportConfig
 from nas.files import atomic_write_text
 from nas.latency.config import LatencyConfig
+from nas.search.candidate_config import CandidateConfig
 from nas.search.config import SearchConfig
 from nas.training.config import RetrainConfig, SupernetTrainingConfig
 from search_spaces.errors import InputError
@@ -53,6 +55,8 @@ class Config:
     train: SupernetTrainingConfig = field(default_factory=SupernetTrainingConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    candidate: CandidateConfig = field(default_factory=CandidateConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     evaluate: EvaluationConfig = field(default_factory=EvaluationConfig)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,42 +22,15 @@ from evaluators import CocoKeypointAP
 from evaluators.oks import oks
 from nas.data.cache import CropCache
 from nas.data.codecs import Codec
-from search_spaces import InputError, PoseArchitecture
+from search_spaces import PoseArchitecture
 from supernet import Supernet
 
+from .candidate_config import CandidateConfig, Precision
 from .shared_parts import PartChain, SharedParts, to_layout
 
-__all__ = ["CandidateConfig", "CandidateEvaluator", "Precision", "precision_dtype"]
+__all__ = ["CandidateConfig", "CandidateEvaluator", "precision_dtype"]
 
-Precision = Literal["auto", "float32", "bfloat16"]
 Costs = Callable[[PoseArchitecture], Mapping[str, float]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CandidateConfig:
-    """How a candidate of the search is judged."""
-
-    persons: int = 500
-    """Validation people a candidate is judged on: all people of randomly chosen images, until there are so many."""
-    calibration_crops: int = 64
-    """Training crops for the BatchNorm statistics. 64 rank as 512 do (docs/benchmarks.md)."""
-    chunk: int = 50
-    """People a forward pass, and between two decisions of the race."""
-    racing: bool = True
-    """Stop a candidate that is significantly worse than one that costs no more."""
-    racing_z: float = 3.5
-    """How many standard errors of the paired difference in OKS make it significant."""
-    precision: Precision = "auto"
-    """``auto`` takes bfloat16 where this machine runs it faster."""
-    cache_mb: int = 1024
-    """Memory a worker may use for the activations that candidates share."""
-
-    def __post_init__(self) -> None:
-        for name in ("persons", "calibration_crops", "chunk"):
-            if getattr(self, name) < 1:
-                raise InputError(f"search.candidate.{name}: {getattr(self, name)}; must be 1 or more")
-        if self.cache_mb < 0 or self.racing_z <= 0:
-            raise InputError("search.candidate: cache_mb must not be negative, and racing_z must be positive")
 
 
 @dataclass(frozen=True, slots=True)

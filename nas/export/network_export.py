@@ -1,0 +1,143 @@
+"""From the front of a search to networks in files: architecture, weights, ONNX, a card."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.data.pose_data import PoseData
+from nas.evaluation import evaluate_network
+from nas.evaluation_config import EvaluationConfig
+from nas.files import atomic_write_json, atomic_write_text
+from nas.run_folder import RunFolder, read_json_lines
+from nas.weights import save_network
+from search_spaces import InputError, PoseArchitecture
+from supernet import PoseNet, Supernet, calibrate, fold
+
+from .card import card
+from .config import ExportConfig
+from .onnx_export import export_onnx
+
+__all__ = ["ExportedNetwork", "choose", "export_networks", "find_records"]
+
+
+@dataclass(frozen=True)
+class ExportedNetwork:
+    """One exported network: where it lies, and how good it is with inherited weights."""
+
+    architecture: PoseArchitecture
+    folder: Path
+    metrics: dict[str, float]
+
+
+def choose(front: Sequence[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
+    """``count`` members of the front, its ends among them, spread evenly over its order; all of them for None."""
+    if count is None or count >= len(front):
+        return list(front)
+    if count == 1:
+        return [front[len(front) // 2]]
+    return [front[round(index * (len(front) - 1) / (count - 1))] for index in range(count)]
+
+
+def find_records(run: RunFolder, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The evaluations whose architecture ids begin with ``ids``.
+
+    Raises:
+        InputError: none, or several different ones, begin so.
+    """
+    found: list[dict[str, Any]] = []
+    for prefix in ids:
+        matches = {r["id"]: r for r in read_json_lines(run.journal) if str(r.get("id", "")).startswith(prefix)}
+        if len(matches) != 1:
+            what = "no evaluation has" if not matches else f"{len(matches)} evaluations have"
+            raise InputError(f"{run.journal}: {what} an id that begins with {prefix!r}")
+        found += matches.values()
+    return found
+
+
+def export_networks(
+    run: RunFolder,
+    data: PoseData,
+    config: ExportConfig,
+    ids: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> list[ExportedNetwork]:
+    """Write networks of the front (or those with these ids) to ``export/<id>/``, each whole or not at all.
+
+    The weights are inherited from the supernet and calibrated on ``config.calibration_crops`` crops; AP is that of all
+    validation people, without flip test.
+
+    Raises:
+        InputError: there is no front or no supernet, an id is unknown, the data cannot be used.
+        RuntimeError: the ONNX file gives other numbers than torch.
+    """
+    records = find_records(run, ids) if ids else choose(run.load_front(), config.networks)
+    if not records:
+        raise InputError(f"{run.front}: the front is empty; let the search run longer, or loosen its constraints")
+    supernet = Supernet.load(run.supernet, run.load_space())
+    exported = []
+    for index, record in enumerate(records):
+        if progress:
+            progress(index, len(records))
+        exported.append(_export(run, data, config, supernet, record))
+    if progress:
+        progress(len(records), len(records))
+    return exported
+
+
+def _export(
+    run: RunFolder, data: PoseData, config: ExportConfig, supernet: Supernet, record: dict[str, Any]
+) -> ExportedNetwork:
+    architecture = PoseArchitecture.from_json(record["architecture"])
+    size = architecture.input_size
+    crops = data.calibration_crops(size, config.calibration_crops)
+    net = calibrate(supernet.extract(architecture), (crops.tensor(slice(i, i + 64)) for i in range(0, len(crops), 64)))
+    people = data.val
+    metrics = evaluate_network(
+        net, data.validation_crops(size), people, data.codec(size), EvaluationConfig(flip_test=False)
+    ).metrics
+    folder = run.export(architecture.id)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{architecture.id}.", dir=folder.parent))
+    try:
+        _write(partial, net, config, record, metrics, data)
+        partial.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return ExportedNetwork(architecture, folder, metrics)
+
+
+def _write(
+    folder: Path,
+    net: PoseNet,
+    config: ExportConfig,
+    record: dict[str, Any],
+    metrics: dict[str, float],
+    data: PoseData,
+) -> None:
+    architecture = net.architecture
+    atomic_write_json(folder / "architecture.json", architecture.to_json())
+    facts = {"evaluation": record, "inherited": metrics, "calibration_crops": config.calibration_crops}
+    atomic_write_json(folder / "facts.json", facts)
+    codec = data.codec(architecture.input_size)
+    if "safetensors" in config.formats:
+        save_network(folder / "weights.safetensors", net, {"origin": "inherited, calibrated", "codec": codec.name})
+    if "mmpose" in config.formats:
+        from .mmpose_export import export_mmpose
+
+        export_mmpose(net, folder)
+    if "onnx" in config.formats:
+        with torch.no_grad():
+            folded = fold(net)
+        names = {"architecture": architecture.id, "codec": codec.name, "keypoints": ",".join(data.val.keypoint_names)}
+        export_onnx(folded, folder / "model.onnx", architecture.input_size, batch=None, metadata=names)
+    atomic_write_text(folder / "card.md", card(architecture, record, metrics, config, data))

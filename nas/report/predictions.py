@@ -1,0 +1,61 @@
+"""Runs a network of the run on some validation people and draws what it says."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nas.data.pose_data import PoseData
+from nas.run_folder import RunFolder
+from nas.weights import load_network
+
+from .pictures import draw_heatmaps, draw_skeleton, jpeg_data_uri
+
+__all__ = ["best_weights", "prediction_pictures"]
+
+SHOWN_SCORE = 0.2
+
+
+def best_weights(run: RunFolder) -> Path | None:
+    """The weights of the best retrained network; without one, of the last exported network; else None."""
+    import json
+
+    retrained = []
+    for results in sorted((run.path / "retrain").glob("*/results.json")):
+        best = json.loads(results.read_text(encoding="utf-8")).get("best")
+        weights = results.with_name("best.safetensors")
+        if best and weights.is_file():
+            retrained.append((best["AP"], weights))
+    if retrained:
+        return max(retrained)[1]
+    exported = sorted((run.path / "export").glob("[!.]*/weights.safetensors"))
+    return exported[-1] if exported else None
+
+
+@torch.inference_mode()
+def prediction_pictures(weights: Path, data: PoseData, people: int = 8) -> str:
+    """HTML with the crops of the first ``people`` validation people (a random choice): skeletons and heatmaps.
+
+    Raises:
+        InputError: the weights or the data cannot be used.
+    """
+    net = load_network(weights)
+    size = net.architecture.input_size
+    crops, codec, truth = data.validation_crops(size), data.codec(size), data.val
+    index = np.arange(min(people, len(crops)))
+    heatmaps = net(crops.tensor(index)).numpy()
+    keypoints_px, scores = codec.decode_batch(heatmaps)
+    scale = max(1, 384 // size[0])
+    tiles = []
+    for row, image in enumerate(crops.images(index)):
+        image = np.ascontiguousarray(image)
+        shown = scores[row] > SHOWN_SCORE
+        drawn = draw_skeleton(image, keypoints_px[row], shown, truth.keypoint_names, truth.skeleton, scale)
+        maps = draw_heatmaps(image, heatmaps[row], truth.keypoint_names, scale)
+        tiles.append(f'<img alt="person {row + 1}" src="{jpeg_data_uri(np.vstack([drawn, maps]))}">')
+    origin = html.escape(f"{weights.parent.parent.name}/{weights.parent.name}")
+    caption = f'<p class="note">Network: {origin}</p>'
+    return f'{caption}<div class="pictures">{"".join(tiles)}</div>'

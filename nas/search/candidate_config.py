@@ -1,0 +1,41 @@
+"""The section ``candidate`` of a configuration. No torch here: help texts and checks answer at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from search_spaces import InputError
+
+__all__ = ["CandidateConfig", "Precision"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateConfig:
+    """How a candidate of the search is judged."""
+
+    persons: int = 500
+    """Validation people a candidate is judged on: all people of randomly chosen images, until there are so many."""
+    calibration_crops: int = 64
+    """Training crops for the BatchNorm statistics. 64 rank as 512 do (docs/benchmarks.md)."""
+    chunk: int = 50
+    """People a forward pass, and between two decisions of the race."""
+    racing: bool = True
+    """Stop a candidate that is significantly worse than one that costs no more."""
+    racing_z: float = 3.5
+    """How many standard errors of the paired difference in OKS make it significant."""
+    precision: Precision = "auto"
+    """``auto`` takes bfloat16 where this machine runs it faster."""
+    cache_mb: int = 1024
+    """Memory a worker may use for the activations that candidates share."""
+    latency: Literal["table", "measure"] = "table"
+    """A candidate's latency: predicted by a table of the space's blocks, or measured. The front is always measured."""
+
+    def __post_init__(self) -> None:
+        for name in ("persons", "calibration_crops", "chunk"):
+            if getattr(self, name) < 1:
+                raise InputError(f"candidate.{name}: {getattr(self, name)}; must be 1 or more")
+        if self.cache_mb < 0 or self.racing_z <= 0:
+            raise InputError("candidate: cache_mb must not be negative, and racing_z must be positive")

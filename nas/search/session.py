@@ -1,0 +1,215 @@
+"""A search of image networks: what its workers hold, what its candidates cost, and how its front is measured."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators import CocoKeypointAP, MeasureInputError
+from nas.data.cache import CropCache
+from nas.data.codecs import Codec
+from nas.data.pose_data import PoseData
+from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table
+from nas.run_folder import RunFolder
+from search_spaces import InputError, PoseArchitecture, SearchSpace, published, published_names
+from search_spaces.complexity import count
+
+from .candidate import CandidateConfig, CandidateEvaluator
+from .config import SearchConfig
+from .driver import SearchResult, run_search
+from .loop import SearchProgress
+
+__all__ = ["CandidateFactory", "Costs", "FrontMeasure", "search_images", "space_table"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The objectives of an architecture that need no image: macs, params, and latency_ms if there is a source of it."""
+
+    table: LatencyTable | None = None
+    """Predicts latency_ms in microseconds."""
+    latency: LatencyConfig | None = None
+    """Without a table: measures latency_ms of every candidate."""
+
+    def __call__(self, architecture: PoseArchitecture) -> dict[str, float]:
+        cost = count(architecture)
+        values = {"macs": float(cost.macs), "params": float(cost.parameters)}
+        if self.table is not None:
+            return {"latency_ms": self.table.predict(architecture), **values}
+        if self.latency is not None:
+            return {"latency_ms": LatencyMeter(self.latency).measure([architecture])[0].latency_ms, **values}
+        return values
+
+
+@dataclass(frozen=True)
+class CandidateFactory:
+    """Travels to a worker and makes its evaluator there; crops are mapped from their file, not copied."""
+
+    supernet: Path
+    calibration: CropCache
+    crops: CropCache
+    ground_truth: Mapping[str, Any]
+    codec: Codec
+    sigmas: NDArray[np.float64]
+    costs: Costs
+    race_on: tuple[str, ...]
+    config: CandidateConfig
+
+    def __call__(self) -> CandidateEvaluator:
+        import torch
+
+        from supernet import Supernet
+
+        torch.set_num_threads(1)
+        return CandidateEvaluator(
+            Supernet.load(self.supernet),
+            self.calibration.tensor(),
+            self.crops,
+            CocoKeypointAP(self.ground_truth, self.sigmas),
+            self.codec,
+            self.sigmas,
+            self.costs,
+            self.race_on,
+            self.config,
+        )
+
+
+@dataclass(frozen=True)
+class FrontMeasure:
+    """Measures the front's members end to end, in the latency slot."""
+
+    latency: LatencyConfig
+
+    def __call__(self) -> Callable[[Sequence[PoseArchitecture]], list[dict[str, float]]]:
+        meter = LatencyMeter(self.latency)
+
+        def measure(architectures: Sequence[PoseArchitecture]) -> list[dict[str, float]]:
+            measured = meter.measure(architectures)
+            return [{"latency_ms": one.latency_ms, "spread_ms": one.spread_ms} for one in measured]
+
+        return measure
+
+
+def search_images(
+    space: SearchSpace,
+    data: PoseData,
+    search: SearchConfig,
+    candidate: CandidateConfig,
+    latency: LatencyConfig,
+    run: RunFolder,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    progress: Callable[[SearchProgress], None] | None = None,
+    table_progress: Callable[[int, int], None] | None = None,
+) -> SearchResult:
+    """Search the space of the supernet that lies in the run's folder.
+
+    Raises:
+        InputError: the folder has no supernet of this space, or a search and ``resume`` is not set; the data cannot be
+            used; an objective has no source.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
+    """
+    names = search.problem().names
+    needs_latency = "latency_ms" in names
+    _check_objectives(names)
+    _check_supernet(run, space)
+    costs = Costs()
+    if needs_latency and candidate.latency == "table":
+        costs = Costs(table=space_table(space, latency, run.latency_table, table_progress))
+    elif needs_latency:
+        costs = Costs(latency=latency)
+    factory = _factory(space, data, candidate, run, costs, tuple(name for name in names if name != "ap"))
+    members = [published(name) for name in published_names()]
+    initial = [space.smallest(), space.largest(), *(member for member in members if space.contains(member))]
+    return run_search(
+        space,
+        factory,
+        search,
+        run.path,
+        rng=np.random.default_rng(seed),
+        resume=resume,
+        initial=initial,
+        identity=_identity(factory, run, latency if needs_latency else None),
+        measure=FrontMeasure(latency) if needs_latency else None,
+        progress=progress,
+    )
+
+
+def space_table(
+    space: SearchSpace, latency: LatencyConfig, path: Path, progress: Callable[[int, int], None] | None = None
+) -> LatencyTable:
+    """The table in ``path`` if it was measured here, on this setting and for this space; else a new one."""
+    if path.is_file():
+        try:
+            table = LatencyTable.load(path, LatencyMeter(latency).fingerprint)
+            for architecture in (space.smallest(), space.largest()):
+                table.predict(architecture)
+        except MeasureInputError as error:
+            _log.warning("%s; it is measured anew", error)
+        else:
+            return table
+    return build_table(space, latency, path, progress=progress)
+
+
+def _check_objectives(names: Sequence[str]) -> None:
+    known = ("ap", "latency_ms", "macs", "params")
+    for name in names:
+        if name not in known:
+            raise InputError(f"search.objectives: nothing here measures {name!r}; choose from {', '.join(known)}")
+
+
+def _check_supernet(run: RunFolder, space: SearchSpace) -> None:
+    """Before workers start: the supernet is there, and of this space."""
+    from supernet import Supernet
+
+    if not run.supernet.is_file():
+        raise InputError(f"{run.supernet}: no such file; run `vipnas train-supernet` first")
+    Supernet.load(run.supernet, space)
+
+
+def _factory(
+    space: SearchSpace,
+    data: PoseData,
+    candidate: CandidateConfig,
+    run: RunFolder,
+    costs: Costs,
+    race_on: tuple[str, ...],
+) -> CandidateFactory:
+    if data.config.detections is not None:
+        raise InputError("data.detections: a search judges people by their ground-truth boxes; leave detections out")
+    people = data.val.sample(candidate.persons, data.config.sample_seed)
+    codec = data.codec(space.input_size)
+    return CandidateFactory(
+        supernet=run.supernet.resolve(),
+        calibration=data.calibration_crops(space.input_size, candidate.calibration_crops),
+        crops=CropCache.build(data.cache_folder, people.instances, codec, padding=data.config.padding),
+        ground_truth=people.ground_truth,
+        codec=codec,
+        sigmas=people.sigmas,
+        costs=costs,
+        race_on=race_on,
+        config=candidate,
+    )
+
+
+def _identity(factory: CandidateFactory, run: RunFolder, latency: LatencyConfig | None) -> dict[str, Any]:
+    """What makes two evaluations comparable; a resumed search must have the same."""
+    fingerprint = None if latency is None else LatencyMeter(latency).fingerprint.to_json()
+    return {
+        "supernet": hashlib.sha256(run.supernet.read_bytes()).hexdigest()[:16],
+        "validation": factory.crops.path.name,
+        "calibration": factory.calibration.path.name,
+        "codec": factory.codec.name,
+        "candidate": {name: value for name, value in asdict(factory.config).items() if name != "cache_mb"},
+        "latency": fingerprint,
+    }
