@@ -1,0 +1,216 @@
+"""The whole path in one call: people, supernet, search, export, retraining, evaluation, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nas.config import Config, load_config, save_config
+from nas.data.pose_data import PoseData
+from nas.data.synthetic import SyntheticConfig, synthesize
+from nas.run_folder import RunFolder
+from search_spaces import InputError, PoseArchitecture, SearchSpace, get_space
+
+__all__ = ["CONFIG", "Narrator", "QuickstartResult", "SilentNarrator", "new_run_folder", "plan", "quickstart"]
+
+CONFIG = Path(__file__).with_name("quickstart.yaml")
+
+FIXED_S = 55.0
+"""Seconds, about, that do not scale: starting Ray, measuring the latency table, exporting, judging, the report."""
+SECONDS_AN_IMAGE = 0.03
+IMAGES_A_MINUTE = 200
+MOST_IMAGES = 10_000
+SHARES = {"train": 0.46, "search": 0.10, "retrain": 0.44}
+LEAST_MINUTES = 2.0
+
+
+class Narrator(Protocol):
+    """Tells the user what happens. Each method is a context that yields a progress callback."""
+
+    def stage(self, text: str) -> None: ...
+
+    def counting(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]: ...
+
+    def training(self, what: str) -> AbstractContextManager[Callable[[float, float, float], None]]: ...
+
+    def searching(self) -> AbstractContextManager[Callable[[Any], None]]: ...
+
+
+class SilentNarrator:
+    """For callers that do not watch."""
+
+    def stage(self, text: str) -> None:
+        pass
+
+    @contextmanager
+    def counting(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: None
+
+    @contextmanager
+    def training(self, what: str) -> Iterator[Callable[[float, float, float], None]]:
+        yield lambda fraction, loss, seconds_left: None
+
+    @contextmanager
+    def searching(self) -> Iterator[Callable[[Any], None]]:
+        yield lambda progress: None
+
+
+@dataclass(frozen=True)
+class QuickstartResult:
+    """What came out, and where it lies."""
+
+    run: RunFolder
+    report: Path
+    network: PoseArchitecture
+    untrained_ap: float
+    """Of the same network before any training, on the same people: what the figures are to be compared with."""
+    inherited_ap: float
+    retrained_ap: float
+    evaluated: int
+    candidates_a_minute: float
+
+
+def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, SyntheticConfig | None]:
+    """The configuration of a quickstart of about so many minutes, and the data to make (None: the user's are used).
+
+    Raises:
+        InputError: fewer minutes than the path needs.
+    """
+    if minutes < LEAST_MINUTES:
+        raise InputError(f"--minutes {minutes:g}: the whole path needs {LEAST_MINUTES:g} minutes at least")
+    images = int(min(MOST_IMAGES, max(400, IMAGES_A_MINUTE * minutes)))
+    making_s = SECONDS_AN_IMAGE * images if data is None else 0.0
+    rest = max(60 * minutes - FIXED_S - making_s, 20 * minutes) / 60
+    overrides = [("run_dir", str(run_dir)), ("data.folder", str(data or run_dir / "data")), ("minutes", "null")]
+    overrides += [(f"{stage}.minutes", str(round(share * rest, 4))) for stage, share in SHARES.items()]
+    config = load_config(CONFIG, overrides)
+    synthetic = None
+    if data is None:
+        synthetic = SyntheticConfig(train_images=images, val_images=400, videos_train=0, videos_val=0, seed=config.seed)
+    return config, synthetic
+
+
+def new_run_folder(folder: Path) -> Path:
+    """``folder``, or with a number behind it where that holds a run already."""
+    candidate, number = folder, 2
+    while candidate.exists() and any(candidate.iterdir()):
+        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+    return candidate
+
+
+def quickstart(
+    config: Config, synthetic: SyntheticConfig | None, narrator: Narrator | None = None
+) -> QuickstartResult:
+    """Run every stage that the run's folder does not have yet: calling it again goes on where it was stopped.
+
+    Raises:
+        InputError: the data cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what is done is kept.
+    """
+    narrator = narrator or SilentNarrator()
+    run, space = RunFolder(config.run_dir), get_space(config.space)
+    data = _people(config, synthetic, space, narrator)
+    run.write_space(space)
+    save_config(config, run.config)
+    _train(config, space, data, run, narrator)
+    rate = _search(config, space, data, run, narrator)
+    network, inherited = _export(config, data, run, narrator)
+    retrained = _retrain(config, data, run, network, narrator)
+    from nas.report.build import write_report
+    from nas.report.predictions import prediction_pictures
+
+    narrator.stage("writing the report")
+    report = write_report(run, prediction_pictures(run.retrain(network.id) / "best.safetensors", data))
+    evaluated = sum(1 for _ in run.journal.open(encoding="utf-8"))
+    untrained = _untrained_ap(network, data)
+    return QuickstartResult(run, report, network, untrained, inherited, retrained, evaluated, rate)
+
+
+def _people(
+    config: Config, synthetic: SyntheticConfig | None, space: SearchSpace, narrator: Narrator
+) -> PoseData:
+    """Make the synthetic people if they are wanted, and read the annotations."""
+    if synthetic is not None:
+        assert config.data.folder is not None
+        total = synthetic.train_images + synthetic.val_images
+        narrator.stage(f"drawing {total} images of moving people")
+        with narrator.counting("images") as progress:
+            synthesize(config.data.folder, synthetic, progress)
+    narrator.stage(f"reading {config.data.folder} and decoding its people once")
+    data = PoseData(config.data, space.keypoints)
+    data.training_set(space.input_size)
+    data.validation_crops(space.input_size)
+    return data
+
+
+def _train(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> None:
+    from nas.training.supernet import train_supernet
+
+    if run.supernet.is_file():
+        return
+    narrator.stage(f"training the supernet of {space.name}: {space.size:.1e} networks in one set of weights")
+    with narrator.training("supernet") as progress:
+        train_supernet(space, data, config.train, run.path, resume=True, progress=progress)
+
+
+def _search(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> float:
+    """Candidates a minute."""
+    from nas.search.session import search_images
+
+    if list((run.path / "export").glob("[!.]*/architecture.json")):
+        return 0.0
+    narrator.stage("measuring latencies on this machine, then searching for AP and latency")
+    with narrator.counting("latency table") as table, narrator.searching() as progress:
+        result = search_images(
+            space, data, config.search, config.candidate, config.latency, run, seed=config.seed, resume=True,
+            progress=progress, table_progress=table,
+        )  # fmt: skip
+    return result.candidates_a_minute
+
+
+def _export(config: Config, data: PoseData, run: RunFolder, narrator: Narrator) -> tuple[PoseArchitecture, float]:
+    """The most accurate exported network of the front, and its AP with inherited weights."""
+    from nas.export.network_export import export_networks
+
+    narrator.stage("exporting networks of the front: weights, ONNX, card")
+    if not list((run.path / "export").glob("[!.]*/architecture.json")):
+        with narrator.counting("networks") as progress:
+            export_networks(run, data, config.export, progress=progress)
+    facts = sorted((run.path / "export").glob("[!.]*/facts.json"))
+    ap, folder = max((json.loads(path.read_text(encoding="utf-8"))["inherited"]["AP"], path.parent) for path in facts)
+    return PoseArchitecture.load(folder / "architecture.json"), ap
+
+
+def _retrain(
+    config: Config, data: PoseData, run: RunFolder, network: PoseArchitecture, narrator: Narrator
+) -> float:
+    from nas.training.retrain import retrain
+    from nas.weights import load_weights
+
+    state, _ = load_weights(run.export(network.id) / "weights.safetensors")
+    narrator.stage(f"retraining {network.id}, the most accurate of them")
+    with narrator.training("retraining") as progress:
+        result = retrain(
+            network, data, config.retrain, run.retrain(network.id), state, resume=True, progress=progress
+        )
+    return result.best_ap
+
+
+def _untrained_ap(network: PoseArchitecture, data: PoseData) -> float:
+    """With random weights, calibrated as everything else is."""
+    import torch
+
+    from nas.evaluation import evaluate_network
+    from nas.evaluation_config import EvaluationConfig
+    from supernet import PoseNet, UncalibratedSubnet, calibrate
+
+    size = network.input_size
+    crops = data.calibration_crops(size)
+    net = calibrate(UncalibratedSubnet(PoseNet(network, torch.Generator().manual_seed(0))), [crops.tensor()])
+    settings = dataclasses.replace(EvaluationConfig(), flip_test=False)
+    return evaluate_network(net, data.validation_crops(size), data.val, data.codec(size), settings).metrics["AP"]
