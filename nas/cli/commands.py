@@ -24,13 +24,20 @@ class Command:
 
 
 COMMANDS = (
+    Command("quickstart", "run the whole path once, on made-up data or yours", "vipnas quickstart --minutes 10"),
     Command("data synthesize", "make images and videos of articulated people", "vipnas data synthesize data"),
     Command("data check", "find what is wrong with a folder of COCO keypoints", "vipnas data check ~/coco"),
     Command("spaces", "list the search spaces and the published architectures", "vipnas spaces"),
     Command("describe", "show what a network is made of and what it costs", "vipnas describe s-vipnas-res50"),
     Command("train-supernet", "train the supernet of a space", "vipnas train-supernet configs/quickstart.yaml"),
+    Command("search", "search networks by accuracy and latency", "vipnas search configs/quickstart.yaml"),
+    Command("export", "write networks of the front to files", "vipnas export runs/quickstart --networks 3"),
     Command("retrain", "train found or published networks", "vipnas retrain configs/quickstart.yaml"),
     Command("evaluate", "judge trained networks by COCO's measures", "vipnas evaluate configs/quickstart.yaml"),
+    Command("report", "write the report of a run, one HTML page", "vipnas report runs/quickstart"),
+    Command(
+        "convert", "read an MMPose checkpoint", "vipnas convert s_vipnas_res50.pth --architecture s-vipnas-res50"
+    ),
     Command("latency build-table", "measure the blocks of a space once", "vipnas latency build-table resnet-tiny"),
     Command("latency", "measure networks on this machine", "vipnas latency s-vipnas-res50 --runtime torch"),
 )

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,13 +72,11 @@ class _Terminal:
         return counting(what)
 
     def training(self, what: str) -> AbstractContextManager[Callable[[float, float, float], None]]:
-        from nas.cli.progress import training_progress
+        from nas.cli.progress import training
 
-        return training_progress(what)
+        return training(what)
 
-    @contextmanager
-    def searching(self) -> Iterator[Callable[[SearchProgress], None]]:
-        from nas.cli.progress import counting
+    def searching(self) -> AbstractContextManager[Callable[[SearchProgress], None]]:
+        from nas.cli.progress import searching
 
-        with counting("networks") as count:
-            yield lambda progress: count(progress.evaluations, progress.budget)
+        return searching()
