@@ -72,10 +72,10 @@ class CandidateEvaluator:
     ) -> None:
         self.config = config or CandidateConfig()
         self.crops, self.ap, self.codec, self.sigmas, self.costs = crops, ap, codec, sigmas, costs
-        self._dtype = precision_dtype(self.config.precision, supernet, calibration)
+        self.dtype = precision_dtype(self.config.precision, supernet, calibration)
         self._images: dict[int, Tensor] = {}
         budget = self.config.cache_mb << 20
-        self._parts = SharedParts(supernet, calibration, self._chunk_images, self._dtype, budget)
+        self._parts = SharedParts(supernet, calibration, self._chunk_images, self.dtype, budget)
         self._image_budget = budget // 2
         self._race_on = tuple(race_on)
         self._rivals: list[_Rival] = []
@@ -159,7 +159,7 @@ class CandidateEvaluator:
     def _chunk_images(self, chunk: int) -> Tensor:
         if chunk in self._images:
             return self._images[chunk]
-        images = self.crops.tensor(self._rows(chunk)).to(dtype=self._dtype, memory_format=torch.channels_last)
+        images = self.crops.tensor(self._rows(chunk)).to(dtype=self.dtype, memory_format=torch.channels_last)
         if (len(self._images) + 1) * images.numel() * images.element_size() <= self._image_budget:
             self._images[chunk] = images
         return images

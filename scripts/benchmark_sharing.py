@@ -1,0 +1,123 @@
+"""The sharing rules compared: inherited AP, and how it ranks networks as training from scratch does.
+
+    python scripts/benchmark_sharing.py FOLDER --data DIR [--steps 600] [--scratch-steps 600] [--networks 12]
+
+For each rule a supernet is trained with the same steps, data and seed. The smallest, the largest and some random
+networks inherit from it; the random ones are also trained from scratch, once, with the same recipe, and Kendall's tau
+between both APs is reported. Everything runs on one thread; what is done is kept in FOLDER and not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau
+
+from evaluators import CocoKeypointAP
+from nas.config import load_config
+from nas.data.pose_data import PoseData
+from nas.evaluation import evaluate_network
+from nas.evaluation_config import EvaluationConfig
+from nas.files import atomic_write_json
+from nas.quickstart import CONFIG
+from nas.training.retrain import retrain
+from nas.training.supernet import train_supernet
+from search_spaces import PoseArchitecture, get_space
+from search_spaces.complexity import count
+from supernet import Supernet, calibrate
+
+RULES: dict[str, dict[str, str]] = {
+    "leading slices": {"sharing_groups": "leading"},
+    "diagonal blocks": {},
+    "diagonal, kernel transforms": {"sharing_kernel": "transform"},
+    "diagonal, affine per groups": {"sharing_affine": "per-groups"},
+}
+JUDGED = EvaluationConfig(flip_test=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of COCO keypoints")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--scratch-steps", type=int, default=600)
+    parser.add_argument("--networks", type=int, default=12)
+    parser.add_argument("--only", choices=("rules", "scratch", "table"), help="one part, so that two can run at once")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    config = load_config(CONFIG, [("data.folder", str(arguments.data)), ("minutes", "null")])
+    space = get_space(config.space)
+    data = PoseData(config.data, space.keypoints)
+    rng = np.random.default_rng(7)
+    networks = [space.sample(rng) for _ in range(arguments.networks)]
+
+    def inherited(name: str) -> dict[str, float]:
+        folder = arguments.folder / name.replace(", ", "-").replace(" ", "-")
+        result = folder / "inherited.json"
+        if result.is_file():
+            return dict(json.loads(result.read_text()))
+        settings = config.train.replace(minutes=None, steps=arguments.steps, threads=1, **RULES[name])
+        supernet = train_supernet(space, data, settings, folder, resume=True)
+        members = {"smallest": space.smallest(), "largest": space.largest()}
+        members.update({network.id: network for network in networks})
+        aps = {key: inherited_ap(supernet, network, data) for key, network in members.items()}
+        atomic_write_json(result, aps)
+        print(f"{name}: smallest {aps['smallest']:.3f}, largest {aps['largest']:.3f}", flush=True)
+        return aps
+
+    def from_scratch(network: PoseArchitecture) -> float:
+        folder = arguments.folder / "scratch" / network.id
+        result = folder / "ap.json"
+        if result.is_file():
+            return float(json.loads(result.read_text()))
+        people = data.training_set(space.input_size)
+        settings = config.retrain.replace(
+            minutes=None,
+            epochs=max(1, arguments.scratch_steps * config.retrain.batch_size // len(people)),
+            validate_every=10_000,
+            initialize_from="scratch",
+            initialization="kaiming",
+            threads=1,
+            validation=JUDGED,
+        )
+        ap = retrain(network, data, settings, folder, resume=True).best_ap
+        atomic_write_json(result, ap)
+        print(f"{network.id} from scratch: AP {ap:.3f}, {count(network).macs / 1e6:.1f} MMACs", flush=True)
+        return ap
+
+    if arguments.only in (None, "rules"):
+        for name in RULES:
+            inherited(name)
+    if arguments.only in (None, "scratch"):
+        for network in networks:
+            from_scratch(network)
+    if arguments.only in (None, "table"):
+        scratch = [from_scratch(network) for network in networks]
+        print("| rule | AP largest | AP smallest | AP random, mean | tau to AP from scratch |")
+        print("| --- | --- | --- | --- | --- |")
+        for name in RULES:
+            aps = inherited(name)
+            values = [aps[network.id] for network in networks]
+            tau = kendalltau(values, scratch).statistic
+            print(f"| {name} | {aps['largest']:.3f} | {aps['smallest']:.3f} | {np.mean(values):.3f} | {tau:.2f} |")
+        macs = kendalltau([count(network).macs for network in networks], scratch).statistic
+        print(f"| (MACs in place of AP) | | | | {macs:.2f} |")
+        print(f"mean AP from scratch: {np.mean(scratch):.3f}")
+
+
+def inherited_ap(supernet: Supernet, network: PoseArchitecture, data: PoseData) -> float:
+    """AP on all validation people with 512 calibration crops."""
+    size = network.input_size
+    crops, codec = data.calibration_crops(size, 512), data.codec(size)
+    batches = (crops.tensor(slice(begin, begin + 64)) for begin in range(0, len(crops), 64))
+    net = calibrate(supernet.extract(network), batches)
+    ap = CocoKeypointAP(data.val.ground_truth, data.val.sigmas)
+    return evaluate_network(net, data.validation_crops(size), data.val, codec, JUDGED, ap=ap).metrics["AP"]
+
+
+if __name__ == "__main__":
+    main()
