@@ -35,8 +35,8 @@ from .pieces import draw_weights
 
 __all__ = ["LatencyMeter", "measure_architecture", "measure_architectures"]
 
-CALIBRATION_ROUNDS = 200
-"""Samples (about 1 ms each) from which the reference's own milliseconds are taken, once a machine and runtime."""
+CALIBRATION_ROUNDS = 100
+"""Samples (of 3 ms) from which the reference's own milliseconds are taken, once a machine and runtime."""
 
 Progress = Callable[[int, int], None]
 """Called with what is done and the total."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from evaluators.errors import MeasureInputError
 from evaluators.latency.fingerprint import Fingerprint
@@ -187,17 +188,33 @@ def build_table(
 
 
 def fit_table(table: LatencyTable, meter: LatencyMeter, networks: Sequence[PoseArchitecture]) -> LatencyTable:
-    """The same table with its fit made anew: least squares of the relative error."""
+    """The same table with its fit made anew, from whole networks that are measured now."""
     latencies = np.array([measurement.latency_ms for measurement in meter.measure(networks)])
-    sums = np.array([table.sums(architecture) for architecture in networks])
-    design = np.column_stack([sums, np.ones(len(sums))]) / latencies[:, None]
-    solution, *_ = np.linalg.lstsq(design, np.ones(len(sums)), rcond=None)
-    modules, operations, constant_ms = (float(value) for value in solution)
-    return LatencyTable(
-        **{**{name: getattr(table, name) for name in _FIELDS}, "fit": Fit(modules, operations, constant_ms)}
-    )
+    fit = fit_sums(np.array([table.sums(architecture) for architecture in networks]), latencies)
+    return LatencyTable(**{**{name: getattr(table, name) for name in _FIELDS}, "fit": fit})
 
 
+def fit_sums(sums: np.ndarray, latencies: np.ndarray) -> Fit:
+    """Least squares of the relative error, drawn towards the plain sum: the columns are nearly proportional.
+
+    Args:
+        sums: of modules and of operations in ms, (networks, 2).
+        latencies: measured, in ms, (networks,).
+    """
+    scale = float(latencies.mean())
+    design = np.column_stack([sums, np.full(len(sums), scale)]) / latencies[:, None] / RELATIVE_ERROR
+    target = np.full(len(sums), 1 / RELATIVE_ERROR)
+    plain, width = np.array([1.0, 1.0, 0.0]), np.array(PRIOR_WIDTHS)
+    design = np.vstack([design, np.diag(1 / width)])
+    target = np.concatenate([target, plain / width])
+    modules, operations, constant = np.linalg.lstsq(design, target, rcond=None)[0]
+    return Fit(float(modules), float(operations), float(constant * scale))
+
+
+RELATIVE_ERROR = 0.03
+"""What is expected of a network's prediction."""
+PRIOR_WIDTHS = (0.3, 0.5, 0.2)
+"""How far the fit is expected from (1, 1, 0): a module's weight, an operation's, the constant in mean latencies."""
 _FIELDS = ("fingerprint", "batch", "reference_ms", "space", "pieces", "blocks")
 
 
@@ -215,13 +232,17 @@ def _collect(space: SearchSpace, batch: int) -> dict[str, list[list[Piece]]]:
 def _measure_pieces(
     meter: LatencyMeter, pieces: Sequence[Piece], progress: Progress | None, extra: int
 ) -> dict[str, float]:
+    """Milliseconds of each piece, less what a call of the runtime costs by itself: a network pays that once."""
     generator = torch.Generator().manual_seed(0)
+
+    def measure(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> float:
+        deployment = meter.deploy(module, inputs, what)
+        return float(np.median(meter.ratios([deployment], TABLE_ROUNDS))) * meter.reference_ms
+
+    call_ms = measure(nn.ReLU(), (torch.ones(1, 1, 1, 1),), "an empty call") if pieces else 0.0
     measured = {}
     for index, piece in enumerate(pieces):
-        module, inputs = piece.materialize(generator)
-        deployment = meter.deploy(module, inputs, piece.key)
-        ratio = float(np.median(meter.ratios([deployment], TABLE_ROUNDS)))
-        measured[piece.key] = ratio * meter.reference_ms
+        measured[piece.key] = max(0.0, measure(*piece.materialize(generator), piece.key) - call_ms)
         if progress:
             progress(index + 1, len(pieces) + extra)
     return measured

@@ -1,0 +1,249 @@
+"""Networks in the runtimes, and the table that predicts them."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from evaluators.errors import MeasureInputError
+from evaluators.latency import runtimes
+from evaluators.latency.protocol import Measurement
+from evaluators.latency.runtimes import Deployment, WrongOutputError, require_equal, runtime_version
+from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table, measure_architectures
+from nas.latency.meter import network_of
+from nas.latency.pieces import block_pieces, part_keys
+from nas.latency.table import fit_sums
+from search_spaces import HeadChoices, InputError, PoseArchitecture, SearchSpace, StageChoices, StemChoices, get_space
+
+RUNTIMES = ("torch", "onnxruntime", "openvino")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _calibrations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIPNAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("nas.latency.meter.CALIBRATION_ROUNDS", 10)
+        yield
+
+
+def small_space() -> SearchSpace:
+    """Sixteen networks and more, with every kind of piece."""
+    return SearchSpace(
+        name="small",
+        family="resnet",
+        input_size=(64, 48),
+        stem=StemChoices(width=(8,), kernel_size=(3,)),
+        stages=(
+            StageChoices(width=(16,), depth=(1, 2), kernel_size=(3,), groups=(1, 8), stride=1),
+            StageChoices(width=(16, 32), depth=(1, 3), kernel_size=(3, 5), groups=(4,), stride=2),
+        ),
+        head=HeadChoices(width=(16,), groups=(4,), layers=2),
+    )
+
+
+def config(runtime: str = "torch", **changes: object) -> LatencyConfig:
+    if runtime == "openvino":
+        pytest.importorskip("openvino", reason="the extra vipnas[openvino] is not installed")
+    return LatencyConfig(runtime=runtime, rounds=3, **changes)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_runtimes_measure(runtime: str, batch: int) -> None:
+    smallest, largest = small_space().smallest(), get_space("resnet-tiny").largest()
+    first, second = measure_architectures([smallest, largest], config(runtime, batch=batch))
+    assert 0 < first.latency_ms < second.latency_ms
+    assert 0 <= first.spread_ms < first.latency_ms
+    assert (first.runtime, first.threads, first.batch, first.rounds) == (runtime, 1, batch, 3)
+    assert (first.input_size, second.input_size) == (smallest.input_size, largest.input_size)
+    assert first.reference_ms == second.reference_ms > 0
+    assert first.fingerprint == second.fingerprint
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_bf16_is_measured_and_has_its_own_fingerprint(runtime: str) -> None:
+    (first,) = measure_architectures([small_space().smallest()], config(runtime))
+    (second,) = measure_architectures([small_space().smallest()], config(runtime, precision="bf16"))
+    assert second.latency_ms > 0
+    assert first.fingerprint != second.fingerprint
+
+
+def test_bf16_is_refused_where_there_is_none() -> None:
+    with pytest.raises(InputError, match="no bf16"):
+        LatencyConfig(runtime="onnxruntime", precision="bf16")
+
+
+def test_measured_in_a_process_of_its_own() -> None:
+    (found,) = measure_architectures([small_space().smallest()], config(own_process=True))
+    assert isinstance(found, Measurement)
+    assert found.latency_ms > 0
+
+
+def test_progress_and_threads_are_left_alone() -> None:
+    seen: list[tuple[int, int]] = []
+    before = torch.get_num_threads()
+    meter = LatencyMeter(config(threads=before + 1))
+    assert meter.fingerprint.threads == before + 1
+    meter.measure([small_space().smallest()] * 2, lambda *step: seen.append(step))
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_another_output_than_torchs_is_an_error(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = LatencyMeter(config(runtime))
+    net, images = network_of(small_space().smallest()), torch.randn(1, 3, 64, 48)
+
+    def broken(net: nn.Module, runtime: str) -> nn.Module:
+        final = net.head.final
+        with torch.no_grad():
+            final.bias[3] += 1.0
+        return net
+
+    monkeypatch.setattr("nas.latency.meter.deployment_form", broken)
+    with pytest.raises(WrongOutputError, match=f"mine on {runtime}: the output differs from torch's by"):
+        meter.deploy(net, (images,), "mine")
+
+
+@pytest.mark.parametrize("value", [np.nan, 9.0])
+def test_wrong_values_and_shapes_are_caught(value: float) -> None:
+    right = np.arange(12, dtype=np.float32).reshape(3, 4)
+    wrong = right.copy()
+    wrong[1, 1] = value
+    require_equal(Deployment(lambda: None, lambda: right + 1e-4), right, "it")
+    with pytest.raises(WrongOutputError):
+        require_equal(Deployment(lambda: None, lambda: wrong), right, "it")
+    with pytest.raises(WrongOutputError, match="shape"):
+        require_equal(Deployment(lambda: None, lambda: right.T), right, "it")
+
+
+def test_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> object:
+        raise ImportError(name)
+
+    monkeypatch.setattr(runtimes.importlib, "import_module", absent)
+    with pytest.raises(MeasureInputError, match=r"openvino is not installed; pip install 'vipnas\[openvino\]'"):
+        LatencyMeter(LatencyConfig(runtime="openvino"))
+    monkeypatch.undo()
+    assert importlib.import_module("builtins") is builtins
+    assert runtime_version("torch") == torch.__version__
+
+
+@pytest.mark.parametrize("changes", [{"threads": 0}, {"batch": 0}, {"rounds": 0}])
+def test_config_is_checked(changes: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="are possible"):
+        LatencyConfig(**changes)
+
+
+# The table ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
+    folder = tmp_path_factory.mktemp("table")
+    steps: list[tuple[int, int]] = []
+    path = folder / "table.json"
+    built = build_table(small_space(), config(), path, networks=6, progress=lambda *step: steps.append(step))
+    assert steps[-1][0] == steps[-1][1] == len(built.pieces) + 6
+    assert LatencyTable.load(path, built.fingerprint).blocks.keys() == built.blocks.keys()
+    return built
+
+
+def test_table_has_every_block_of_the_space(table: LatencyTable) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        architecture = small_space().sample(rng)
+        modules, operations = table.sums(architecture)
+        expected = expected_pieces(architecture)
+        assert modules + operations == pytest.approx(sum(table.pieces[key] * n for key, n in expected.items()))
+        fit = table.fit
+        assert table.predict(architecture) == pytest.approx(
+            fit.modules * modules + fit.operations * operations + fit.constant_ms
+        )
+
+
+def expected_pieces(architecture: PoseArchitecture) -> Counter[str]:
+    """By going through the whole network, block by block."""
+    found: Counter[str] = Counter()
+    for part, (key, further) in enumerate(part_keys(architecture)):
+        blocks = block_pieces(architecture, part, key[-1])
+        found.update(piece.key for piece in blocks[0])
+        for _ in range(further):
+            found.update(piece.key for piece in blocks[1])
+    return found
+
+
+def test_pieces_hold_all_convolutions_of_the_network() -> None:
+    architecture = get_space("resnet-tiny").largest()
+    convolutions = [layer for layer in network_of(architecture).modules() if type(layer).__name__.startswith("Conv")]
+    inside = Counter(type(layer).__name__ for layer in convolutions)
+    pieces = expected_pieces(architecture)
+    counted = sum(n * (key.startswith(("conv ", "deconv ", "Conv2d")) + key.count("Conv2d(") * ("Context" in key))
+                  for key, n in pieces.items())  # fmt: skip
+    assert counted == inside["Conv2d"] + inside["ConvTranspose2d"]
+
+
+def test_table_ranks_the_extremes(table: LatencyTable) -> None:
+    smallest, largest = small_space().smallest(), small_space().largest()
+    assert 0 < table.predict(smallest) < table.predict(largest)
+
+
+def test_prediction_takes_microseconds(table: LatencyTable) -> None:
+    architecture = small_space().largest()
+    table.predict(architecture)
+    start = time.process_time()
+    for _ in range(200):
+        table.predict(architecture)
+    assert (time.process_time() - start) / 200 < 500e-6
+
+
+def test_block_that_the_table_lacks(table: LatencyTable) -> None:
+    with pytest.raises(MeasureInputError, match="latency table of small: no block"):
+        table.predict(get_space("resnet-tiny").smallest())
+
+
+def test_table_of_another_machine_is_refused(table: LatencyTable, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    table.save(path)
+    other = LatencyMeter(LatencyConfig(threads=2)).fingerprint
+    with pytest.raises(MeasureInputError, match=r"table\.json: measured on .*2 threads: build it again"):
+        LatencyTable.load(path, other)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "vipnas-latency-table/1"}'])
+def test_damaged_table_is_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    with pytest.raises(MeasureInputError, match="no such file"):
+        LatencyTable.load(path)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(MeasureInputError, match=r"table\.json: .* build it again"):
+        LatencyTable.load(path)
+
+
+def test_saved_table_predicts_the_same(table: LatencyTable, tmp_path: Path) -> None:
+    table.save(tmp_path / "table.json")
+    again = LatencyTable.load(tmp_path / "table.json")
+    architecture = small_space().largest()
+    assert again.predict(architecture) == pytest.approx(table.predict(architecture), abs=1e-3)
+    assert json.loads((tmp_path / "table.json").read_text())["fingerprint"]["runtime"] == "torch"
+
+
+def test_fit_finds_the_weights_and_stays_with_the_sum_where_it_cannot() -> None:
+    rng = np.random.default_rng(0)
+    sums = rng.uniform(1, 5, (400, 2))
+    fit = fit_sums(sums, sums @ [0.9, 0.6] + 0.2)
+    assert fit == pytest.approx((0.9, 0.6, 0.2), abs=0.02)
+    proportional = np.column_stack([sums[:, 0], 0.1 * sums[:, 0]])
+    fit = fit_sums(proportional, 1.1 * sums[:, 0])
+    assert fit.modules == pytest.approx(1.0, abs=0.1)
+    assert fit.operations == pytest.approx(1.0, abs=0.3)
