@@ -101,6 +101,12 @@ def test_a_second_search_needs_resume_and_a_folder_of_its_own(tmp_path: Path) ->
     assert (tmp_path / "evaluations.jsonl").read_bytes() == before
 
 
+def test_a_search_that_had_no_answer_yet_binds_nobody(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, factory=InterruptedFactory(at=ToySpace(4).smallest().id), identity={"supernet": "abc"})
+    assert search(tmp_path, identity={"supernet": "xyz"}).evaluations == 60
+
+
 def test_resuming_nothing_is_starting(tmp_path: Path) -> None:
     assert search(tmp_path, resume=True).evaluations == 60
 
@@ -174,6 +180,26 @@ def test_killed_again_and_again_it_loses_nothing_and_ends_the_same(tmp_path: Pat
     result = search(run, resume=True)
     assert questions(run) == questions(whole)
     assert [record["id"] for record in result.front] == [record["id"] for record in expected.front]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    config = replace(CONFIG, evaluations=150)
+    search(whole, config)
+    rng = np.random.default_rng(seed)
+    kept: list[tuple[int, str]] = []
+    for _ in range(15):
+        program = PROGRAM.replace("snapshot_s=0.05", f"snapshot_s={rng.uniform(0, 0.1)}, evaluations=150")
+        with subprocess.Popen([sys.executable, "-c", program, str(run)], cwd=REPO) as process:
+            time.sleep(rng.uniform(0.3, 1.2))
+            process.kill()
+        now = questions(run) if (run / "evaluations.jsonl").exists() else []
+        assert now[: len(kept)] == kept
+        kept = now
+    search(run, config, resume=True)
+    assert questions(run) == questions(whole)
 
 
 def test_sigterm_saves_the_state_and_ends_like_ctrl_c(tmp_path: Path) -> None:

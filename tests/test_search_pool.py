@@ -17,7 +17,7 @@ from nas.search.driver import SearchResult, run_search
 from nas.search.journal import read_journal
 from nas.search.loop import SearchProgress
 from nas.search.pool import WorkersFailed
-from nas.search.ray_session import RaySession
+from nas.search.ray_session import RaySession, check_address
 from search_spaces.errors import InputError
 
 from .search_toys import ToyArchitecture, ToyFactory, ToySpace
@@ -99,14 +99,26 @@ class BadFactory:
         raise self.error
 
 
-@pytest.mark.parametrize("tune", [False, True])
-def test_an_evaluator_that_cannot_be_made_ends_the_search_at_once(tmp_path: Path, tune: bool) -> None:
-    config = SearchConfig(workers=1, tune=tune)
-    with pytest.raises(InputError, match=r"^supernet.safetensors: no such file$"):
-        search(tmp_path / "a", BadFactory(InputError("supernet.safetensors: no such file")), config)
-    with pytest.raises(WorkersFailed, match="no evaluator: KeyError"):
-        search(tmp_path / "b", BadFactory(KeyError("weights")), config)
-    assert journal(tmp_path / "a") == journal(tmp_path / "b") == {}
+@pytest.mark.parametrize(
+    ("error", "raised", "message", "tune"),
+    [
+        (InputError("supernet.safetensors: no such file"), InputError, r"^supernet.safetensors: no such file$", False),
+        (InputError("supernet.safetensors: no such file"), InputError, r"^supernet.safetensors: no such file$", True),
+        (KeyError("weights"), WorkersFailed, "no evaluator: KeyError", False),
+    ],
+)
+def test_an_evaluator_that_cannot_be_made_ends_the_search_at_once(
+    tmp_path: Path, error: Exception, raised: type[Exception], message: str, tune: bool
+) -> None:
+    with pytest.raises(raised, match=message):
+        search(tmp_path, BadFactory(error), SearchConfig(workers=1, tune=tune))
+    assert journal(tmp_path) == {}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999"])
+def test_an_address_where_nobody_listens(address: str) -> None:
+    with pytest.raises(InputError, match="no cluster answers"):
+        check_address(address)
 
 
 def test_the_same_search_through_ray_tune(tmp_path: Path) -> None:

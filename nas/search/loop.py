@@ -128,7 +128,9 @@ class SearchLoop:
             self._log.stop_clock()
         finally:
             self._log.save()
-        return "exhausted" if self._exhausted else "minutes" if self._out_of_time() else "evaluations"
+        if self._log.evaluations >= self._config.evaluations:
+            return "evaluations"
+        return "exhausted" if self._exhausted else "minutes"
 
     def _finished(self) -> bool:
         """Nothing more to ask and nothing to wait for; at the end of the minutes nobody waits long."""

@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 
 from search_spaces.errors import InputError
 
-__all__ = ["LATENCY_SLOT", "ONE_THREAD", "RaySession", "environment"]
+__all__ = ["LATENCY_SLOT", "ONE_THREAD", "RaySession", "check_address", "environment"]
 
 LATENCY_SLOT = "latency_slot"
+CONNECT_S = 10.0
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 
 # What keeps a worker on one thread: two workers of two threads are five times slower than two of one.
@@ -55,6 +57,7 @@ class RaySession:
                     **common,
                 )
             else:
+                check_address(address)
                 try:
                     ray.init(address=address, **common)
                 except (ConnectionError, ValueError) as error:
@@ -74,6 +77,17 @@ class RaySession:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_address(address: str) -> None:
+    """Raises InputError if nobody listens at HOST:PORT. Ray itself tries for minutes, then leaves by SystemExit."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"ray address {address!r}: no cluster answers there: {error}") from None
 
 
 def _loopback_only() -> contextlib.AbstractContextManager[None]:

@@ -68,9 +68,10 @@ class RunLog(Generic[A]):
         self._stopped: float | None = None
         self._written: int | None = None
         journal = self._files.journal
-        if not resume and journal.is_file() and journal.stat().st_size:
+        begun = journal.is_file() and journal.stat().st_size > 0
+        if begun and not resume:
             raise InputError(f"{folder}: has a search already: go on with --resume, or choose another run folder")
-        snapshot = read_snapshot(self._snapshot, self._identity) if resume else None
+        snapshot = read_snapshot(self._snapshot, self._identity) if begun else None
         self._journal = Journal(journal, sync=sync)
         try:
             replay(journal, search, snapshot, self._note)
