@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from search_spaces import InputError
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
 FORMAT = "vipnas-checkpoint/1"
+_PARTS = {"identity", "state"}
 
 State = dict[str, Any]
 """Tensors, numbers, words, and lists and dictionaries of them."""
@@ -43,10 +43,10 @@ def load_checkpoint(path: Path, identity: State) -> State:
         raise InputError(f"{path}: no such checkpoint; start without --resume")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, pickle.UnpicklingError) as error:
+    except Exception as error:  # the unpickler raises whatever the damaged bytes make it stumble over
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: the checkpoint is damaged ({reason}); delete it and start again") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not _PARTS <= content.keys():
         raise InputError(f"{path}: not a training checkpoint of this version (expected format {FORMAT!r})")
     found = content["identity"]
     for key in (*identity, *(key for key in found if key not in identity)):

@@ -1,0 +1,148 @@
+"""Two processes with gloo: real ones, as torchrun and srun start them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nas.data.loader import TrainBatches
+from nas.data.pose_data import PoseData
+from nas.evaluation import EvaluationConfig, evaluate
+from nas.training import distributed
+from nas.training.config import SupernetTrainingConfig
+from nas.training.losses import heatmap_mse, mixed_target
+from nas.training.supernet import sampled_subnets, train_supernet
+from search_spaces import InputError, SearchSpace
+from supernet import Supernet
+from tests.paths import REPO
+from tests.training_fixture import pose_data, quick_config, small_space
+
+WORLD = 2
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def torchrun(rank: int, port: int) -> dict[str, str]:
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD), "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port)}  # fmt: skip
+
+
+def srun(rank: int, port: int) -> dict[str, str]:
+    return {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_STEP_NUM_TASKS": str(WORLD),
+            "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_JOB_ID": str(port - 20000)}  # fmt: skip
+
+
+def run_ranks(what: str, out: Path, launcher: Callable[[int, int], dict[str, str]] = torchrun) -> None:
+    """Run tests.training_ranks in two processes; fails with what they print."""
+    port = free_port() % 10000 + 20000
+    ranks = []
+    for rank in range(WORLD):
+        environment = {**os.environ, **launcher(rank, port), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "tests.training_ranks", what, str(out)]
+        ranks.append(
+            subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        )
+    printed = [process.communicate(timeout=120)[0].decode() for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], "\n".join(printed)
+
+
+def read(out: Path) -> list[dict[str, Any]]:
+    return [json.loads((out / f"rank{rank}.json").read_text()) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("launcher", [torchrun, srun])
+def test_one_reduction_carries_gradients_buffers_and_signals(
+    tmp_path: Path, launcher: Callable[[int, int], dict[str, str]]
+) -> None:
+    run_ranks("average", tmp_path, launcher)
+    for result in read(tmp_path):
+        assert result["gradients"] == [[1.5] * 6, [0.5] * 6, None]
+        assert result["buffer"] == [5.0]
+        assert result["control"] == [1.0, 2.0]
+        assert result["first"] == "of rank 0"
+        assert result["gathered"] == [[0], [0, 1]]
+        assert result["refused"] == "refused by the first"
+
+
+def test_two_processes_train_one_supernet_with_a_break(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """SIGTERM to one stops both; resumed, both end with the weights of a written-out loop over both."""
+    space, data = small_space(), pose_data(tmp_path / "coco")
+    run_ranks("supernet", tmp_path)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD))
+    assert first["stopped"]
+    assert second["stopped"]
+    for name, value in first["store"].items():
+        assert torch.equal(value, second["store"][name]), name
+    config = quick_config(steps=4, batch_size=3)
+    for name, value in written_out(space, data, config).items():
+        torch.testing.assert_close(first["store"][name], value, rtol=1e-4, atol=1e-6, msg=name)
+    alone = train_supernet(space, data, config, tmp_path / "run", resume=True)  # finished: nothing is left to do
+    assert "2 processes and has 1" in caplog.text
+    assert torch.equal(alone.store["head.final.bias"], first["store"]["head.final.bias"])
+
+
+def written_out(space: SearchSpace, data: PoseData, config: SupernetTrainingConfig) -> dict[str, Tensor]:
+    """The averaged weights after four steps of both processes' batches and subnets, with plain Adam."""
+    net = Supernet(space, generator=torch.Generator().manual_seed(config.seed)).train()
+    adam = torch.optim.Adam(net.parameters())
+    average = {name: value.detach().clone() for name, value in net.store.items()}
+    people = data.training_set(space.input_size)
+    for step in range(4):
+        adam.zero_grad()
+        for rank in range(WORLD):
+            batches = TrainBatches(people, config.batch_size, rank=rank, world_size=WORLD)
+            images, target, present = batches.batch(step).tensors()
+            goal = target
+            subnets = list(sampled_subnets(space, config, step, rank))
+            for kind, architecture in subnets:
+                heatmaps = net(images, architecture)
+                (heatmap_mse(heatmaps, goal, present) / len(subnets) / WORLD).backward()
+                if kind == "largest":
+                    goal = mixed_target(target, heatmaps, config.distillation)
+        for group in adam.param_groups:
+            group["lr"] = config.learning_rate * config.rate().factor(step, step / 4)
+        adam.step()
+        for name, value in net.store.items():
+            average[name].lerp_(value.detach(), 1 - min(config.ema_decay, (1 + step) / (10 + step)))
+    return average
+
+
+def test_two_processes_retrain_and_judge_one_network(tmp_path: Path) -> None:
+    data = pose_data(tmp_path / "coco")
+    run_ranks("single", tmp_path)
+    first, second = read(tmp_path)
+    assert first == second
+    weights = tmp_path / "retrain" / "best.safetensors"
+    alone = evaluate(None, weights, data, EvaluationConfig(device="cpu"), tmp_path / "alone")
+    assert alone == pytest.approx(first["table"], abs=1e-6)
+    shared = json.loads((tmp_path / "evaluation" / "keypoints.results.json").read_text())
+    single = json.loads((tmp_path / "alone" / "keypoints.results.json").read_text())
+    assert [r["image_id"] for r in shared] == [r["image_id"] for r in single]
+
+
+def test_an_allocation_without_srun_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a batch script Slurm says how many tasks there may be; only srun starts them."""
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    with distributed.joined("cpu") as processes:
+        assert (processes.rank, processes.world) == (0, 1)
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    for device in ("nonsense", "cuda:99"):
+        with pytest.raises(InputError, match=device), distributed.joined(device):
+            pass

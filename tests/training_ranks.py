@@ -1,0 +1,86 @@
+"""What one of several training processes does, for test_training_distributed.py: python -m tests.training_ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from nas.evaluation import EvaluationConfig, evaluate
+from nas.training import loop
+from nas.training.config import RetrainConfig
+from nas.training.distributed import joined
+from nas.training.retrain import retrain
+from nas.training.supernet import train_supernet
+from search_spaces import InputError
+from tests.training_fixture import pose_data, quick_config, small_space
+
+
+def average(out: Path) -> None:
+    """Gradients, buffers and signals over the processes."""
+    with joined("cpu") as processes:
+        rank = processes.rank
+        parameters = [nn.Parameter(torch.zeros(2, 3, 1, 1)) for _ in range(3)]
+        parameters[0].grad = torch.full((2, 3, 1, 1), float(rank + 1)).contiguous(memory_format=torch.channels_last)
+        if rank == 1:
+            parameters[1].grad = torch.ones(2, 3, 1, 1)
+        buffer = torch.tensor([rank * 10.0])
+        control = processes.average(parameters, [buffer], [float(rank), 1.0])
+        try:
+            processes.from_first(_refuse)
+            refused = ""
+        except InputError as error:
+            refused = str(error)
+        result = {
+            "gradients": [None if p.grad is None else p.grad.flatten().tolist() for p in parameters],
+            "buffer": buffer.tolist(),
+            "control": control,
+            "first": processes.from_first(lambda: f"of rank {rank}"),
+            "gathered": processes.gather(np.arange(rank + 1).tolist()),
+            "refused": refused,
+        }
+        (out / f"rank{rank}.json").write_text(json.dumps(result))
+
+
+def _refuse() -> None:
+    raise InputError("refused by the first")
+
+
+def supernet(out: Path) -> None:
+    """A short training whose first process is told to stop half-way, and then goes on."""
+    config, data = quick_config(steps=4, batch_size=3), pose_data(out / "coco")
+
+    def stop_first(fraction: float, loss: float, seconds_left: float) -> None:
+        if fraction >= 0.5 and os.environ["RANK"] == "0":
+            signal.raise_signal(signal.SIGTERM)
+
+    loop._Reporter.CALLBACK_GAP_S = 0.0
+    stopped = False
+    try:
+        train_supernet(small_space(), data, config, out / "run", progress=stop_first)
+    except KeyboardInterrupt:
+        stopped = True
+    trained = train_supernet(small_space(), data, config, out / "run", resume=True)
+    state = {"stopped": stopped, "store": {name: value.detach() for name, value in trained.store.items()}}
+    torch.save(state, out / f"rank{os.environ['RANK']}.pt")
+
+
+def single(out: Path) -> None:
+    """Retraining and evaluation of one network."""
+    data = pose_data(out / "coco")
+    config = RetrainConfig(epochs=2, batch_size=3, validate_every=1, warmup_steps=2, bf16=False, device="cpu")
+    result = retrain(small_space().smallest(), data, config, out / "retrain")
+    table = evaluate(None, result.path, data, EvaluationConfig(device="cpu", batch_size=3), out / "evaluation")
+    with joined("cpu") as processes:
+        (out / f"rank{processes.rank}.json").write_text(json.dumps({"ap": result.best_ap, "table": table}))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    {"average": average, "supernet": supernet, "single": single}[sys.argv[1]](Path(sys.argv[2]))
