@@ -46,7 +46,7 @@ def load_checkpoint(path: Path, identity: State) -> State:
     except Exception as error:  # the unpickler raises whatever the damaged bytes make it stumble over
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: the checkpoint is damaged ({reason}); delete it and start again") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not _PARTS <= content.keys():
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= _PARTS:
         raise InputError(f"{path}: not a training checkpoint of this version (expected format {FORMAT!r})")
     found = content["identity"]
     for key in (*identity, *(key for key in found if key not in identity)):

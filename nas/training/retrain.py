@@ -24,7 +24,7 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, data_identity, training_batches
+from nas.training.setting import computing, data_identity, training_batches, training_people
 from nas.weights import load_network, load_weights, save_weights
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, initialize
@@ -79,7 +79,7 @@ def retrain(
         if config.channels_last is not False:
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         teacher = _teacher(architecture, config, processes)
-        people = data.training_set(architecture.input_size)
+        people = training_people(data, architecture)
         batches = training_batches(people, data, config, processes)
         validation = _Validation(net, data, config, processes, out_dir)
         share = config.batch_size * processes.world / LEARNING_RATE_BASE_BATCH if config.autoscale_lr else 1.0

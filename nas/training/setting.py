@@ -13,8 +13,9 @@ from nas.data.loader import CropTrainingSet, TrainBatches
 from nas.data.pose_data import PoseData
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
+from search_spaces import InputError, PoseArchitecture
 
-__all__ = ["computing", "data_identity", "threads_of", "training_batches"]
+__all__ = ["computing", "data_identity", "threads_of", "training_batches", "training_people"]
 
 
 class _Threaded(Protocol):
@@ -58,6 +59,21 @@ def training_batches(
         world_size=processes.world,
         workers=data.config.workers,
     )
+
+
+def training_people(data: PoseData, architecture: PoseArchitecture) -> CropTrainingSet:
+    """The people to train this network on.
+
+    Raises:
+        InputError: its heatmaps are not of the size of the targets; or the data cannot be used.
+    """
+    wanted, found = data.codec(architecture.input_size).heatmap_size, architecture.heatmap_size
+    if wanted != found:
+        raise InputError(
+            f"input_size {architecture.input_size}: the network's heatmaps are {found}, the targets {wanted}; "
+            "choose a height and a width that are multiples of its stride, such as 32"
+        )
+    return data.training_set(architecture.input_size)
 
 
 def data_identity(people: CropTrainingSet) -> dict[str, str]:

@@ -22,7 +22,7 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, data_identity, training_batches
+from nas.training.setting import computing, data_identity, training_batches, training_people
 from search_spaces import PoseArchitecture, SearchSpace
 from supernet import Sharing, Supernet
 
@@ -55,7 +55,7 @@ def train_supernet(
     """
     config.budget()  # before any work: an error if there is none
     with computing(config), joined(config.device) as processes:
-        people = data.training_set(space.input_size)
+        people = training_people(data, space.largest())
         sharing = Sharing(
             groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine
         )
