@@ -129,8 +129,8 @@ def _unwrapped(state_dict: Any) -> Mapping[str, Any]:
     if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
         raise InputError(f"expected a state dict (name: tensor), got {type(state_dict).__name__}")
     for name, value in state_dict.items():
-        if not isinstance(value, Tensor):
-            raise InputError(f"not a state dict: {name!r} is {type(value).__name__}, expected a tensor")
+        if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_quantized:
+            raise InputError(f"not a state dict: {name!r} is {type(value).__name__}, expected a plain tensor")
     return state_dict
 
 

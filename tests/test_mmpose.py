@@ -330,7 +330,9 @@ def test_many_wrong_keys_are_counted() -> None:
     assert len(str(error.value)) < 3000
 
 
-@pytest.mark.parametrize("given", [[1], {"a": 1}, {"state_dict": {"a": "b"}}, {1: torch.zeros(1)}, None])
+@pytest.mark.parametrize(
+    "given", [[1], {"a": 1}, {"state_dict": {"a": "b"}}, {1: torch.zeros(1)}, {"a": torch.zeros(1).to_sparse()}, None]
+)
 def test_what_is_no_state_dict_is_refused(given: Any) -> None:
     with pytest.raises(InputError, match="state dict"):
         load_mmpose_state_dict(tiny(), given)
