@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +96,8 @@ def scaled(config: Config, minutes: float) -> Config:
         names = ", ".join(f"{name}.minutes" for name in TIMED)
         raise InputError(f"minutes: there is no budget to scale; give one of {names} in the configuration")
     factor = minutes / sum(given.values())
+    if math.isclose(factor, 1.0):  # as in a file that was written by save_config
+        return config
     stages = {name: dataclasses.replace(getattr(config, name), minutes=given[name] * factor) for name in given}
     return dataclasses.replace(config, minutes=minutes, **stages)
 

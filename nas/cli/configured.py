@@ -13,8 +13,9 @@ from nas.cli.parsing import Parser
 if TYPE_CHECKING:
     from nas.config import Config
     from nas.configuration import FieldDoc
+    from nas.run_folder import RunFolder
 
-__all__ = ["add_config_arguments", "add_override", "read_config", "show_fields"]
+__all__ = ["add_config_arguments", "add_override", "add_run_arguments", "read_config", "read_run", "show_fields"]
 
 _SHORT = (
     ("seed", "N", "seed of everything that is random"),
@@ -31,7 +32,6 @@ def add_config_arguments(parser: Parser, sections: tuple[str, ...], *, resumable
         sections: the parts of the configuration that the command reads; ``--help`` lists their fields.
         resumable: whether the command takes ``--resume``.
     """
-    parser.takes_overrides = True
     parser.add_argument("config", metavar="CONFIG", type=Path, help="a YAML file; configs/ has examples")
     add_override(parser, "run_dir", "--run-dir", "--work-dir", metavar="DIR", help="folder of the run")
     for name, metavar, text in _SHORT:
@@ -39,7 +39,19 @@ def add_config_arguments(parser: Parser, sections: tuple[str, ...], *, resumable
             add_override(parser, name, f"--{name}", metavar=metavar, help=text)
     if resumable:
         parser.add_argument("--resume", action="store_true", help="go on from what the run folder holds")
-    parser.lazy_epilog = lambda: show_fields(sections)
+    _take_overrides(parser, sections, "CONFIG")
+
+
+def add_run_arguments(parser: Parser, sections: tuple[str, ...]) -> None:
+    """RUN, whose ``config.yaml`` is the configuration, and the list of fields."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    _take_overrides(parser, sections, "RUN/config.yaml")
+
+
+def _take_overrides(parser: Parser, sections: tuple[str, ...], where: str) -> None:
+    parser.takes_overrides = True
+    parser.set_defaults(short_overrides=[])
+    parser.lazy_epilog = lambda: show_fields(sections, where)
 
 
 def add_override(parser: argparse.ArgumentParser, dotted: str, *names: str, **options: Any) -> None:
@@ -49,7 +61,7 @@ def add_override(parser: argparse.ArgumentParser, dotted: str, *names: str, **op
         options["const"] = (dotted, options["const"])
     else:
         options["type"] = lambda text: (dotted, text)
-    parser.add_argument(*names, action=action, dest="short_overrides", default=[], **options)
+    parser.add_argument(*names, action=action, dest="short_overrides", **options)
 
 
 def read_config(arguments: argparse.Namespace) -> Config:
@@ -63,11 +75,25 @@ def read_config(arguments: argparse.Namespace) -> Config:
     return load_config(arguments.config, [*arguments.short_overrides, *arguments.overrides])
 
 
-def show_fields(sections: Iterable[str]) -> str:
+def read_run(arguments: argparse.Namespace) -> tuple[RunFolder, Config]:
+    """The run's folder, and its configuration with the command line's overrides on top.
+
+    Raises:
+        InputError: there is no run, or as :func:`nas.config.load_config`.
+    """
+    from nas.config import load_config
+    from nas.run_folder import RunFolder
+
+    run = RunFolder.existing(arguments.run)
+    overrides = [("run_dir", str(arguments.run)), *arguments.short_overrides, *arguments.overrides]
+    return run, load_config(run.config, overrides)
+
+
+def show_fields(sections: Iterable[str], where: str = "CONFIG") -> str:
     """The fields of some sections of the configuration, with types, defaults and explanations."""
     from nas.config import config_docs
 
-    lines = ["fields of CONFIG, each also an option (--section.field VALUE):"]
+    lines = [f"fields of {where}, each also an option (--section.field VALUE):"]
     for doc in config_docs():
         if doc.dotted.split(".")[0] in sections:
             lines += _entry(doc)

@@ -35,7 +35,7 @@ def networks_to_retrain(config: Config, run: RunFolder) -> list[PoseArchitecture
 
     if config.architecture is not None:
         return [resolve_architecture(config.architecture)]
-    found = sorted((run.path / "export").glob("*/architecture.json"))
+    found = sorted((run.path / "export").glob("[!.]*/architecture.json"))
     if not found:
         raise InputError(f"{run.path}: has no exported network; run `vipnas export`, or name one with --architecture")
     return [PoseArchitecture.load(path) for path in found]
@@ -55,7 +55,7 @@ def weights_to_evaluate(config: Config, run: RunFolder) -> list[Path]:
             raise InputError(f"{candidates[0]}: no such file; retrain the network first, or name a file with --weights")
         return found
     for stage, name in (("retrain", "best.safetensors"), ("export", "weights.safetensors")):
-        found = sorted((run.path / stage).glob(f"*/{name}"))
+        found = sorted((run.path / stage).glob(f"[!.]*/{name}"))
         if found:
             return found
     raise InputError(f"{run.path}: has no retrained and no exported network; name a file with --weights")

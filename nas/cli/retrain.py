@@ -65,7 +65,8 @@ def _retrain(
 ) -> RetrainResult:
     from nas.cli.failures import keeping_state
     from nas.cli.networks import inherited_state
-    from nas.cli.stage import is_first_process, refuse_to_overwrite, training_progress
+    from nas.cli.progress import training
+    from nas.cli.stage import is_first_process, refuse_to_overwrite
     from nas.config import save_config
     from nas.training.retrain import retrain
 
@@ -75,7 +76,7 @@ def _retrain(
     data.train, data.val  # noqa: B018  read now: nothing is written for data that cannot be used
     if is_first_process():
         save_config(config, folder.config)
-    with keeping_state(folder.path), training_progress(f"training {architecture.id}") as progress:
+    with keeping_state(folder.path), training(f"training {architecture.id}") as progress:
         return retrain(architecture, data, config.retrain, out, state, resume, progress)
 
 

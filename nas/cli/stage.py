@@ -1,11 +1,8 @@
-"""What every stage of a run does around its work: the run's folder, its files, and progress."""
+"""What every stage of a run does around its work: the run's folder and its files."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
     from nas.run_folder import RunFolder
     from search_spaces import SearchSpace
 
-__all__ = ["is_first_process", "load_space", "open_run", "refuse_to_overwrite", "training_progress"]
+__all__ = ["is_first_process", "load_space", "open_run", "refuse_to_overwrite"]
 
 
 def is_first_process() -> bool:
@@ -67,46 +64,3 @@ def refuse_to_overwrite(path: Path, what: str, resume: bool) -> None:
     """
     if path.exists() and not resume:
         raise InputError(f"{path}: {what} is there; go on with --resume, or choose another --run-dir")
-
-
-@contextmanager
-def training_progress(what: str) -> Iterator[Callable[[float, float, float], None]]:
-    """Yields the function that takes (fraction done, loss, seconds left); a bar, or a line every tenth in a pipe."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    if not is_first_process():
-        yield lambda fraction, loss, seconds_left: None
-        return
-    if not sys.stderr.isatty():
-        yield _Lines(what)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-               TextColumn("{task.fields[note]}"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=1.0, note="")
-
-        def update(fraction: float, loss: float, seconds_left: float) -> None:
-            bar.update(task, completed=min(fraction, 1.0), note=f"loss {loss:.5f}  {_duration(seconds_left)} left")
-
-        yield update
-
-
-class _Lines:
-    """A line on stderr for every tenth done."""
-
-    def __init__(self, what: str) -> None:
-        self.what, self.tenths = what, 0
-
-    def __call__(self, fraction: float, loss: float, seconds_left: float) -> None:
-        if int(fraction * 10) > self.tenths:
-            self.tenths = int(fraction * 10)
-            note = f"loss {loss:.5f}, {_duration(seconds_left)} left"
-            print(f"{self.what}: {self.tenths * 10} %, {note}", file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    """``1:02:03``, ``2:03``."""
-    minutes, rest = divmod(round(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

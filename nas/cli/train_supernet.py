@@ -20,7 +20,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from nas.cli.failures import keeping_state
-    from nas.cli.stage import is_first_process, load_space, open_run, refuse_to_overwrite, training_progress
+    from nas.cli.progress import training
+    from nas.cli.stage import is_first_process, load_space, open_run, refuse_to_overwrite
     from nas.data.pose_data import PoseData
     from nas.run_folder import RunFolder
     from nas.training.supernet import train_supernet
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = PoseData(config.data, space.keypoints)
     data.train  # noqa: B018  read the annotations now: nothing is written for data that cannot be used
     run = open_run(config, space)
-    with keeping_state(run.path), training_progress("training the supernet") as progress:
+    with keeping_state(run.path), training("training the supernet") as progress:
         train_supernet(space, data, config.train, run.path, arguments.resume, progress)
     if is_first_process():
         print(f"supernet: {run.supernet}")

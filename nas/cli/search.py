@@ -1,0 +1,73 @@
+"""Search a space with its trained supernet: accuracy against measured latency, on Ray workers.
+
+The Pareto front is in RUN/pareto.json, every candidate in RUN/evaluations.jsonl. A search that was killed at any moment
+goes on with --resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from nas.cli.configured import add_config_arguments, read_config
+from nas.cli.parsing import Parser
+
+if TYPE_CHECKING:
+    from nas.search.driver import SearchResult
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: Parser) -> None:
+    sections = ("run_dir", "seed", "minutes", "space", "data", "search", "candidate", "latency")
+    add_config_arguments(parser, sections)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from nas.cli.failures import keeping_state
+    from nas.cli.progress import counting, searching
+    from nas.cli.stage import load_space, open_run
+    from nas.data.pose_data import PoseData
+    from nas.run_folder import RunFolder
+    from nas.search.session import search_images
+
+    config = read_config(arguments)
+    space = load_space(config)
+    run = RunFolder.existing(config.run_dir)
+    data = PoseData(config.data, space.keypoints)
+    data.train, data.val  # noqa: B018  read now: nothing is written for data that cannot be used
+    open_run(config, space)
+    with keeping_state(run.path), counting("measuring blocks") as table_progress, searching() as progress:
+        result = search_images(
+            space,
+            data,
+            config.search,
+            config.candidate,
+            config.latency,
+            run,
+            seed=config.seed,
+            resume=arguments.resume,
+            progress=progress,
+            table_progress=table_progress,
+        )
+    show_result(result)
+    print(f"front: {run.front}")
+    return 0
+
+
+def show_result(result: SearchResult) -> None:
+    """The front as a table, and how fast the search was."""
+    from nas.cli.output import print_table
+    from search_spaces import PoseArchitecture
+    from search_spaces.complexity import count
+
+    rows = []
+    for record in result.front:
+        complexity = count(PoseArchitecture.from_json(record["architecture"]))
+        values = {**record["objectives"], **record.get("measured", {})}
+        latency = f"{values['latency_ms']:.2f}" if "latency_ms" in values else "–"
+        rows.append((record["id"], f"{values['ap']:.4f}" if "ap" in values else "–", latency,
+                     f"{complexity.macs / 1e6:,.1f}", f"{complexity.parameters / 1e6:,.3f}"))  # fmt: skip
+    print_table("Pareto front", ("network", "AP (inherited)", "latency ms", "MACs (M)", "parameters (M)"), rows)
+    counts = ", ".join(f"{number} {status}" for status, number in result.counts.items())
+    print(f"{result.evaluations} candidates ({counts}), {result.candidates_a_minute:.0f} a minute")
