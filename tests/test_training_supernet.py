@@ -58,9 +58,11 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("every_step")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(data: PoseData, tmp_path: Path, number: int) -> None:
-    space, config = small_space(), quick_config(distillation=0.3, optimizer="adamw", weight_decay=0.01)
+@pytest.mark.parametrize(("number", "optimizer"), [(signal.SIGINT, "adamw"), (signal.SIGTERM, "muon")])
+def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(
+    data: PoseData, tmp_path: Path, number: int, optimizer: str
+) -> None:
+    space, config = small_space(), quick_config(distillation=0.3, optimizer=optimizer, weight_decay=0.01)
     whole = train_supernet(space, data, config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train_supernet(space, data, config, tmp_path / "parts", progress=Stopping(0.6, number))

@@ -30,8 +30,9 @@ class TrainingConfig:
     """Persons a step, in each process."""
     learning_rate: float = 5e-4
     """Maximum of the schedule."""
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """`adamw` takes weight decay off the weights themselves, `adam` adds it to their gradients."""
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    """`adamw` takes weight decay off the weights themselves, `adam` adds it to their gradients; `muon` is ahead of both
+    in short trainings, with a learning rate about ten times theirs."""
     weight_decay: float = 0.0
     """Of the weights of convolutions; scales, shifts and biases have none."""
     warmup_steps: int = 500

@@ -21,6 +21,7 @@ from nas.training.distributed import Processes
 from nas.training.ema import MovingAverage
 from nas.training.interruption import Interruption, noticing_interruption
 from nas.training.metrics import MetricsLog, ProgressCallback
+from nas.training.muon import Muon
 from nas.training.schedule import Budget, Schedule
 
 __all__ = ["Accumulate", "Loss", "TrainingLoop", "run_identity"]
@@ -240,8 +241,11 @@ def _optimizer(config: TrainingConfig, parameters: Sequence[nn.Parameter]) -> to
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "muon":
+        return Muon(groups, lr=config.learning_rate)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
+    return kind(groups, lr=config.learning_rate, fused=True)
 
 
 class _Reporter:

@@ -1,0 +1,72 @@
+"""The optimizer of short trainings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nas.training.muon import ADAM_SHARE, Muon, orthogonalized
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 40), (2, 40, 5), (1, 17, 1)])
+def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int, int]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    result = orthogonalized(matrices * 1e-6)  # gradients are small
+    values = u.transpose(1, 2) @ result @ v.transpose(1, 2)  # diagonal if the directions are kept
+    diagonal = values.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(values, torch.diag_embed(diagonal), atol=1e-3, rtol=0)
+    assert diagonal.max() < 1.3
+    assert diagonal.median() > 0.6
+    torch.testing.assert_close(result, orthogonalized(matrices), atol=1e-4, rtol=1e-3)
+
+
+def test_a_zero_gradient_moves_nothing() -> None:
+    assert torch.equal(orthogonalized(torch.zeros(1, 4, 6)), torch.zeros(1, 4, 6))
+
+
+def test_vectors_follow_adam() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(5, generator=generator)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    muon = Muon([ours], lr=0.05)
+    adam = torch.optim.Adam([theirs], lr=0.05 * ADAM_SHARE)
+    for _ in range(5):
+        gradient = torch.randn(5, generator=generator)
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        muon.step()
+        adam.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_the_first_step_of_a_convolution_is_orthogonal_and_of_the_learning_rate() -> None:
+    weight = nn.Parameter(torch.zeros(6, 2, 3, 3).contiguous(memory_format=torch.channels_last))
+    gradient = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    weight.grad = gradient
+    Muon([weight], lr=0.02).step()
+    expected = -0.02 * orthogonalized(gradient.flatten(1)[None])[0]
+    torch.testing.assert_close(weight.detach().flatten(1), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_its_state_comes_back() -> None:
+    def trained(break_after: int | None) -> nn.Linear:
+        generator = torch.Generator().manual_seed(0)
+        net = nn.Linear(4, 3)
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        muon = Muon(net.parameters(), lr=0.02, weight_decay=0.1)
+        for step in range(6):
+            if step == break_after:
+                state = muon.state_dict()
+                muon = Muon(net.parameters(), lr=0.02, weight_decay=0.1)
+                muon.load_state_dict(state)
+            muon.zero_grad()
+            net(torch.randn(8, 4, generator=generator)).square().sum().backward()
+            muon.step()
+        return net
+
+    whole, parts = trained(None), trained(3)
+    assert torch.equal(whole.weight, parts.weight)
+    assert torch.equal(whole.bias, parts.bias)
