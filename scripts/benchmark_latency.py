@@ -107,7 +107,7 @@ def eager_milliseconds(networks: Iterable[tuple[nn.Module, tuple[int, int]]]) ->
     """Milliseconds of networks called as they are, NCHW, by the same protocol."""
     meter = meter_of("torch")
     deployments = [_eager(module, torch.randn(1, 3, *size)) for module, size in networks]
-    return np.median(meter.ratios(deployments), axis=1) * meter.reference_ms
+    return np.array([np.median(ratios) for ratios in meter.ratios(deployments)]) * meter.reference_ms
 
 
 def _eager(module: nn.Module, images: Tensor) -> Deployment:

@@ -64,7 +64,8 @@ def test_runtimes_measure(runtime: str, batch: int) -> None:
     first, second = measure_architectures([smallest, largest], config(runtime, batch=batch))
     assert 0 < first.latency_ms < second.latency_ms
     assert 0 <= first.spread_ms < first.latency_ms
-    assert (first.runtime, first.threads, first.batch, first.rounds) == (runtime, 1, batch, 3)
+    assert (first.runtime, first.threads, first.batch) == (runtime, 1, batch)
+    assert 3 <= first.rounds <= 12
     assert (first.input_size, second.input_size) == (smallest.input_size, largest.input_size)
     assert first.reference_ms == second.reference_ms > 0
     assert first.fingerprint == second.fingerprint

@@ -38,16 +38,16 @@ class Machine:
 def test_a_machine_that_slows_down_gives_the_same_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, slowdown=5.0)  # at the end several times slower than at the start
     runs = [machine.work("a", 0.004), machine.work("b", 0.012)]
-    ratios = interleave(runs, machine.work("reference", 0.003), Protocol(rounds=15, min_sample_ms=0.1))
-    assert ratios.shape == (2, 15)
-    assert np.median(ratios, axis=1) == pytest.approx([4 / 3, 4.0], rel=0.05)
+    ratios = interleave(runs, machine.work("reference", 0.003), Protocol(rounds=15, max_rounds=15, min_sample_ms=0.1))
+    assert [len(samples) for samples in ratios] == [15, 15]
+    assert [np.median(samples) for samples in ratios] == pytest.approx([4 / 3, 4.0], rel=0.05)
     assert milliseconds(machine.work("a", 0.004), Protocol(min_sample_ms=0)) > 8  # without a reference: twice and more
 
 
 def test_bursts_do_not_move_the_median(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     protocol = Protocol(rounds=31, min_sample_ms=0)
-    ratios = interleave([machine.work("a", 0.006, burst=9.0)], machine.work("reference", 0.003, burst=9.0), protocol)
+    (ratios,) = interleave([machine.work("a", 0.006, burst=9.0)], machine.work("reference", 0.003, burst=9.0), protocol)
     assert np.median(ratios) == pytest.approx(2.0)
     assert ratios.max() > 3
 
@@ -59,13 +59,27 @@ def test_every_sample_stands_between_two_of_the_reference(monkeypatch: pytest.Mo
     assert "".join(machine.runs) == "ab" + "r" + "r" + "arbr" * 3
 
 
+def test_more_rounds_are_taken_while_the_median_is_unsure(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, rng = Machine(monkeypatch), np.random.default_rng(0)
+
+    def noisy() -> None:
+        machine.seconds += 0.1 * rng.normal(1.0, 0.08)
+
+    subjects, reference = [machine.work("steady", 0.1), noisy], machine.work("r", 0.1)
+    steady, unsure = interleave(subjects, reference, Protocol(rounds=15, max_rounds=200, min_sample_ms=0))
+    assert len(steady) == 15
+    assert 60 < len(unsure) < 200
+    assert np.median(unsure) == pytest.approx(1.0, abs=0.03)
+    assert len(interleave([noisy], reference, Protocol(rounds=15, max_rounds=20, min_sample_ms=0))[0]) == 20
+
+
 def test_a_fast_network_is_repeated_until_a_sample_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     assert milliseconds(machine.work("a", 0.0001), Protocol(rounds=2, warmup=1, min_sample_ms=3)) == pytest.approx(0.1)
     assert len(machine.runs) == 1 + 2 * 30
 
 
-@pytest.mark.parametrize("field", ["rounds", "warmup"])
+@pytest.mark.parametrize("field", ["rounds", "warmup", "max_rounds"])
 def test_protocol_refuses_nothing_to_measure(field: str) -> None:
     with pytest.raises(MeasureInputError, match=f"{field}=0"):
         Protocol(**{field: 0})

@@ -34,7 +34,13 @@ class Protocol:
     """How often, and how long, things are run."""
 
     rounds: int = 15
-    """Samples of each network; fewer than 15 make the median unreliable."""
+    """Samples of each network at least; fewer than 15 make the median unreliable."""
+
+    max_rounds: int = 60
+    """Samples of a network at most: more than ``rounds`` are taken while its median is less sure than ``error``."""
+
+    error: float = 0.01
+    """The relative standard error of the median that is good enough."""
 
     warmup: int = 4
     """Runs before the first sample; a traced network optimises itself in the first two or three."""
@@ -43,7 +49,8 @@ class Protocol:
     """A faster network is run several times a sample until it lasts this long."""
 
     def __post_init__(self) -> None:
-        for name, low in (("rounds", 1), ("warmup", 1), ("min_sample_ms", 0)):
+        lows = {"rounds": 1, "max_rounds": self.rounds, "warmup": 1, "min_sample_ms": 0}
+        for name, low in lows.items():
             if getattr(self, name) < low:
                 raise MeasureInputError(f"latency protocol: {name}={getattr(self, name)}; {low} is the least")
 
@@ -111,20 +118,33 @@ def pinned(threads: int = 1) -> Iterator[None]:
             os.sched_setaffinity(0, allowed)
 
 
-def interleave(subjects: Sequence[Run], reference: Run, protocol: Protocol, threads: int = 1) -> np.ndarray:
-    """Ratios to the reference, (subjects, rounds): each sample over the mean of the reference's before and after it."""
+def interleave(subjects: Sequence[Run], reference: Run, protocol: Protocol, threads: int = 1) -> list[np.ndarray]:
+    """Ratios to the reference, (rounds,) for each subject: each sample over the mean of the reference's around it.
+
+    Subjects whose median is sure enough are left out of the further rounds.
+    """
     clock = _clock(threads)
     repeats = [_warm_up(subject, protocol, clock) for subject in subjects]
     reference_repeats = _warm_up(reference, protocol, clock)
-    ratios = np.empty((len(subjects), protocol.rounds))
+    ratios: list[list[float]] = [[] for _ in subjects]
+    unsure = list(range(len(subjects)))
     before = _sample(reference, reference_repeats, clock)
-    for index in range(protocol.rounds):
-        for row, (subject, count) in enumerate(zip(subjects, repeats, strict=True)):
-            sample = _sample(subject, count, clock)
+    while unsure:
+        for index in unsure:
+            sample = _sample(subjects[index], repeats[index], clock)
             after = _sample(reference, reference_repeats, clock)
-            ratios[row, index] = sample / (0.5 * (before + after))
+            ratios[index].append(sample / (0.5 * (before + after)))
             before = after
-    return ratios
+        unsure = [index for index in unsure if not _is_enough(ratios[index], protocol)]
+    return [np.array(samples) for samples in ratios]
+
+
+def _is_enough(samples: Sequence[float], protocol: Protocol) -> bool:
+    if not protocol.rounds <= len(samples) < protocol.max_rounds:
+        return len(samples) >= protocol.max_rounds
+    low, middle, high = np.percentile(samples, (25, 50, 75))
+    deviation = (high - low) / 1.349  # of a normal distribution; outliers do not enter
+    return bool(1.2533 * deviation / math.sqrt(len(samples)) <= protocol.error * middle)
 
 
 def milliseconds(run: Run, protocol: Protocol, threads: int = 1) -> float:

@@ -27,7 +27,8 @@ class LatencyConfig:
     """bf16 where the CPU computes in it; torch and openvino only."""
 
     rounds: int = 15
-    """Samples of each network, each between two of the reference network; the median counts."""
+    """Samples of each network, each between two of the reference network; the median counts. On a busy machine up to
+    four times as many are taken, until the median is sure to one per cent."""
 
     own_process: bool = False
     """Measure in a process of its own, in which nothing else runs."""

@@ -80,7 +80,7 @@ class LatencyMeter:
         self.fingerprint = machine_fingerprint(
             self.config.runtime, version, self.config.threads, self.config.precision
         )
-        self.protocol = Protocol(rounds=self.config.rounds)
+        self.protocol = Protocol(rounds=self.config.rounds, max_rounds=4 * self.config.rounds)
         self._calibrations = calibrations
 
     def measure(
@@ -138,9 +138,9 @@ class LatencyMeter:
         require_equal(deployment, expected, f"{what} on {runtime}", precision)
         return deployment
 
-    def ratios(self, deployments: Sequence[Deployment], rounds: int | None = None) -> np.ndarray:
-        """Time over the reference's, (deployments, rounds)."""
-        protocol = dataclasses.replace(self.protocol, rounds=rounds or self.protocol.rounds)
+    def ratios(self, deployments: Sequence[Deployment], protocol: Protocol | None = None) -> list[np.ndarray]:
+        """Time over the reference's, (rounds,) for each deployment."""
+        protocol = protocol or self.protocol
         with self._settled():
             runs = [deployment.run for deployment in deployments]
             return interleave(runs, self._reference.run, protocol, self.config.threads)
@@ -150,7 +150,7 @@ class LatencyMeter:
         """What the reference network takes on this machine, by this runtime."""
 
         def calibrate() -> float:
-            protocol = dataclasses.replace(self.protocol, rounds=CALIBRATION_ROUNDS)
+            protocol = Protocol(rounds=CALIBRATION_ROUNDS, max_rounds=CALIBRATION_ROUNDS)
             with self._settled():
                 return milliseconds(self._reference.run, protocol, self.config.threads)
 

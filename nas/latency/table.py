@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from evaluators.errors import MeasureInputError
 from evaluators.latency.fingerprint import Fingerprint
+from evaluators.latency.protocol import Protocol
 from nas.files import atomic_write_json
 from search_spaces import PoseArchitecture, SearchSpace
 from search_spaces.serialization import canonical_json
@@ -29,8 +30,8 @@ from .pieces import Piece, block_pieces, part_keys, space_blocks
 __all__ = ["BlockCost", "Fit", "LatencyTable", "build_table"]
 
 FORMAT = "vipnas-latency-table/1"
-TABLE_ROUNDS = 9
-"""Samples a piece: errors of a network's some fifty pieces average out."""
+PIECE_PROTOCOL = Protocol(rounds=9, max_rounds=9, min_sample_ms=2.0)
+"""Few samples: the errors of a network's some fifty pieces average out."""
 
 
 class BlockCost(NamedTuple):
@@ -237,7 +238,7 @@ def _measure_pieces(
 
     def measure(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> float:
         deployment = meter.deploy(module, inputs, what)
-        return float(np.median(meter.ratios([deployment], TABLE_ROUNDS))) * meter.reference_ms
+        return float(np.median(meter.ratios([deployment], PIECE_PROTOCOL)[0])) * meter.reference_ms
 
     call_ms = measure(nn.ReLU(), (torch.ones(1, 1, 1, 1),), "an empty call") if pieces else 0.0
     measured = {}
