@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from io import StringIO
 
 __all__ = ["print_table"]
 
@@ -21,7 +23,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE)
-    with console.capture() as captured:  # rich would turn a closed pipe into exit code 1
-        console.print(table)
-    sys.stdout.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
+    text = StringIO()  # not stdout itself: rich would turn a closed pipe into exit code 1
+    console = Console(file=text, force_terminal=sys.stdout.isatty(), width=_width())
+    console.print(table)
+    sys.stdout.write("\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n")
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_IN_A_PIPE
