@@ -25,7 +25,7 @@ FIXED_S = 55.0
 SECONDS_AN_IMAGE = 0.03
 IMAGES_A_MINUTE = 200
 MOST_IMAGES = 10_000
-SHARES = {"train": 0.46, "search": 0.10, "retrain": 0.44}
+SHARES = {"train": 0.32, "search": 0.10, "retrain": 0.58}
 LEAST_MINUTES = 2.0
 
 

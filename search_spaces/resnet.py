@@ -103,16 +103,18 @@ def _resnet() -> SearchSpace:
 
 
 def _resnet_tiny() -> SearchSpace:
-    widths = ((16, 24), (24, 32, 48), (48, 64, 80), (64, 96))
-    depths = ((1, 2), (1, 2, 3), (1, 2, 3), (1, 2))
+    """Total stride 16 in place of 32: at this input size four by three features are too few to say where a joint is."""
+    widths = ((16, 24), (24, 32, 48), (48, 64), (48, 64, 80))
+    depths = ((1, 2), (1, 2), (1, 2, 3), (1, 2, 3))
+    kernels = ((3,), (3, 5), (3, 5), (3, 5))
     return SearchSpace(
         name="resnet-tiny",
         family=FAMILY,
         input_size=(128, 96),
         stem=StemChoices(width=(12, 16), kernel_size=(3, 5)),
         stages=tuple(
-            StageChoices(width=width, depth=depth, kernel_size=(3, 5), groups=(1, 2, 4, 8), stride=stride)
-            for width, depth, stride in zip(widths, depths, (1, 2, 2, 2), strict=True)
+            StageChoices(width=width, depth=depth, kernel_size=kernel, groups=(1, 2, 4, 8), stride=stride)
+            for width, depth, kernel, stride in zip(widths, depths, kernels, (1, 2, 2, 1), strict=True)
         ),
-        head=HeadChoices(width=(32, 48), groups=(1, 4, 16)),
+        head=HeadChoices(width=(32, 48), groups=(1, 4, 16), layers=2),
     )

@@ -101,7 +101,7 @@ def test_a_chain_of_shared_parts_equals_the_calibrated_network(crops: CropCache)
 def test_sharing_parts_changes_no_figure(crops: CropCache, cache_mb: int) -> None:
     rng = np.random.default_rng(5)
     parent = SPACE.sample(rng)
-    head = dataclasses.replace(parent.head, widths=(32, 32, 32), groups=(4, 4, 4))
+    head = dataclasses.replace(parent.head, widths=(32, 32), groups=(4, 4))
     family = [parent, parent.replace(head=head), SPACE.mutate(parent, rng), SPACE.smallest(), parent.replace(head=head)]
     shared = evaluator(crops, cache_mb=cache_mb)
     for architecture in family:
