@@ -166,7 +166,7 @@ def test_which_failures_are_the_users() -> None:
 
     full = OSError(errno.ENOSPC, "No space left on device", "runs/x/a.json")
     assert describe_user_error(full) == (
-        "disk full at runs/x/a.json: No space left on device; free some space, then go on with the same command"
+        "disk full at runs/x/a.json: No space left on device; free some space, then give the command again (--resume where there is a run)"
     )
     wrapped = RuntimeError("could not write")
     wrapped.__cause__ = full

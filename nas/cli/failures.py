@@ -60,9 +60,9 @@ def describe_user_error(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f" at {cause.filename}" if cause.filename else ""
-            return f"disk full{where}: {cause.strerror}; free some space, then go on with the same command"
+            return f"disk full{where}: {cause.strerror}; free some space, then give the command again (--resume where there is a run)"
         if "No space left on device" in str(cause):
-            return "disk full: No space left on device; free some space, then go on with the same command"
+            return "disk full: No space left on device; free some space, then give the command again (--resume where there is a run)"
     for cause in _chain(error):
         if isinstance(cause, (InputError, MeasureInputError)):
             return _one_line(_innermost_message(cause))
