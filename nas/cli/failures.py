@@ -23,6 +23,7 @@ __all__ = [
 
 USER_ERROR = 2
 INTERRUPTED = 130
+_HOW_TO_GO_ON = "free some space, then give the command again (--resume where there is a run)"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -60,9 +61,9 @@ def describe_user_error(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f" at {cause.filename}" if cause.filename else ""
-            return f"disk full{where}: {cause.strerror}; free some space, then give the command again (--resume where there is a run)"
+            return f"disk full{where}: {cause.strerror}; {_HOW_TO_GO_ON}"
         if "No space left on device" in str(cause):
-            return "disk full: No space left on device; free some space, then give the command again (--resume where there is a run)"
+            return f"disk full: No space left on device; {_HOW_TO_GO_ON}"
     for cause in _chain(error):
         if isinstance(cause, (InputError, MeasureInputError)):
             return _one_line(_innermost_message(cause))
