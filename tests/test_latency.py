@@ -6,7 +6,6 @@ import builtins
 import importlib
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from torch import nn
 
 from evaluators.errors import MeasureInputError
 from evaluators.latency import runtimes
-from evaluators.latency.protocol import Measurement
+from evaluators.latency.protocol import Measurement, Protocol
 from evaluators.latency.runtimes import Deployment, WrongOutputError, require_equal, runtime_version
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table, measure_architectures
+from nas.latency.blocks import Block, blocks_of, build_block, measured_terms, space_blocks
 from nas.latency.meter import network_of
-from nas.latency.pieces import block_pieces, part_keys
-from nas.latency.table import fit_sums
-from search_spaces import HeadChoices, InputError, PoseArchitecture, SearchSpace, StageChoices, StemChoices, get_space
+from nas.latency.table import block_name, fit_sums
+from search_spaces import HeadChoices, InputError, SearchSpace, Stage, StageChoices, StemChoices, get_space, space_names
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 
@@ -37,7 +36,7 @@ def _calibrations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def small_space() -> SearchSpace:
-    """Sixteen networks and more, with every kind of piece."""
+    """A few networks, with every kind of layer."""
     return SearchSpace(
         name="small",
         family="resnet",
@@ -90,11 +89,13 @@ def test_measured_in_a_process_of_its_own() -> None:
     assert found.latency_ms > 0
 
 
-def test_progress_and_threads_are_left_alone() -> None:
+def test_progress_and_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.latency.meter.CALIBRATION_ROUNDS", 1)
     seen: list[tuple[int, int]] = []
     before = torch.get_num_threads()
     meter = LatencyMeter(config(threads=before + 1))
     assert meter.fingerprint.threads == before + 1
+    meter.protocol = Protocol(rounds=1, max_rounds=1, warmup=1, min_sample_ms=0)
     meter.measure([small_space().smallest()] * 2, lambda *step: seen.append(step))
     assert seen == [(0, 2), (1, 2), (2, 2)]
     assert torch.get_num_threads() == before
@@ -155,43 +156,66 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
     steps: list[tuple[int, int]] = []
     path = folder / "table.json"
     built = build_table(small_space(), config(), path, networks=6, progress=lambda *step: steps.append(step))
-    assert steps[-1][0] == steps[-1][1] == len(built.pieces) + 6
+    assert steps[-1][0] == steps[-1][1] == built.measured + 6
     assert LatencyTable.load(path, built.fingerprint).blocks.keys() == built.blocks.keys()
     return built
 
 
 def test_table_has_every_block_of_the_space(table: LatencyTable) -> None:
     rng = np.random.default_rng(0)
-    for _ in range(30):
-        architecture = small_space().sample(rng)
-        modules, operations = table.sums(architecture)
-        expected = expected_pieces(architecture)
-        assert modules + operations == pytest.approx(sum(table.pieces[key] * n for key, n in expected.items()))
-        fit = table.fit
-        assert table.predict(architecture) == pytest.approx(
-            fit.modules * modules + fit.operations * operations + fit.constant_ms
-        )
+    for architecture in [small_space().largest(), *(small_space().sample(rng) for _ in range(30))]:
+        blocks = list(blocks_of(architecture))
+        assert sum(count for _, count in blocks) == 2 + sum(stage.depth for stage in architecture.stages)
+        total = sum(count * table.blocks[block_name(block)] for block, count in blocks)
+        assert table.sum_of_blocks(architecture) == pytest.approx(total)
+        assert table.predict(architecture) == pytest.approx(table.fit.slope * total + table.fit.constant_ms)
 
 
-def expected_pieces(architecture: PoseArchitecture) -> Counter[str]:
-    """By going through the whole network, block by block."""
-    found: Counter[str] = Counter()
-    for part, (key, further) in enumerate(part_keys(architecture)):
-        blocks = block_pieces(architecture, part, key[-1])
-        found.update(piece.key for piece in blocks[0])
-        for _ in range(further):
-            found.update(piece.key for piece in blocks[1])
-    return found
+@pytest.mark.parametrize("space", space_names())
+def test_blocks_of_random_networks_are_blocks_of_the_space(space: str) -> None:
+    members, rng = get_space(space), np.random.default_rng(1)
+    known = space_blocks(members)
+    for _ in range(20):
+        assert {block for block, _ in blocks_of(members.sample(rng))} <= known.keys()
 
 
-def test_pieces_hold_all_convolutions_of_the_network() -> None:
-    architecture = get_space("resnet-tiny").largest()
-    convolutions = [layer for layer in network_of(architecture).modules() if type(layer).__name__.startswith("Conv")]
-    inside = Counter(type(layer).__name__ for layer in convolutions)
-    pieces = expected_pieces(architecture)
-    counted = sum(n * (key.startswith(("conv ", "deconv ", "Conv2d")) + key.count("Conv2d(") * ("Context" in key))
-                  for key, n in pieces.items())  # fmt: skip
-    assert counted == inside["Conv2d"] + inside["ConvTranspose2d"]
+@pytest.mark.parametrize("space", space_names())
+def test_some_hundreds_of_measurements_give_all_blocks(space: str) -> None:
+    blocks = space_blocks(get_space(space))
+    terms = measured_terms(blocks)
+    measured = {term for counts in terms.values() for term in counts}
+    assert terms.keys() == blocks.keys()
+    assert measured <= blocks.keys()
+    assert len(measured) < 0.45 * len(blocks)
+    assert {sum(counts.values()) for counts in terms.values()} == {1}
+    assert all(terms[block] == {block: 1} for block in measured)
+
+
+def test_time_that_is_a_sum_is_found_exactly() -> None:
+    """Input width, attention and (kernel size, groups) each add their own at a width: the table's one assumption."""
+
+    def time_of(block: Block) -> float:
+        stage = block.spec
+        if not isinstance(stage, Stage):
+            return 1.0
+        spatial = stage.width**2 * stage.kernel_size**2 / stage.groups
+        return stage.width * (3 + block.in_channels + 7 * stage.attention) + spatial
+
+    for block, counts in measured_terms(space_blocks(get_space("resnet"))).items():
+        assert sum(count * time_of(term) for term, count in counts.items()) == pytest.approx(time_of(block))
+
+
+def test_a_network_is_its_blocks() -> None:
+    architecture = small_space().largest()
+    parameters = 0
+    for block, count in blocks_of(architecture):
+        module, features = build_block(block, architecture, 1, torch.Generator())
+        parameters += count * sum(parameter.numel() for parameter in module.parameters())
+        out = module(features)
+        assert torch.isfinite(out).all()
+        assert out.std() > 0
+    assert out.shape == (1, 17, *architecture.heatmap_size)
+    assert parameters == sum(parameter.numel() for parameter in network_of(architecture).parameters())
 
 
 def test_table_ranks_the_extremes(table: LatencyTable) -> None:
@@ -221,7 +245,7 @@ def test_table_of_another_machine_is_refused(table: LatencyTable, tmp_path: Path
         LatencyTable.load(path, other)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "vipnas-latency-table/1"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "vipnas-latency-table/2"}'])
 def test_damaged_table_is_one_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     with pytest.raises(MeasureInputError, match="no such file"):
@@ -239,12 +263,10 @@ def test_saved_table_predicts_the_same(table: LatencyTable, tmp_path: Path) -> N
     assert json.loads((tmp_path / "table.json").read_text())["fingerprint"]["runtime"] == "torch"
 
 
-def test_fit_finds_the_weights_and_stays_with_the_sum_where_it_cannot() -> None:
-    rng = np.random.default_rng(0)
-    sums = rng.uniform(1, 5, (400, 2))
-    fit = fit_sums(sums, sums @ [0.9, 0.6] + 0.2)
-    assert fit == pytest.approx((0.9, 0.6, 0.2), abs=0.02)
-    proportional = np.column_stack([sums[:, 0], 0.1 * sums[:, 0]])
-    fit = fit_sums(proportional, 1.1 * sums[:, 0])
-    assert fit.modules == pytest.approx(1.0, abs=0.1)
-    assert fit.operations == pytest.approx(1.0, abs=0.3)
+def test_fit_finds_the_line_and_stays_with_the_sum_where_it_cannot() -> None:
+    sums = np.random.default_rng(0).uniform(1, 5, 400)
+    assert fit_sums(sums, 0.9 * sums + 0.2) == pytest.approx((0.9, 0.2), abs=0.01)
+    slope, constant_ms = fit_sums([2.0, 2.0], [2.2, 2.2])
+    assert 2 * slope + constant_ms == pytest.approx(2.2, rel=0.01)
+    assert 1.0 < slope < 1.1
+    assert fit_sums([], []) == (1.0, 0.0)

@@ -32,5 +32,5 @@ def run(arguments: argparse.Namespace) -> int:
     space = get_space(arguments.space)
     with counting("measuring blocks") as progress:
         table = build_table(space, config, arguments.output, networks=arguments.networks, progress=progress)
-    print(f"{arguments.output}: {len(table.pieces)} pieces of {space.name}; {table.fingerprint}")
+    print(f"{arguments.output}: {len(table.blocks)} blocks of {space.name}; {table.fingerprint}")
     return 0

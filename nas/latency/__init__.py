@@ -1,4 +1,4 @@
-"""The latency of architectures: measured on this machine, or predicted by a table of their layers.
+"""The latency of architectures: measured on this machine, or predicted by a table of their blocks.
 
 ``measure_architectures([a, b], LatencyConfig(runtime="torch"))`` measures; ``LatencyTable.load(path).predict(a)``
 predicts in microseconds from what ``build_table`` measured once.

@@ -30,8 +30,8 @@ from nas.export.deployment import deployment_form
 from search_spaces import PoseArchitecture
 from supernet import PoseNet, fold
 
+from .blocks import draw_weights
 from .config import LatencyConfig
-from .pieces import draw_weights
 
 __all__ = ["LatencyMeter", "measure_architecture", "measure_architectures"]
 

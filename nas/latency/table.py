@@ -1,13 +1,10 @@
-"""A table of a space's pieces: each measured once, a network predicted by their sum.
-
-Measured alone, a piece costs another share than inside a network (caches, fusion with its neighbours). So a fit on some
-whole networks weighs the sum of the modules and the sum of the operations between them, and adds a constant.
-"""
+"""A table of a space's blocks: each measured once, a network predicted by their sum and one affine fit."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,31 +20,23 @@ from nas.files import atomic_write_json
 from search_spaces import PoseArchitecture, SearchSpace
 from search_spaces.serialization import canonical_json
 
+from .blocks import Block, blocks_of, build_block, measured_terms, space_blocks
 from .config import LatencyConfig
 from .meter import LatencyMeter, Progress
-from .pieces import Piece, block_pieces, part_keys, space_blocks
 
-__all__ = ["BlockCost", "Fit", "LatencyTable", "build_table"]
+__all__ = ["Fit", "LatencyTable", "block_name", "build_table", "fit_sums"]
 
-FORMAT = "vipnas-latency-table/1"
-PIECE_PROTOCOL = Protocol(rounds=9, max_rounds=9, min_sample_ms=2.0)
-"""Few samples: the errors of a network's some fifty pieces average out."""
-
-
-class BlockCost(NamedTuple):
-    """Milliseconds of a part's first block and of each further one: its modules, and the operations between them."""
-
-    first_modules: float
-    first_operations: float
-    further_modules: float
-    further_operations: float
+FORMAT = "vipnas-latency-table/2"
+BLOCK_PROTOCOL = Protocol(rounds=11, max_rounds=33, error=0.02, min_sample_ms=2.0)
+"""Less sure than for a network: the errors of its blocks average out."""
+LEAST_MS = 1e-3
+"""A block takes some time, whatever the deltas of noisy measurements say."""
 
 
 class Fit(NamedTuple):
-    """latency = modules × sum of modules + operations × sum of operations + constant_ms."""
+    """latency = slope × the sum of the blocks + constant_ms."""
 
-    modules: float
-    operations: float
+    slope: float
     constant_ms: float
 
 
@@ -60,11 +49,11 @@ class LatencyTable:
     reference_ms: float
     space: str
     fit: Fit
-    pieces: Mapping[str, float]
-    """Milliseconds of each piece, alone."""
-    blocks: Mapping[str, BlockCost]
-    """Sums of pieces, by :func:`block_name`."""
-    _seen: dict[Hashable, BlockCost] = field(default_factory=dict, compare=False, repr=False)
+    blocks: Mapping[str, float]
+    """Milliseconds of every block of the space, by :func:`block_name`."""
+    measured: int
+    """How many of the blocks were measured; the others are sums and differences of those."""
+    _seen: dict[Block, float] = field(default_factory=dict, compare=False, repr=False)
 
     def predict(self, architecture: PoseArchitecture) -> float:
         """The latency in ms, by dictionary look-ups.
@@ -72,22 +61,19 @@ class LatencyTable:
         Raises:
             MeasureInputError: the network has a block that the table lacks.
         """
-        modules, operations = self.sums(architecture)
-        return self.fit.modules * modules + self.fit.operations * operations + self.fit.constant_ms
+        return self.fit.slope * self.sum_of_blocks(architecture) + self.fit.constant_ms
 
-    def sums(self, architecture: PoseArchitecture) -> tuple[float, float]:
-        """Milliseconds of all modules and of all operations between them, as measured alone."""
-        modules = operations = 0.0
-        for key, further in part_keys(architecture):
-            cost = self._seen.get(key)
-            if cost is None:
-                cost = self._seen[key] = self._look_up(key)
-            modules += cost.first_modules + further * cost.further_modules
-            operations += cost.first_operations + further * cost.further_operations
-        return modules, operations
+    def sum_of_blocks(self, architecture: PoseArchitecture) -> float:
+        """Milliseconds of all blocks, each as measured alone."""
+        total = 0.0
+        for block, count in blocks_of(architecture):
+            block_ms = self._seen.get(block)
+            if block_ms is None:
+                block_ms = self._seen[block] = self._look_up(block_name(block))
+            total += count * block_ms
+        return total
 
-    def _look_up(self, key: Hashable) -> BlockCost:
-        name = block_name(key)
+    def _look_up(self, name: str) -> float:
         if name not in self.blocks:
             raise MeasureInputError(f"latency table of {self.space}: no block {name}; build a table of its space")
         return self.blocks[name]
@@ -101,8 +87,8 @@ class LatencyTable:
             "batch": self.batch,
             "reference_ms": self.reference_ms,
             "fit": self.fit._asdict(),
-            "pieces": {key: round(ms, 6) for key, ms in self.pieces.items()},
-            "blocks": {key: [round(ms, 6) for ms in cost] for key, cost in self.blocks.items()},
+            "measured": self.measured,
+            "blocks": {name: round(block_ms, 6) for name, block_ms in self.blocks.items()},
         }
         atomic_write_json(path, value)
 
@@ -127,8 +113,8 @@ class LatencyTable:
                 reference_ms=float(value["reference_ms"]),
                 space=str(value["space"]),
                 fit=Fit(**value["fit"]),
-                pieces=value["pieces"],
-                blocks={key: BlockCost(*cost) for key, cost in value["blocks"].items()},
+                measured=int(value["measured"]),
+                blocks={str(name): float(block_ms) for name, block_ms in value["blocks"].items()},
             )
         except FileNotFoundError:
             raise MeasureInputError(f"{path}: no such file; vipnas latency build-table makes one") from None
@@ -141,9 +127,12 @@ class LatencyTable:
         return table
 
 
-def block_name(key: Hashable) -> str:
-    """The text of a part's key (see ``part_keys``)."""
-    return canonical_json(key)
+def block_name(block: Block) -> str:
+    """The text of a block, with everything that its time depends on."""
+    spec = dataclasses.asdict(block.spec)
+    spec.pop("depth", None)
+    kind = "first" if block.is_first else "further"
+    return canonical_json([block.family, block.part, kind, block.in_channels, list(block.size), spec])
 
 
 def build_table(
@@ -155,7 +144,7 @@ def build_table(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> LatencyTable:
-    """Measure every different piece of a space once, and fit the sums to some random networks of it.
+    """Measure the blocks of a space once, and fit their sums to some random networks of it.
 
     Args:
         space: whose networks are to be predicted.
@@ -166,95 +155,75 @@ def build_table(
         progress: called with the number of steps done and the total.
     """
     meter = LatencyMeter(config)
-    blocks = _collect(space, meter.config.batch)
-    pieces = {piece.key: piece for parts in blocks.values() for part in parts for piece in part}
-    measured = _measure_pieces(meter, list(pieces.values()), progress, extra=networks)
-    costs = {name: _block_cost(parts, measured) for name, parts in blocks.items()}
+    carriers = space_blocks(space)
+    terms = measured_terms(carriers)
+    needed = list(dict.fromkeys(term for counts in terms.values() for term in counts))
+
+    def step(done: int) -> None:
+        if progress:
+            progress(done, len(needed) + networks)
+
+    measured = _measure_blocks(meter, {block: carriers[block] for block in needed}, step)
+    sums = {block: sum(count * measured[term] for term, count in counts.items()) for block, counts in terms.items()}
     table = LatencyTable(
         fingerprint=meter.fingerprint,
         batch=meter.config.batch,
         reference_ms=meter.reference_ms,
         space=space.name,
-        fit=Fit(1.0, 1.0, 0.0),
-        pieces=measured,
-        blocks=costs,
+        fit=Fit(1.0, 0.0),
+        measured=len(needed),
+        blocks={block_name(block): max(LEAST_MS, block_ms) for block, block_ms in sums.items()},
     )
     rng = np.random.default_rng(seed)
-    table = fit_table(table, meter, [space.sample(rng) for _ in range(networks)])
-    if progress:
-        progress(len(pieces) + networks, len(pieces) + networks)
+    whole = [space.sample(rng) for _ in range(networks)]
+    latencies = np.array([one.latency_ms for one in meter.measure(whole, lambda done, _: step(len(needed) + done))])
+    table = dataclasses.replace(table, fit=fit_sums(np.array([table.sum_of_blocks(one) for one in whole]), latencies))
     if path is not None:
         table.save(path)
     return table
 
 
-def fit_table(table: LatencyTable, meter: LatencyMeter, networks: Sequence[PoseArchitecture]) -> LatencyTable:
-    """The same table with its fit made anew, from whole networks that are measured now."""
-    latencies = np.array([measurement.latency_ms for measurement in meter.measure(networks)])
-    fit = fit_sums(np.array([table.sums(architecture) for architecture in networks]), latencies)
-    return LatencyTable(**{**{name: getattr(table, name) for name in _FIELDS}, "fit": fit})
+def _measure_blocks(
+    meter: LatencyMeter, carriers: Mapping[Block, PoseArchitecture], step: Callable[[int], None]
+) -> dict[Block, float]:
+    """Milliseconds of each block, less what a call of the runtime costs by itself: a network pays that once."""
+    generator = torch.Generator().manual_seed(0)
+
+    def measure(module: nn.Module, features: Tensor, what: str) -> float:
+        deployment = meter.deploy(module, (features,), what)
+        return float(np.median(meter.ratios([deployment], BLOCK_PROTOCOL)[0])) * meter.reference_ms
+
+    call_ms = measure(nn.ReLU(), torch.ones(1, 1, 1, 1), "an empty call")
+    measured = {}
+    for block, architecture in carriers.items():
+        module, features = build_block(block, architecture, meter.config.batch, generator)
+        measured[block] = measure(module, features, block_name(block)) - call_ms
+        step(len(measured))
+    return measured
 
 
-def fit_sums(sums: np.ndarray, latencies: np.ndarray) -> Fit:
-    """Least squares of the relative error, drawn towards the plain sum: the columns are nearly proportional.
+def fit_sums(sums: Sequence[float] | np.ndarray, latencies: Sequence[float] | np.ndarray) -> Fit:
+    """Least squares of the relative error of ``slope × sum + constant``.
+
+    Few or similar networks do not decide both: the fit is drawn towards (1, 0).
 
     Args:
-        sums: of modules and of operations in ms, (networks, 2).
-        latencies: measured, in ms, (networks,).
+        sums: of a network's blocks, in ms, (networks,).
+        latencies: of the networks, measured, in ms, (networks,).
     """
+    sums, latencies = np.asarray(sums, dtype=float), np.asarray(latencies, dtype=float)
+    if not len(sums):
+        return Fit(1.0, 0.0)
     scale = float(latencies.mean())
     design = np.column_stack([sums, np.full(len(sums), scale)]) / latencies[:, None] / RELATIVE_ERROR
-    target = np.full(len(sums), 1 / RELATIVE_ERROR)
-    plain, width = np.array([1.0, 1.0, 0.0]), np.array(PRIOR_WIDTHS)
+    width = np.array(PRIOR_WIDTHS)
     design = np.vstack([design, np.diag(1 / width)])
-    target = np.concatenate([target, plain / width])
-    modules, operations, constant = np.linalg.lstsq(design, target, rcond=None)[0]
-    return Fit(float(modules), float(operations), float(constant * scale))
+    target = np.concatenate([np.full(len(sums), 1 / RELATIVE_ERROR), np.array([1.0, 0.0]) / width])
+    slope, constant = np.linalg.lstsq(design, target, rcond=None)[0]
+    return Fit(float(slope), float(constant * scale))
 
 
 RELATIVE_ERROR = 0.03
 """What is expected of a network's prediction."""
-PRIOR_WIDTHS = (0.3, 0.5, 0.2)
-"""How far the fit is expected from (1, 1, 0): a module's weight, an operation's, the constant in mean latencies."""
-_FIELDS = ("fingerprint", "batch", "reference_ms", "space", "pieces", "blocks")
-
-
-def _collect(space: SearchSpace, batch: int) -> dict[str, list[list[Piece]]]:
-    """The pieces of every block of the space; a piece that occurs twice is the same object."""
-    known: dict[str, Piece] = {}
-    blocks = {}
-    for architecture, part in space_blocks(space):
-        key = list(part_keys(architecture))[part][0]
-        found = block_pieces(architecture, part, key[-1], batch)  # type: ignore[index]  # the size stands last
-        blocks[block_name(key)] = [[known.setdefault(piece.key, piece) for piece in block] for block in found]
-    return blocks
-
-
-def _measure_pieces(
-    meter: LatencyMeter, pieces: Sequence[Piece], progress: Progress | None, extra: int
-) -> dict[str, float]:
-    """Milliseconds of each piece, less what a call of the runtime costs by itself: a network pays that once."""
-    generator = torch.Generator().manual_seed(0)
-
-    def measure(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> float:
-        deployment = meter.deploy(module, inputs, what)
-        return float(np.median(meter.ratios([deployment], PIECE_PROTOCOL)[0])) * meter.reference_ms
-
-    call_ms = measure(nn.ReLU(), (torch.ones(1, 1, 1, 1),), "an empty call") if pieces else 0.0
-    measured = {}
-    for index, piece in enumerate(pieces):
-        measured[piece.key] = max(0.0, measure(*piece.materialize(generator), piece.key) - call_ms)
-        if progress:
-            progress(index + 1, len(pieces) + extra)
-    return measured
-
-
-def _block_cost(blocks: Sequence[Sequence[Piece]], measured: Mapping[str, float]) -> BlockCost:
-    first, further = [*blocks, []][:2]
-    return BlockCost(
-        *(
-            sum(measured[piece.key] for piece in block if piece.is_module is is_module)
-            for block in (first, further)
-            for is_module in (True, False)
-        )
-    )
+PRIOR_WIDTHS = (0.3, 0.2)
+"""How far the fit is expected from (1, 0); the constant in mean latencies."""
