@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ IMAGES_A_MINUTE = 200
 MOST_IMAGES = 10_000
 SHARES = {"train": 0.32, "search": 0.10, "retrain": 0.58}
 LEAST_MINUTES = 2.0
+BATCH = 32
+"""People a step, over all processes."""
+MOST_PROCESSES = 4
 
 
 class Narrator(Protocol):
@@ -81,12 +85,16 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
     Raises:
         InputError: fewer minutes than the path needs.
     """
-    if minutes < LEAST_MINUTES:
+    if not minutes >= LEAST_MINUTES:
         raise InputError(f"--minutes {minutes:g}: the whole path needs {LEAST_MINUTES:g} minutes at least")
     images = int(min(MOST_IMAGES, max(400, IMAGES_A_MINUTE * minutes)))
     making_s = SECONDS_AN_IMAGE * images if data is None else 0.0
     rest = max(60 * minutes - FIXED_S - making_s, 20 * minutes) / 60
     overrides = [("run_dir", str(run_dir)), ("data.folder", str(data or run_dir / "data")), ("minutes", "null")]
+    cores = min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    for stage in ("train", "retrain"):
+        overrides += [(f"{stage}.processes", str(cores)), (f"{stage}.batch_size", str(BATCH // cores))]
+    overrides += [("search.workers", str(cores))]
     overrides += [(f"{stage}.minutes", str(round(share * rest, 4))) for stage, share in SHARES.items()]
     config = load_config(CONFIG, overrides)
     synthetic = None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from search_spaces import InputError
 
-__all__ = ["Processes", "joined"]
+__all__ = ["Processes", "is_launched", "joined"]
 
 
 CPU = torch.device("cpu")
@@ -120,6 +120,11 @@ def joined(device: str = "auto") -> Iterator[Processes]:
         yield Processes(place.rank, place.world, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def is_launched() -> bool:
+    """Whether torchrun, srun or we ourselves have started several processes, of which this is one."""
+    return dist.is_initialized() or _environment() is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from nas.evaluation import evaluate_network
 from nas.files import atomic_write_json
 from nas.training.config import RetrainConfig
 from nas.training.distributed import Processes, joined
+from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.metrics import ProgressCallback
@@ -74,6 +75,10 @@ def retrain(
         RuntimeError: the loss is not finite, several steps in a row.
     """
     config.budget(1)  # before any work: an error if there is none
+    if wants_processes(config):
+        fresh = PoseData(data.config, data.keypoints)  # without what this process has read
+        arguments = (architecture, fresh, config, out_dir, dict(initial_state or {}) or None, resume)
+        return run_on_processes(config.processes, retrain, arguments, progress)
     with computing(config), joined(config.device) as processes:
         net = _initial_network(architecture, config, initial_state).to(processes.device)
         if config.channels_last is not False:

@@ -18,6 +18,7 @@ from nas.data.loader import TrainBatch
 from nas.data.pose_data import PoseData
 from nas.training.config import SupernetTrainingConfig
 from nas.training.distributed import Processes, joined
+from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.metrics import ProgressCallback
@@ -54,6 +55,10 @@ def train_supernet(
         RuntimeError: the loss is not finite, several steps in a row.
     """
     config.budget()  # before any work: an error if there is none
+    if wants_processes(config):
+        fresh = PoseData(data.config, data.keypoints)  # without what this process has read
+        run_on_processes(config.processes, _train_alone, (space, fresh, config, run_dir, resume), progress)
+        return Supernet.load(run_dir / "supernet.safetensors", space).eval()
     with computing(config), joined(config.device) as processes:
         people = training_people(data, space.largest())
         sharing = Sharing(
@@ -79,6 +84,18 @@ def train_supernet(
             supernet.save(run_dir / "supernet.safetensors", _metadata(loop, config))
         processes.barrier()
     return supernet
+
+
+def _train_alone(
+    space: SearchSpace,
+    data: PoseData,
+    config: SupernetTrainingConfig,
+    run_dir: Path,
+    resume: bool,
+    progress: ProgressCallback | None,
+) -> None:
+    """In a process of several; the supernet is left in its file."""
+    train_supernet(space, data, config, run_dir, resume, progress)
 
 
 def sampled_subnets(

@@ -1,0 +1,60 @@
+"""Processes that a training starts itself: they share one supernet, and their errors and interruptions come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from nas.training.config import RetrainConfig
+from nas.training.local import run_on_processes
+from nas.training.retrain import retrain
+from nas.training.supernet import train_supernet
+from search_spaces import InputError
+from tests.training_fixture import pose_data, quick_config, small_space
+
+
+def fail_on_second(progress: object) -> None:
+    if os.environ["RANK"] == "1":
+        raise InputError("the second process has no data")
+    signal.pause()
+
+
+def die(progress: object) -> None:
+    os._exit(7)
+
+
+def stop_the_parent(parent: int, progress: object) -> None:
+    if os.environ["RANK"] == "0":
+        os.kill(parent, signal.SIGTERM)
+    signal.pause()
+
+
+def test_two_processes_train_and_retrain(tmp_path: Path) -> None:
+    data, space, seen = pose_data(tmp_path / "coco"), small_space(), []
+    supernet = train_supernet(
+        space, data, quick_config(steps=4, processes=2), tmp_path / "run", progress=lambda *now: seen.append(now)
+    )
+    assert not supernet.training
+    assert (tmp_path / "run" / "supernet.safetensors").is_file()
+    assert seen[-1][0] == 1.0
+    config = RetrainConfig(epochs=2, batch_size=4, warmup_steps=1, bf16=False, processes=2, validate_every=2)
+    result = retrain(space.smallest(), data, config, tmp_path / "retrain")
+    assert result.path.is_file()
+
+
+def test_an_error_of_any_process_is_raised_here() -> None:
+    with pytest.raises(InputError, match="second process"):
+        run_on_processes(2, fail_on_second, (), None)
+
+
+def test_a_process_that_dies_is_noticed() -> None:
+    with pytest.raises(RuntimeError, match="code 7"):
+        run_on_processes(2, die, (), None)
+
+
+def test_sigterm_ends_the_processes() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_on_processes(2, stop_the_parent, (os.getpid(),), None)
