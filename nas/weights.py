@@ -72,7 +72,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], PoseArchitecture]:
     try:
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+            # Copies lie aligned in memory; of others oneDNN may choose another kernel, and the last bits differ.
+            state = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dictionary
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
     if header.get("format") != FORMAT or "architecture" not in header:

@@ -338,9 +338,12 @@ class SearchSpace:
         return self.decode(vector)
 
     def mutate(
-        self, architecture: PoseArchitecture, rng: np.random.Generator, rate: float = 0.1
+        self, architecture: PoseArchitecture, rng: np.random.Generator, rate: float | np.ndarray = 0.1
     ) -> PoseArchitecture:
-        """Each gene moves with probability ``rate`` to another of its values; one gene at least changes the network."""
+        """Each gene moves with probability ``rate`` to another of its values; one gene at least changes the network.
+
+        ``rate`` is one number, or one for each gene.
+        """
         if self.size == 1:
             return architecture
         parent = self.encode(architecture)

@@ -199,7 +199,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise InputError(f"{path}: no such file")
     try:
         with safe_open(str(path), framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
 

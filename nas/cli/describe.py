@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING, Literal
 
 from nas.cli.architectures import ARCH_HELP
+
+if TYPE_CHECKING:
+    from search_spaces import PoseArchitecture
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("architecture", metavar="ARCH", help=ARCH_HELP)
+    parser.add_argument("--latency", action="store_true", help="measure each part on this machine too")
+    runtimes = ("torch", "onnxruntime", "openvino")
+    parser.add_argument("--runtime", choices=runtimes, default="torch", help="for --latency (default: torch)")
     parser.add_argument("--json", action="store_true", help="print the architecture itself, as a JSON file holds it")
 
 
@@ -33,12 +40,23 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     height, width = architecture.input_size
     total = ("total", f"{architecture.keypoints} keypoints", "", *_amounts(complexity.parameters, complexity.macs))
-    print_table(
-        f"{architecture.id}: {architecture.family}, input {height} × {width}",
-        ("part", "made of (depth × width)", "output", "parameters", "MACs (M)"),
-        [*rows, total],
-    )
+    header: tuple[str, ...] = ("part", "made of (depth × width)", "output", "parameters", "MACs (M)")
+    table: list[tuple[str, ...]] = [*rows, total]
+    if arguments.latency:
+        header = (*header, f"{arguments.runtime} ms")
+        table = [(*row, text) for row, text in zip(table, _latencies(architecture, arguments.runtime), strict=True)]
+    print_table(f"{architecture.id}: {architecture.family}, input {height} × {width}", header, table)
     return 0
+
+
+def _latencies(architecture: PoseArchitecture, runtime: Literal["torch", "onnxruntime", "openvino"]) -> list[str]:
+    """Of each part alone, then of the whole network."""
+    from nas.latency import LatencyConfig, measure_architecture
+    from nas.latency.parts import part_latencies
+
+    config = LatencyConfig(runtime=runtime)
+    milliseconds = part_latencies(architecture, config)
+    return [f"{ms:.2f}" for ms in (*milliseconds, measure_architecture(architecture, config).latency_ms)]
 
 
 def _amounts(parameters: int, macs: int) -> tuple[str, str]:

@@ -134,7 +134,7 @@ def _write(
     if "mmpose" in config.formats:
         from .mmpose_export import export_mmpose
 
-        export_mmpose(net, folder)
+        export_mmpose(net, folder, codec, data.val.keypoint_names)
     if "onnx" in config.formats:
         with torch.no_grad():
             folded = fold(net)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,8 +49,19 @@ class Costs:
         if self.table is not None:
             return {"latency_ms": self.table.predict(architecture), **values}
         if self.latency is not None:
-            return {"latency_ms": LatencyMeter(self.latency).measure([architecture])[0].latency_ms, **values}
+            with _one_at_a_time():
+                return {"latency_ms": LatencyMeter(self.latency).measure([architecture])[0].latency_ms, **values}
         return values
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """No two workers of a machine measure latency at once."""
+    import fcntl
+
+    with (Path(tempfile.gettempdir()) / f"vipnas-latency-{os.getuid()}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)
