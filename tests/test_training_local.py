@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from nas.training.local import run_on_processes
 from nas.training.retrain import retrain
 from nas.training.supernet import train_supernet
 from search_spaces import InputError
+from tests.paths import REPO
 from tests.training_fixture import pose_data, quick_config, small_space
 
 
@@ -58,3 +62,42 @@ def test_a_process_that_dies_is_noticed() -> None:
 def test_sigterm_ends_the_processes() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_on_processes(2, stop_the_parent, (os.getpid(),), None)
+
+
+GROUP = """
+import sys, time
+from pathlib import Path
+from nas.training.interruption import noticing_interruption
+from nas.training.local import run_on_processes
+
+def save_when_asked(folder, progress):
+    import os
+    with noticing_interruption() as interruption:
+        (folder / f"ready{os.environ['RANK']}").touch()
+        while not interruption.requested:
+            time.sleep(0.05)
+        time.sleep(1.0)  # a step that is not to be broken off
+        (folder / f"saved{os.environ['RANK']}").touch()
+    raise KeyboardInterrupt
+
+if __name__ == "__main__":
+    try:
+        run_on_processes(2, save_when_asked, (Path(sys.argv[1]),), None)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("group", [True, False])
+def test_ctrl_c_at_a_terminal_lets_every_process_save(tmp_path: Path, group: bool) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(GROUP)
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], start_new_session=True, env=environment)
+    deadline = time.monotonic() + 60
+    while not all((tmp_path / f"ready{rank}").exists() for rank in (0, 1)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (os.killpg if group else os.kill)(parent.pid, signal.SIGINT)
+    assert parent.wait(60) == 130
+    assert all((tmp_path / f"saved{rank}").exists() for rank in (0, 1))

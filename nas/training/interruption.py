@@ -30,12 +30,15 @@ class Interruption:
 
 @contextlib.contextmanager
 def noticing_interruption() -> Iterator[Interruption]:
-    """Inside the block both signals only set a flag. Outside the main thread Python allows no handlers: no effect."""
+    """Inside the block both signals only set a flag; one that the process ignores stays ignored.
+
+    Outside the main thread Python allows no handlers: no effect.
+    """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, interruption.notice) for number in numbers}
     try:
         yield interruption

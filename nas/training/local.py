@@ -63,6 +63,9 @@ def run_on_processes(
                 kind, value = _next(messages, processes)
                 if kind == "progress" and progress:
                     progress(*value)
+                elif kind == "interrupted":
+                    _join(processes)  # they save together; another signal would break that off
+                    raise KeyboardInterrupt
                 elif kind == "result":
                     return value
                 elif kind == "error":
@@ -73,11 +76,12 @@ def run_on_processes(
 
 def _next(messages: Any, processes: Sequence[BaseProcess]) -> tuple[str, Any]:
     """The next message, or ("wait", None) after half a second without one."""
+    running = any(process.is_alive() for process in processes)
     try:
         return messages.get(timeout=0.5)
     except queue.Empty:
         for process in processes:
-            if process.exitcode:
+            if process.exitcode or not running:
                 raise RuntimeError(f"a training process ended with code {process.exitcode}") from None
         return "wait", None
 
@@ -87,15 +91,22 @@ def _end(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, signal.SIGTERM)
+    _join(processes)
     for process in processes:
-        process.join(END_S)
         if process.is_alive():
             process.kill()
+
+
+def _join(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.join(END_S)
 
 
 def _child(
     rank: int, count: int, port: int, messages: Any, function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
+    # A terminal sends Ctrl-C to all of us. The parent passes it on as SIGTERM: two signals would mean "at once".
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
@@ -110,7 +121,8 @@ def _child(
     try:
         result = function(*arguments, progress=progress if rank == 0 else None)
     except KeyboardInterrupt:
-        raise SystemExit(0) from None  # the parent knows; what was to be saved is saved
+        messages.put(("interrupted", None))  # what was to be saved is saved
+        raise SystemExit(0) from None
     except Exception as error:
         logging.getLogger(__name__).debug("process %d", rank, exc_info=True)
         messages.put(("error", error))
