@@ -265,6 +265,16 @@ def test_a_folder_of_another_search_is_refused(tmp_path: Path) -> None:
     assert len(journal(tmp_path)) == 10
 
 
+@pytest.mark.parametrize("snapshot", [None, "{"])
+def test_the_front_tells_the_identity_where_the_snapshot_does_not(tmp_path: Path, snapshot: str | None) -> None:
+    search(tmp_path, replace(CONFIG, evaluations=10), identity={"supernet": "abc"})
+    state = tmp_path / "search_state.json"
+    state.unlink() if snapshot is None else state.write_text(snapshot)
+    with pytest.raises(InputError, match="supernet=abc, now it is xyz"):
+        search(tmp_path, resume=True, identity={"supernet": "xyz"})
+    assert search(tmp_path, resume=True, identity={"supernet": "abc"}).evaluations == 60
+
+
 def test_a_misspelt_measure_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'latency' is not measured; ap, latency_ms, macs are"):
         search(tmp_path, replace(CONFIG, constraints=("latency <= 20",)))
@@ -328,6 +338,22 @@ def test_the_front_is_measured_at_the_end(tmp_path: Path) -> None:
     for record in json.loads((tmp_path / "pareto.json").read_text())["front"]:
         assert record["measured"] == {"latency_ms": 2 * record["objectives"]["latency_ms"]}
     assert len(result.front) > 3
+
+
+def test_what_was_measured_is_kept_when_the_next_measurement_fails(tmp_path: Path) -> None:
+    def measure() -> Any:
+        return lambda architectures: [{"latency_ms": 1.0} for _ in architectures]
+
+    def interrupted() -> Any:
+        raise KeyboardInterrupt
+
+    assert all(record["measured"] == {"latency_ms": 1.0} for record in search(tmp_path, measure=measure).front)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, resume=True, measure=interrupted)
+    for record in json.loads((tmp_path / "pareto.json").read_text())["front"]:
+        assert record["measured"] == {"latency_ms": 1.0}
+    (tmp_path / "pareto.json").write_text("{")
+    assert not any("measured" in record for record in search(tmp_path, resume=True).front)
 
 
 def test_a_full_disk_ends_the_search_with_a_whole_journal(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from .ask_tell import AskTellSearch
 from .journal import Record, read_journal
 from .protocols import A
 
-__all__ = ["read_snapshot", "replay", "settings_of"]
+__all__ = ["check_identity", "read_snapshot", "recorded_identity", "replay", "settings_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,29 +38,47 @@ def settings_of(search: AskTellSearch[Any]) -> dict[str, Any]:
     }
 
 
-def read_snapshot(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The snapshot, or None where there is none or it is damaged (it is written again).
+def recorded_identity(folder: Path) -> dict[str, Any] | None:
+    """The identity of the search in a run's folder; None where neither its snapshot nor its front tells."""
+    for name, key in (("search_state.json", "identity"), ("pareto.json", "fingerprint")):
+        try:
+            identity = json.loads((folder / name).read_text(encoding="utf-8"))[key]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if isinstance(identity, dict):
+            return identity
+    return None
+
+
+def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Before the evaluations of a run's folder are used.
 
     Raises:
-        InputError: it belongs to a search of another identity, whose evaluations cannot be compared.
+        InputError: they belong to a search of another identity and cannot be compared.
     """
+    known = recorded_identity(folder)
+    if known is None:
+        return
+    for name in sorted({*known, *identity}):
+        if known.get(name) != identity.get(name):
+            raise InputError(
+                f"{folder}: its evaluations were made with {name}={known.get(name)}, now it is "
+                f"{identity.get(name)}: they cannot be compared; choose another run folder"
+            )
+
+
+def read_snapshot(path: Path) -> dict[str, Any] | None:
+    """The snapshot, or None where there is none or it is damaged (it is written again)."""
     if not path.is_file():
         return None
     try:
         snapshot = json.loads(path.read_text(encoding="utf-8"))
-        known = snapshot["identity"]
-        if snapshot["format"] != FORMAT or not isinstance(known, dict):
+        if snapshot["format"] != FORMAT:
             raise ValueError("format")
         _ = (int(snapshot["records"]), int(snapshot["bytes"]), dict(snapshot["settings"]), dict(snapshot["search"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         logger.warning("%s: damaged; the journal is used alone", path)
         return None
-    for name in sorted({*known, *identity}):
-        if known.get(name) != identity.get(name):
-            raise InputError(
-                f"{path.parent}: its evaluations were made with {name}={known.get(name)}, now it is "
-                f"{identity.get(name)}: they cannot be compared; choose another run folder"
-            )
     return dict(snapshot)
 
 

@@ -23,7 +23,7 @@ from .front import ParetoFront
 from .history import History
 from .journal import Journal, Record
 from .protocols import A
-from .resume import FORMAT, read_snapshot, replay, settings_of
+from .resume import FORMAT, check_identity, read_snapshot, replay, settings_of
 
 __all__ = ["RunLog"]
 
@@ -61,6 +61,7 @@ class RunLog(Generic[A]):
         self._files = RunFolder(folder)
         self._snapshot = folder / "search_state.json"
         self._identity = json.loads(json.dumps(dict(identity or {})))
+        self._measured: dict[str, dict[str, Any]] = {}
         self._last_id: str | None = None
         self._last_elapsed_s = 0.0
         self._elapsed_before_s = 0.0
@@ -71,7 +72,11 @@ class RunLog(Generic[A]):
         begun = journal.is_file() and journal.stat().st_size > 0
         if begun and not resume:
             raise InputError(f"{folder}: has a search already: go on with --resume, or choose another run folder")
-        snapshot = read_snapshot(self._snapshot, self._identity) if begun else None
+        snapshot = None
+        if begun:
+            check_identity(folder, self._identity)
+            snapshot = read_snapshot(self._snapshot)
+            self._measured = _measured(self._files.front)
         self._journal = Journal(journal, sync=sync)
         try:
             replay(journal, search, snapshot, self._note)
@@ -173,9 +178,12 @@ class RunLog(Generic[A]):
             self.write_front()
 
     def write_front(self, measured: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """Writes ``pareto.json``; ``measured`` values, by architecture id, stand beside the objectives."""
+        """Writes ``pareto.json``; ``measured`` values, by architecture id, stand beside the objectives.
+
+        Those that were measured before and are not named now are kept.
+        """
         problem, reference, curve = self.search.problem, self.history.reference(), self.history.curve()
-        extra = {key: {"measured": dict(values)} for key, values in (measured or {}).items()}
+        self._measured |= {key: dict(values) for key, values in (measured or {}).items()}
         content = {
             "format": "vipnas-pareto/1",
             "objectives": {objective.name: objective.direction for objective in problem.objectives},
@@ -184,19 +192,33 @@ class RunLog(Generic[A]):
             "fingerprint": self._identity,
             "reference": problem.values(reference) if reference else None,
             "hypervolume": curve[-1].hypervolume if curve else 0.0,
-            "front": [record | extra.get(record["id"], {}) for record in self.members()],
+            "front": self.members(),
         }
         atomic_write_json(self._files.front, content)
         self._written = self.history.entered
 
     def members(self) -> list[Record]:
-        """The front, sorted by the first objective that is minimised (latency as a rule)."""
+        """The front, sorted by the first objective that is minimised (latency as a rule).
+
+        Where the front has been measured, with the values as ``measured``.
+        """
         objectives = self.search.problem.objectives
         first = next((one for one in objectives if one.direction == "min"), objectives[0])
-        return sorted(self.front.items, key=lambda record: first.cost(record["objectives"][first.name]))
+        front = sorted(self.front.items, key=lambda record: first.cost(record["objectives"][first.name]))
+        extra = {key: {"measured": values} for key, values in self._measured.items()}
+        return [record | extra.get(record["id"], {}) for record in front]
 
     def close(self) -> None:
         self._journal.close()
+
+
+def _measured(path: Path) -> dict[str, dict[str, Any]]:
+    """What an earlier session has measured of the front, by architecture id; nothing where its file is damaged."""
+    try:
+        members = json.loads(path.read_text(encoding="utf-8"))["front"]
+        return {str(member["id"]): dict(member["measured"]) for member in members if "measured" in member}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def _without_nan(fields: dict[str, Any]) -> dict[str, Any]:
