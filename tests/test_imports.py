@@ -60,6 +60,17 @@ def test_help_and_mistakes_answer_without_a_heavy_import(arguments: list[str]) -
     assert done.stdout.splitlines()[-1] == "HEAVY []", done.stderr
 
 
+def test_a_mistake_in_a_configuration_is_told_without_a_heavy_import(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("searhc: {}\n", encoding="utf-8")
+    program = (
+        "import sys; from nas.cli.main import main; "
+        f"code = main(['search', {str(tmp_path / 'run.yaml')!r}]); "
+        f"print(code, sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "2 []", done.stderr
+
+
 @pytest.mark.parametrize(
     ("pattern", "meaning"),
     [

@@ -30,6 +30,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
     from nas.cli.networks import weights_to_evaluate
     from nas.cli.output import print_table
     from nas.cli.stage import is_first_process
@@ -38,7 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
     from nas.run_folder import RunFolder
     from nas.weights import load_weights
 
-    config = read_config(arguments)
     files = [arguments.weights] if arguments.weights else weights_to_evaluate(config, RunFolder(config.run_dir))
     if arguments.out is not None and len(files) > 1:
         raise InputError(f"--out takes the results of one network, and there are {len(files)}; name one")

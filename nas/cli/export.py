@@ -21,15 +21,15 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.formats:
+        formats = ",".join(arguments.formats)
+        arguments.short_overrides = [*arguments.short_overrides, ("export.formats", f"[{formats}]")]
+    run, config = read_run(arguments)
     from nas.cli.output import print_table
     from nas.cli.progress import counting
     from nas.data.pose_data import PoseData
     from nas.export.network_export import export_networks
 
-    if arguments.formats:
-        formats = ",".join(arguments.formats)
-        arguments.short_overrides = [*arguments.short_overrides, ("export.formats", f"[{formats}]")]
-    run, config = read_run(arguments)
     data = PoseData(config.data, run.load_space().keypoints)
     with counting("exporting") as progress:
         exported = export_networks(run, data, config.export, arguments.ids, progress)

@@ -38,14 +38,14 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
+    config.retrain.budget(1)
     from nas.cli.networks import networks_to_retrain
     from nas.cli.output import print_table
     from nas.cli.stage import is_first_process
     from nas.data.pose_data import PoseData
     from nas.run_folder import RunFolder
 
-    config = read_config(arguments)
-    config.retrain.budget(1)
     folder = RunFolder(config.run_dir)
     networks = networks_to_retrain(config, folder)
     if len({network.keypoints for network in networks}) > 1:

@@ -24,6 +24,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
     from nas.cli.failures import keeping_state
     from nas.cli.progress import counting, searching
     from nas.cli.stage import load_space, open_run
@@ -31,7 +32,6 @@ def run(arguments: argparse.Namespace) -> int:
     from nas.run_folder import RunFolder
     from nas.search.session import search_images
 
-    config = read_config(arguments)
     space = load_space(config)
     run = RunFolder.existing(config.run_dir)
     data = PoseData(config.data, space.keypoints)

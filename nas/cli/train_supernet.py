@@ -19,6 +19,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
+    config.train.budget()
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
     from nas.cli.stage import is_first_process, load_space, open_run, refuse_to_overwrite
@@ -26,8 +28,6 @@ def run(arguments: argparse.Namespace) -> int:
     from nas.run_folder import RunFolder
     from nas.training.supernet import train_supernet
 
-    config = read_config(arguments)
-    config.train.budget()
     space = load_space(config)
     folder = RunFolder(config.run_dir)
     for path in (folder.supernet, folder.supernet_metrics.with_name("checkpoint.pt")):

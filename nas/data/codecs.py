@@ -11,19 +11,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from nas.data.codec_name import CODEC_NAMES, CodecName
 from nas.data.decoding import blur_kernel_size, heatmap_maxima, refine_dark, refine_quarter_pixel, refine_udp
 from search_spaces.errors import InputError
 
 __all__ = ["Codec", "CodecName"]
-
-CodecName = Literal["gaussian", "dark", "udp"]
-_CODEC_NAMES: tuple[CodecName, ...] = ("gaussian", "dark", "udp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +44,8 @@ class Codec:
     """Standard deviation of the target, in heatmap pixels."""
 
     def __post_init__(self) -> None:
-        if self.name not in _CODEC_NAMES:
-            raise InputError(f"codec {self.name!r} is unknown; choose from {', '.join(_CODEC_NAMES)}")
+        if self.name not in CODEC_NAMES:
+            raise InputError(f"codec {self.name!r} is unknown; choose from {', '.join(CODEC_NAMES)}")
         if min(*self.input_size, *self.heatmap_size) < 2:
             raise InputError(f"codec: sizes of at least 2 pixels, got {self.input_size} and {self.heatmap_size}")
         if not self.sigma > 0:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nas.data.augment import Augmentation
-from nas.data.codecs import CodecName
+from nas.data.augmentation import Augmentation
+from nas.data.codec_name import CodecName
 from search_spaces.errors import InputError
 
 __all__ = ["DataConfig"]
