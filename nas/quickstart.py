@@ -135,7 +135,7 @@ def quickstart(
     narrator.stage("writing the report")
     report = write_report(run, prediction_pictures(run.retrain(network.id) / "best.safetensors", data))
     evaluated = sum(1 for _ in run.journal.open(encoding="utf-8"))
-    untrained = _untrained_ap(network, data)
+    untrained = _untrained_ap(network, data, config.candidate.calibration_crops)
     return QuickstartResult(run, report, network, untrained, inherited, retrained, evaluated, rate)
 
 
@@ -209,7 +209,7 @@ def _retrain(
     return result.best_ap
 
 
-def _untrained_ap(network: PoseArchitecture, data: PoseData) -> float:
+def _untrained_ap(network: PoseArchitecture, data: PoseData, calibration_crops: int) -> float:
     """With random weights, calibrated as everything else is."""
     import torch
 
@@ -218,7 +218,7 @@ def _untrained_ap(network: PoseArchitecture, data: PoseData) -> float:
     from supernet import PoseNet, UncalibratedSubnet, calibrate
 
     size = network.input_size
-    crops = data.calibration_crops(size)
+    crops = data.calibration_crops(size, calibration_crops)
     net = calibrate(UncalibratedSubnet(PoseNet(network, torch.Generator().manual_seed(0))), [crops.tensor()])
     settings = dataclasses.replace(EvaluationConfig(), flip_test=False)
     return evaluate_network(net, data.validation_crops(size), data.val, data.codec(size), settings).metrics["AP"]

@@ -35,7 +35,7 @@ def tiny_config(few_people: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     config = f"""
 run_dir: {folder}/run
 space: {folder}/space.yaml
-data: {{folder: {few_people}, cache: {folder}/cache, calibration_crops: 4}}
+data: {{folder: {few_people}, cache: {folder}/cache}}
 train: {{steps: 2, batch_size: 2, bf16: false}}
 retrain: {{epochs: 1, batch_size: 4, bf16: false}}
 """

@@ -22,12 +22,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_folder_is_all_that_is_needed(folder: Path, tmp_path: Path) -> None:
-    data = PoseData(DataConfig(folder=folder, cache=tmp_path, calibration_crops=5), keypoints=17)
+    data = PoseData(DataConfig(folder=folder, cache=tmp_path), keypoints=17)
     assert len(data.training_set((128, 96))) == 12
     crops = data.validation_crops((128, 96))
     assert len(crops) == 8
     assert [i.annotation_id for i in data.val.instances] == crops.instances.annotation_ids.tolist()
-    calibration = data.calibration_crops((128, 96))
+    calibration = data.calibration_crops((128, 96), 5)
     assert len(calibration) == 5
     assert set(calibration.instances.annotation_ids) <= {i.annotation_id for i in data.train.instances}
     assert len(data.calibration_crops((128, 96), count=7)) == 7
@@ -37,7 +37,7 @@ def test_a_folder_is_all_that_is_needed(folder: Path, tmp_path: Path) -> None:
 def test_the_same_configuration_gives_the_same_people_and_limits_hold(folder: Path, tmp_path: Path) -> None:
     config = DataConfig(folder=folder, cache=tmp_path, train_limit=3, val_limit=3, sample_seed=4)
     first, second = PoseData(config), PoseData(config)
-    assert first.calibration_crops((64, 48)).path == second.calibration_crops((64, 48)).path
+    assert first.calibration_crops((64, 48), 5).path == second.calibration_crops((64, 48), 5).path
     assert len(first.train.instances) == len(first.val.instances) == 4  # whole images of two people
     assert first.validation_crops((64, 48)).path == second.validation_crops((64, 48)).path
 
@@ -67,7 +67,7 @@ def test_bad_settings_are_named(folder: Path, tmp_path: Path) -> None:
         _ = PoseData(DataConfig(folder=folder, train_annotations=tmp_path / "lost.json")).train
     with pytest.raises(InputError, match="have 17 keypoints, the network predicts 15"):
         _ = PoseData(DataConfig(folder=folder), keypoints=15).val
-    for bad in ({"val_limit": 0}, {"calibration_crops": 0}, {"padding": 0}, {"sigma": -1.0}, {"picture_cache_gb": -1}):
+    for bad in ({"val_limit": 0}, {"padding": 0}, {"sigma": -1.0}, {"picture_cache_gb": -1}):
         with pytest.raises(InputError, match=next(iter(bad))):
             DataConfig(**bad)  # type: ignore[arg-type]
 

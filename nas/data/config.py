@@ -46,8 +46,6 @@ class DataConfig:
     """Train on all people of random images until there are this many; empty: on everybody."""
     val_limit: int | None = None
     """Validate on all people of random images until there are this many; empty: on everybody."""
-    calibration_crops: int = 64
-    """Training crops for the BatchNorm statistics of a candidate (an exported network takes more)."""
     sample_seed: int = 0
     """Chooses the people where a limit is given, and the calibration crops."""
     cache: Path | None = None
@@ -58,7 +56,7 @@ class DataConfig:
     """Threads that prepare training batches in each process while the network computes."""
 
     def __post_init__(self) -> None:
-        for name in ("train_limit", "val_limit", "calibration_crops", "workers"):
+        for name in ("train_limit", "val_limit", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")

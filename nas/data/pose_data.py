@@ -109,8 +109,7 @@ class PoseData:
         codec = self.codec(input_size)
         return CropCache.build(self.cache_folder, self.val.instances, codec, padding=self.config.padding)
 
-    def calibration_crops(self, input_size: tuple[int, int], count: int | None = None) -> CropCache:
-        """Crops of randomly chosen training people, not augmented: ``count``, or what the configuration says."""
-        count = count or self.config.calibration_crops
+    def calibration_crops(self, input_size: tuple[int, int], count: int) -> CropCache:
+        """Crops of ``count`` randomly chosen training people (all, if there are fewer), not augmented."""
         people = self.train.sample(count, self.config.sample_seed).instances[:count]
         return CropCache.build(self.cache_folder, people, self.codec(input_size), padding=self.config.padding)
