@@ -84,7 +84,7 @@ def test_bf16_is_refused_where_there_is_none() -> None:
 
 
 def test_measured_in_a_process_of_its_own() -> None:
-    (found,) = measure_architectures([small_space().smallest()], config(own_process=True))
+    (found,) = measure_architectures([small_space().smallest()], config(), own_process=True)
     assert isinstance(found, Measurement)
     assert found.latency_ms > 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Collection
 from typing import Any
 
@@ -23,8 +22,8 @@ def add_field_options(parser: argparse.ArgumentParser, cls: type, leave_out: Col
         parser.add_argument(option, dest=doc.dotted, metavar="VALUE", help=text)
 
 
-def from_field_options(cls: type, arguments: argparse.Namespace, **fixed: Any) -> Any:
-    """The dataclass with what was given, and with ``fixed``; the other fields keep their defaults.
+def from_field_options(cls: type, arguments: argparse.Namespace) -> Any:
+    """The dataclass with what was given; the other fields keep their defaults.
 
     Raises:
         InputError: a value is of another type, or the dataclass refuses it.
@@ -37,4 +36,4 @@ def from_field_options(cls: type, arguments: argparse.Namespace, **fixed: Any) -
         if isinstance(doc.default, tuple) and not text.lstrip().startswith("["):
             text = f"[{text}]"  # 256,320
         source = deep_merge(source, parse_override(doc.dotted, text))
-    return dataclasses.replace(build(cls, source), **fixed)
+    return build(cls, source)

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("architectures", metavar="ARCH", nargs="+", help=ARCH_HELP)
     parser.add_argument("--input-size", metavar="HxW", help="height × width in pixels, in place of the architecture's")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the measurements, fingerprint included")
-    add_field_options(parser, LatencyConfig, leave_out=("own_process",))
+    add_field_options(parser, LatencyConfig)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,12 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     from nas.files import atomic_write_json
     from nas.latency import LatencyConfig, measure_architectures
 
-    config = from_field_options(LatencyConfig, arguments, own_process=True)
+    config = from_field_options(LatencyConfig, arguments)
     architectures = [resolve_architecture(text) for text in arguments.architectures]
     if arguments.input_size:
         size = _input_size(arguments.input_size)
         architectures = [architecture.replace(input_size=size) for architecture in architectures]
-    measurements = measure_architectures(architectures, config)
+    measurements = measure_architectures(architectures, config, own_process=True)
     _show(arguments.architectures, architectures, measurements)
     if arguments.json:
         records = zip(architectures, measurements, strict=True)

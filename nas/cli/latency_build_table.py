@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("space", metavar="SPACE", help="a name that vipnas spaces lists, or a YAML file")
     parser.add_argument("--output", metavar="FILE", type=Path, default=Path("latency_table.json"), help="JSON file")
     parser.add_argument("--networks", metavar="N", type=int, default=16, help="networks measured whole for the fit")
-    add_field_options(parser, LatencyConfig, leave_out=("own_process", "rounds"))
+    add_field_options(parser, LatencyConfig, leave_out=("rounds",))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -30,9 +30,6 @@ class LatencyConfig:
     """Samples of each network, each between two of the reference network; the median counts. On a busy machine up to
     four times as many are taken, until the median is sure to one per cent."""
 
-    own_process: bool = False
-    """Measure in a process of its own, in which nothing else runs."""
-
     def __post_init__(self) -> None:
         for name, high in (("threads", 1024), ("batch", 1024), ("rounds", 10000)):
             if not 1 <= getattr(self, name) <= high:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,21 +47,24 @@ def measure_architecture(architecture: PoseArchitecture, config: LatencyConfig |
 
 
 def measure_architectures(
-    architectures: Sequence[PoseArchitecture], config: LatencyConfig | None = None, progress: Progress | None = None
+    architectures: Sequence[PoseArchitecture],
+    config: LatencyConfig | None = None,
+    progress: Progress | None = None,
+    *,
+    own_process: bool = False,
 ) -> list[Measurement]:
     """Measure networks of these architectures with random weights, their rounds interleaved.
 
-    With ``config.own_process`` a fresh process does it, and ``progress`` is not called.
+    With ``own_process`` a fresh process does it, in which nothing else runs, and ``progress`` is not called.
 
     Raises:
         MeasureInputError: the runtime is not installed.
         WrongOutputError: the runtime's output differs from torch's.
     """
     config = config or LatencyConfig()
-    if config.own_process:
-        inside = dataclasses.replace(config, own_process=False)
+    if own_process:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return pool.apply(measure_architectures, (list(architectures), inside))
+            return pool.apply(measure_architectures, (list(architectures), config))
     return LatencyMeter(config).measure(architectures, progress)
 
 
