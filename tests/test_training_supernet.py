@@ -211,7 +211,7 @@ def test_a_loss_that_stays_nan_ends_the_training(
 ) -> None:
     broken_after(3, monkeypatch)
     config = quick_config(steps=40, random_subnets=0)
-    with pytest.raises(RuntimeError, match=r"step 8: the loss of the smallest subnet \(\w+\) is nan"):
+    with pytest.raises(InputError, match=r"step 8: the loss of the smallest subnet \(\w+\) is nan"):
         train_supernet(small_space(), data, config, tmp_path)
     assert not (tmp_path / "supernet.safetensors").exists()
 

@@ -23,6 +23,7 @@ from nas.training.interruption import Interruption, noticing_interruption
 from nas.training.metrics import MetricsLog, ProgressCallback
 from nas.training.muon import Muon
 from nas.training.schedule import Budget, Schedule
+from search_spaces.errors import InputError
 
 __all__ = ["Accumulate", "Loss", "TrainingLoop", "run_identity"]
 
@@ -165,7 +166,7 @@ class TrainingLoop:
 
         Raises:
             KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint is written first.
-            RuntimeError: the loss is not finite, several steps in a row.
+            InputError: the loss is not finite, several steps in a row.
         """
         if self.fraction >= 1:
             return
@@ -231,7 +232,7 @@ class TrainingLoop:
         message = f"step {self.step}: {culprit}{'' if broken else ' not finite'}"
         if self._broken_steps > TOLERATED_BROKEN_STEPS:
             advice = "lower learning_rate, set gradient_clip, or set bf16 to false"
-            raise RuntimeError(f"{message}, as in the {TOLERATED_BROKEN_STEPS} steps before; {advice}")
+            raise InputError(f"{message}, as in the {TOLERATED_BROKEN_STEPS} steps before; {advice}")
         _log.warning("%s; the step is left out", message)
 
 

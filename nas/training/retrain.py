@@ -70,9 +70,8 @@ def retrain(
 
     Raises:
         InputError: the data, the weights or the configuration cannot be used; the checkpoint is damaged or of another
-            run.
+            run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
-        RuntimeError: the loss is not finite, several steps in a row.
     """
     config.budget(1)  # before any work: an error if there is none
     if wants_processes(config):

@@ -50,9 +50,9 @@ def train_supernet(
         progress: called with the fraction done, the loss and the seconds left.
 
     Raises:
-        InputError: the data or the configuration cannot be used, or the checkpoint is damaged or of another run.
+        InputError: the data or the configuration cannot be used, or the checkpoint is damaged or of another run;
+            the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
-        RuntimeError: the loss is not finite, several steps in a row.
     """
     config.budget()  # before any work: an error if there is none
     if wants_processes(config):
