@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evaluators import MeasureInputError
 from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
 from nas.search.journal import read_journal
+from nas.search.latency_slot import measure_in_slot
 from nas.search.loop import SearchProgress
 from nas.search.pool import WorkersFailed
 from nas.search.ray_session import RaySession, check_address
@@ -113,6 +115,16 @@ def test_an_evaluator_that_cannot_be_made_ends_the_search_at_once(
     with pytest.raises(raised, match=message):
         search(tmp_path, BadFactory(error), SearchConfig(workers=1, tune=tune))
     assert journal(tmp_path) == {}
+
+
+@pytest.mark.parametrize("error", [MeasureInputError("no bf16 here"), InputError("no bf16 here")])
+@pytest.mark.parametrize("late", [False, True])
+def test_input_that_the_latency_slot_refuses_is_the_users_affair(error: Exception, late: bool) -> None:
+    def refuse(*_: Any) -> Any:
+        raise error
+
+    with RaySession() as session, pytest.raises(InputError, match=r"^no bf16 here$"):
+        measure_in_slot((lambda: refuse) if late else refuse, session, [SPACE.smallest()])
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999"])

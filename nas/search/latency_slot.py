@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evaluators.errors import MeasureInputError
+from search_spaces.errors import InputError
+
 from .pool import EvaluationPool, WorkersFailed
 from .ray_session import LATENCY_SLOT, RaySession
 
@@ -26,7 +29,7 @@ def measure_in_slot(
 
     Raises:
         WorkersFailed: the measurement raised, hung or died, or no node has a latency slot.
-        InputError: the factory found the user's input wrong.
+        InputError: the factory or the measurement found the user's input wrong.
     """
     pool = EvaluationPool(
         _SlotFactory(factory), session, workers=1, timeout_s=timeout_s, cpus=0, resources={LATENCY_SLOT: 1}
@@ -42,6 +45,8 @@ def measure_in_slot(
         pool.close()
     if done[0].reason:
         raise WorkersFailed(f"latency was not measured: {done[0].reason}")
+    if "refused" in done[0].fields:
+        raise InputError(done[0].fields["refused"])
     return list(done[0].fields["measured"])
 
 
@@ -63,7 +68,10 @@ class _SlotFactory:
         measure = self._factory()
 
         def evaluate(architectures: Sequence[Any]) -> Mapping[str, Any]:
-            measured = [dict(values) for values in measure(architectures)]
+            try:
+                measured = [dict(values) for values in measure(architectures)]
+            except (InputError, MeasureInputError) as error:
+                return {"refused": str(error)}
             if len(measured) != len(architectures):
                 raise ValueError(f"{len(measured)} measurements of {len(architectures)} architectures")
             return {"measured": measured}

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evaluators.errors import MeasureInputError
 from search_spaces.errors import InputError
 
 from .executor import Evaluate, Factory, Outcome, evaluate_one, outcome
@@ -48,7 +49,7 @@ class EvaluationActor:
             self._evaluate = factory()
         except Exception as error:
             logger.exception("evaluator")
-            user = "!" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            user = "!" if isinstance(error, (InputError, MeasureInputError)) else f"{type(error).__name__}: "
             return user + " ".join(str(error).split())
         return None
 
