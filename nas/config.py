@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from nas.configuration import (
     build,
     deep_merge,
     field_docs,
+    holds_words,
     parse_override,
     read_yaml_file,
     to_plain,
@@ -72,15 +73,16 @@ def load_config(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config
     """The configuration in a YAML file, with every stage's seed and minutes worked out.
 
     Args:
-        overrides: dotted key and YAML text, as ``("search.population_size", "40")``; later ones win.
+        overrides: dotted key and YAML text (of a path or a name: that itself), as ``("search.population_size", "40")``;
+            later ones win.
 
     Raises:
         InputError: one line with the place, the key, the value and what is allowed.
     """
     source = read_yaml_file(path)
     for dotted, text in overrides:
-        source = deep_merge(source, parse_override(dotted, text))
-    config: Config = build(Config, _with_seed(source))
+        source = deep_merge(source, parse_override(dotted, text, holds_words(Config, dotted)))
+    config: Config = build(Config, _with_seed(source, {dotted for dotted, _ in overrides}))
     return config if config.minutes is None else scaled(config, config.minutes)
 
 
@@ -113,11 +115,17 @@ def config_docs() -> Iterable[FieldDoc]:
     return field_docs(Config)
 
 
-def _with_seed(source: Located) -> Located:
-    """The run's seed laid under the sections that have none of their own."""
+def _with_seed(source: Located, overridden: Collection[str]) -> Located:
+    """The run's seed laid under the sections that have none of their own.
+
+    A seed that was overridden counts for every section whose own was not: a resolved file gives all of them.
+    """
     if not isinstance(source.value, dict) or "seed" not in source.value:
         return source
     seed = source.value["seed"]
+    build(int, seed, "seed")  # an error names what the user wrote, not a section
     for name in SEEDED:
-        source = deep_merge(Located({name: Located({"seed": seed}, seed.where)}, seed.where), source)
+        laid = Located({name: Located({"seed": seed}, seed.where)}, seed.where)
+        wins = "seed" in overridden and f"{name}.seed" not in overridden
+        source = deep_merge(source, laid) if wins else deep_merge(laid, source)
     return source

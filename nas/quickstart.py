@@ -90,13 +90,15 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
     images = int(min(MOST_IMAGES, max(400, IMAGES_A_MINUTE * minutes)))
     making_s = SECONDS_AN_IMAGE * images if data is None else 0.0
     rest = max(60 * minutes - FIXED_S - making_s, 20 * minutes) / 60
-    overrides = [("run_dir", str(run_dir)), ("data.folder", str(data or run_dir / "data")), ("minutes", "null")]
+    overrides = [("minutes", "null")]
     cores = min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     for stage in ("train", "retrain"):
         overrides += [(f"{stage}.processes", str(cores)), (f"{stage}.batch_size", str(BATCH // cores))]
     overrides += [("search.workers", str(cores))]
     overrides += [(f"{stage}.minutes", str(round(share * rest, 4))) for stage, share in SHARES.items()]
     config = load_config(CONFIG, overrides)
+    people = dataclasses.replace(config.data, folder=data or run_dir / "data")
+    config = dataclasses.replace(config, run_dir=run_dir, data=people)
     synthetic = None
     if data is None:
         synthetic = SyntheticConfig(train_images=images, val_images=400, videos_train=0, videos_val=0, seed=config.seed)

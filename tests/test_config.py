@@ -231,6 +231,27 @@ def test_a_section_may_have_a_seed_of_its_own(tmp_path: Path) -> None:
         load_config(tmp_path / "run.yaml")
 
 
+def test_a_seed_of_the_command_line_wins_over_those_of_a_resolved_file(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("seed: 3\ntrain: {steps: 5}\n", encoding="utf-8")
+    save_config(load_config(tmp_path / "run.yaml"), tmp_path / "config.yaml")
+    config = load_config(tmp_path / "config.yaml", [("retrain.seed", "8"), ("seed", "9")])
+    assert (config.seed, config.train.seed, config.retrain.seed) == (9, 9, 8)
+    with pytest.raises(InputError, match=r"^command line: seed: expected whole number, not 'many'"):
+        load_config(tmp_path / "config.yaml", [("seed", "many")])
+
+
+@pytest.mark.parametrize("name", ["runs/a #1", "runs/a: b", "[a]", "'a'", "2024", "{a}", "*a", "~"])
+def test_a_path_on_the_command_line_is_taken_as_it_stands(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run.yaml").write_text("{}\n", encoding="utf-8")
+    overrides = [(dotted, name) for dotted in ("run_dir", "space", "architecture", "data.folder", "retrain.teacher")]
+    config = load_config(tmp_path / "run.yaml", overrides)
+    assert (str(config.run_dir), config.space, config.architecture) == (name, name, name)
+    assert (str(config.data.folder), str(config.retrain.teacher)) == (name, name)
+    assert load_config(tmp_path / "run.yaml", [*overrides, ("architecture", "null")]).architecture is None
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
 def test_minutes_need_a_stage_that_has_some(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("train: {steps: 5}\n", encoding="utf-8")
     assert load_config(tmp_path / "run.yaml").train.steps == 5

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Collection
 from typing import Any
 
-from nas.configuration import Located, build, deep_merge, field_docs, parse_override
+from nas.configuration import Located, build, deep_merge, field_docs, holds_words, parse_override
 
 __all__ = ["add_field_options", "from_field_options"]
 
@@ -35,5 +35,5 @@ def from_field_options(cls: type, arguments: argparse.Namespace) -> Any:
             continue
         if isinstance(doc.default, tuple) and not text.lstrip().startswith("["):
             text = f"[{text}]"  # 256,320
-        source = deep_merge(source, parse_override(doc.dotted, text))
+        source = deep_merge(source, parse_override(doc.dotted, text, holds_words(cls, doc.dotted)))
     return build(cls, source)

@@ -5,7 +5,7 @@ None of the three knows what a configuration of this program holds; ``nas.config
 """
 
 from nas.configuration.build import build, to_plain
-from nas.configuration.fields import FieldDoc, field_docs
+from nas.configuration.fields import FieldDoc, field_docs, holds_words
 from nas.configuration.source import Located, deep_merge, parse_override, parse_yaml, read_yaml_file
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "build",
     "deep_merge",
     "field_docs",
+    "holds_words",
     "parse_override",
     "parse_yaml",
     "read_yaml_file",

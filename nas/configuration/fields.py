@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
 
-__all__ = ["FieldDoc", "describe_type", "field_docs", "field_types", "union_members"]
+__all__ = ["FieldDoc", "describe_type", "field_docs", "field_types", "holds_words", "union_members"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,15 @@ def union_members(kind: Any) -> tuple[Any, ...]:
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is Union:
         return typing.get_args(kind)
     return (kind,)
+
+
+def holds_words(cls: type, dotted: str) -> bool:
+    """Whether the field of a configuration dataclass takes any text, as a path or a name does, and nothing else."""
+    kind: Any = cls
+    for name in dotted.split("."):
+        sections = [member for member in union_members(kind) if dataclasses.is_dataclass(member)]
+        kind = field_types(sections[0]).get(name) if sections else None  # type: ignore[arg-type]
+    return bool({str, Path} & set(union_members(kind))) and set(union_members(kind)) <= {str, Path, type(None)}
 
 
 def field_docs(cls: type, prefix: str = "", default: object = None) -> Iterator[FieldDoc]:

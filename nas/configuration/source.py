@@ -68,11 +68,17 @@ def read_yaml_file(path: Path) -> Located:
     return merged
 
 
-def parse_override(dotted: str, text: str) -> Located:
-    """``("train.steps", "100")`` as the mapping ``{train: {steps: 100}}``; the text is read as YAML."""
+def parse_override(dotted: str, text: str, words: bool = False) -> Located:
+    """``("train.steps", "100")`` as the mapping ``{train: {steps: 100}}``.
+
+    The text is read as YAML; for a field of ``words`` it is taken as it stands: ``#`` and ``:`` may be part of a path.
+    """
     where = "command line"
     try:
-        located = parse_yaml(text, where, mapping=False)
+        if words and text not in ("", "null"):
+            located = Located(text, where, text)
+        else:
+            located = parse_yaml(text, where, mapping=False)
     except InputError as error:
         raise InputError(f"{error} (in the value of --{dotted})") from None
     for key in reversed(dotted.split(".")):
