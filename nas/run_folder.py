@@ -93,7 +93,11 @@ class RunFolder:
         return SearchSpace.load(self.space)
 
     def load_front(self) -> list[dict[str, Any]]:
-        """The evaluations of the Pareto front, quickest first.
+        """The evaluations of the Pareto front, quickest first; raises InputError as :meth:`load_front_file`."""
+        return list(self.load_front_file()["front"])
+
+    def load_front_file(self) -> dict[str, Any]:
+        """``pareto.json``: the front, its objectives and constraints, what it was measured with.
 
         Raises:
             InputError: the search has not written one, or the file is broken.
@@ -102,12 +106,11 @@ class RunFolder:
             raise InputError(f"{self.front}: no such file; run `vipnas search` first")
         try:
             value = json.loads(self.front.read_text(encoding="utf-8"))
-            members = value["front"] if isinstance(value, dict) else value
-            for member in members:
+            for member in value["front"]:
                 PoseArchitecture.from_json(member["architecture"])
         except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise InputError(f"{self.front}: damaged ({error}); `vipnas search --resume` writes it again") from None
-        return list(members)
+        return dict(value)
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:

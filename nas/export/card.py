@@ -21,14 +21,14 @@ def card(
     metrics: dict[str, float],
     config: ExportConfig,
     data: PoseData,
+    latency_source: str,
 ) -> str:
-    """Markdown for people."""
+    """Markdown for people; ``latency_source`` says where the latency comes from."""
     height, width = architecture.input_size
     heatmap_height, heatmap_width = architecture.heatmap_size
     cost, codec = count(architecture), data.codec(architecture.input_size)
     measured = record.get("measured", {})
     latency = measured.get("latency_ms", record["objectives"].get("latency_ms"))
-    how = "measured" if "latency_ms" in measured else "predicted by the space's latency table"
     lines = [
         f"# Network {architecture.id}",
         "",
@@ -46,7 +46,8 @@ def card(
         "Retraining is what the network is meant for: `vipnas retrain`.",
     ]
     if latency is not None:
-        lines.append(f"- Latency {latency:.2f} ms, {how}; pareto.json of the run names the machine and the runtime.")
+        where = "pareto.json of the run names the machine and the runtime"
+        lines.append(f"- Latency {latency:.2f} ms, {latency_source}; {where}.")
     return "\n".join(
         [
             *lines,

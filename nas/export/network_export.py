@@ -15,6 +15,7 @@ from nas.data.pose_data import PoseData
 from nas.evaluation import evaluate_network
 from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json, atomic_write_text
+from nas.report.describe import latency_source
 from nas.run_folder import RunFolder, read_json_lines
 from nas.weights import save_network
 from search_spaces import InputError, PoseArchitecture
@@ -46,14 +47,17 @@ def choose(front: Sequence[dict[str, Any]], count: int | None) -> list[dict[str,
 
 
 def find_records(run: RunFolder, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """The evaluations whose architecture ids begin with ``ids``.
+    """The evaluations whose architecture ids begin with ``ids``; those of the front as the front has them, measured.
 
     Raises:
         InputError: none, or several different ones, begin so.
     """
+    records = {str(record.get("id", "")): record for record in read_json_lines(run.journal)}
+    if run.front.is_file():
+        records |= {record["id"]: record for record in run.load_front()}
     found: list[dict[str, Any]] = []
     for prefix in ids:
-        matches = {r["id"]: r for r in read_json_lines(run.journal) if str(r.get("id", "")).startswith(prefix)}
+        matches = {key: record for key, record in records.items() if key.startswith(prefix)}
         if len(matches) != 1:
             what = "no evaluation has" if not matches else f"{len(matches)} evaluations have"
             raise InputError(f"{run.journal}: {what} an id that begins with {prefix!r}")
@@ -80,19 +84,26 @@ def export_networks(
     records = find_records(run, ids) if ids else choose(run.load_front(), config.networks)
     if not records:
         raise InputError(f"{run.front}: the front is empty; let the search run longer, or loosen its constraints")
+    front_file = run.load_front_file() if run.front.is_file() else {}
     supernet = Supernet.load(run.supernet, run.load_space())
     exported = []
     for index, record in enumerate(records):
         if progress:
             progress(index, len(records))
-        exported.append(_export(run, data, config, supernet, record))
+        source = latency_source(record, front_file)
+        exported.append(_export(run, data, config, supernet, record, source))
     if progress:
         progress(len(records), len(records))
     return exported
 
 
 def _export(
-    run: RunFolder, data: PoseData, config: ExportConfig, supernet: Supernet, record: dict[str, Any]
+    run: RunFolder,
+    data: PoseData,
+    config: ExportConfig,
+    supernet: Supernet,
+    record: dict[str, Any],
+    source: str,
 ) -> ExportedNetwork:
     architecture = PoseArchitecture.from_json(record["architecture"])
     size = architecture.input_size
@@ -104,9 +115,11 @@ def _export(
     ).metrics
     folder = run.export(architecture.id)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.parent.glob(f".{architecture.id}.*"):  # of an export that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{architecture.id}.", dir=folder.parent))
     try:
-        _write(partial, net, config, record, metrics, data)
+        _write(partial, net, config, record, metrics, data, source)
         partial.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -123,6 +136,7 @@ def _write(
     record: dict[str, Any],
     metrics: dict[str, float],
     data: PoseData,
+    source: str,
 ) -> None:
     architecture = net.architecture
     atomic_write_json(folder / "architecture.json", architecture.to_json())
@@ -140,4 +154,4 @@ def _write(
             folded = fold(net)
         names = {"architecture": architecture.id, "codec": codec.name, "keypoints": ",".join(data.val.keypoint_names)}
         export_onnx(folded, folder / "model.onnx", architecture.input_size, batch=None, metadata=names)
-    atomic_write_text(folder / "card.md", card(architecture, record, metrics, config, data))
+    atomic_write_text(folder / "card.md", card(architecture, record, metrics, config, data, source))

@@ -10,14 +10,16 @@ from typing import Any
 
 from nas.files import atomic_write_text
 from nas.run_folder import RunFolder, read_json_lines
+from nas.search.history import history_of
+from nas.search.objectives import Problem
 from search_spaces import InputError, PoseArchitecture, published, published_names
 from search_spaces.complexity import count
 
 from .charts import Chart, Marks
-from .describe import architecture_lines, comparison_rows
+from .describe import architecture_lines, comparison_rows, latency_source
 from .page import page, section, table
 
-__all__ = ["RunRecords", "read_records", "write_report"]
+__all__ = ["RunRecords", "read_each", "read_records", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -42,30 +44,37 @@ def read_records(run: RunFolder) -> RunRecords:
     Raises:
         InputError: a file is damaged.
     """
-    front = run.load_front() if run.front.is_file() else []
-    front_file = json.loads(run.front.read_text()) if run.front.is_file() else {}
+    front_file = run.load_front_file() if run.front.is_file() else {}
     architectures = {}
     for stage in ("export", "retrain"):
-        for path in sorted((run.path / stage).glob("*/architecture.json")):
+        for path in sorted((run.path / stage).glob("[!.]*/architecture.json")):
             architectures[path.parent.name] = PoseArchitecture.load(path)
     return RunRecords(
         evaluations=list(read_json_lines(run.journal)),
-        front=front,
+        front=front_file.get("front", []),
         front_file=front_file,
-        exported=_read_all(run.path / "export", "facts.json"),
-        retrained=_read_all(run.path / "retrain", "results.json"),
+        exported=read_each(run.path / "export", "facts.json"),
+        retrained=read_each(run.path / "retrain", "results.json"),
         architectures=architectures,
         training=list(read_json_lines(run.supernet_metrics)),
     )
 
 
-def _read_all(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+def read_each(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    """Folder's name → the JSON object ``name`` in it, of the folders in ``folder``; hidden ones are unfinished.
+
+    Raises:
+        InputError: a file is damaged.
+    """
     found = {}
     for path in sorted(folder.glob(f"[!.]*/{name}")):
         try:
-            found[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: damaged ({error})") from None
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: damaged (not an object)")
+        found[path.parent.name] = value
     return found
 
 
@@ -207,25 +216,13 @@ def _value(name: str, value: float) -> str:
 def _hypervolume_chart(records: RunRecords) -> str:
     """Recomputed from the journal, against the reference point of the front's file."""
     objectives, reference = records.front_file.get("objectives"), records.front_file.get("reference")
-    if not objectives or not reference or len(objectives) != 2:
+    if not objectives or not reference:
         return ""
-    signs = {name: -1.0 if direction == "max" else 1.0 for name, direction in objectives.items()}
-    bound = tuple(signs[name] * reference[name] for name in objectives)
-    from nas.search.hypervolume import hypervolume
-
-    points: list[tuple[float, ...]] = []
-    evaluations, volumes = [0], [0.0]
-    for index, record in enumerate(records.evaluations, 1):
-        if record.get("status") != "complete" or not all(name in record["objectives"] for name in objectives):
-            continue
-        point = tuple(signs[name] * record["objectives"][name] for name in objectives)
-        if any(all(a <= b for a, b in zip(other, point, strict=True)) for other in points):
-            continue
-        points = [o for o in points if not all(a <= b for a, b in zip(point, o, strict=True))] + [point]
-        evaluations.append(index)
-        volumes.append(hypervolume(points, bound))
-    evaluations.append(len(records.evaluations))
-    volumes.append(volumes[-1])
+    names = [f"{name}:{direction}" for name, direction in objectives.items()]
+    problem = Problem.parse(names, records.front_file.get("constraints", ()))
+    curve = history_of(records.evaluations, problem).curve(problem.costs(reference))
+    evaluations = [0, *(point.evaluations for point in curve), len(records.evaluations)]
+    volumes = [0.0, *(point.hypervolume for point in curve), curve[-1].hypervolume if curve else 0.0]
     marks = Marks(x=evaluations, y=volumes, style="curve", label="hypervolume", kind="step")
     return Chart(x_title="networks evaluated", y_title="hypervolume", series=[marks], y_from_zero=True).svg()
 
@@ -276,7 +273,8 @@ def _latency_text(records: RunRecords, key: str) -> str:
     if record is None or value is None:
         return "–"
     spread = record.get("measured", {}).get("spread_ms")
-    return f"{value:.2f} ms" + (f" ± {spread:.2f}" if spread is not None else " (table)")
+    note = f"({latency_source(record, records.front_file)})" if spread is None else f"± {spread:.2f}"
+    return f"{value:.2f} ms {note}"
 
 
 def _inherited_text(records: RunRecords, key: str) -> str:

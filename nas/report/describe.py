@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from search_spaces import PoseArchitecture, Stage
 from search_spaces.complexity import count
 
-__all__ = ["architecture_lines", "comparison_rows"]
+__all__ = ["architecture_lines", "comparison_rows", "latency_source"]
 
 
 def _stage_text(stage: Stage) -> str:
@@ -38,3 +41,17 @@ def comparison_rows(architectures: list[PoseArchitecture]) -> list[tuple[str, li
     rows.append(("parameters", [f"{cost.parameters / 1e6:.3f} M" for cost in costs]))
     rows.append(("MACs", [f"{cost.macs / 1e6:,.1f} M" for cost in costs]))
     return rows
+
+
+def latency_source(record: Mapping[str, Any], front_file: Mapping[str, Any]) -> str:
+    """Where the latency of an evaluation comes from, in words.
+
+    Args:
+        record: the evaluation.
+        front_file: what ``pareto.json`` of its run holds; its fingerprint names the source.
+    """
+    if "latency_ms" in record.get("measured", {}):
+        return "measured with the front"
+    source = ((front_file.get("fingerprint") or {}).get("candidate") or {}).get("latency")
+    words = {"table": "predicted by the latency table", "measure": "measured in the search"}
+    return words.get(str(source), "of the search")

@@ -12,6 +12,7 @@ from nas.data.pose_data import PoseData
 from nas.run_folder import RunFolder
 from nas.weights import load_network
 
+from .build import read_each
 from .pictures import draw_heatmaps, draw_skeleton, jpeg_data_uri
 
 __all__ = ["best_weights", "prediction_pictures"]
@@ -20,13 +21,14 @@ SHOWN_SCORE = 0.2
 
 
 def best_weights(run: RunFolder) -> Path | None:
-    """The weights of the best retrained network; without one, of the last exported network; else None."""
-    import json
+    """The weights of the best retrained network; without one, of the last exported network; else None.
 
+    Raises:
+        InputError: a ``results.json`` is damaged.
+    """
     retrained = []
-    for results in sorted((run.path / "retrain").glob("*/results.json")):
-        best = json.loads(results.read_text(encoding="utf-8")).get("best")
-        weights = results.with_name("best.safetensors")
+    for key, results in read_each(run.path / "retrain", "results.json").items():
+        best, weights = results.get("best"), run.retrain(key) / "best.safetensors"
         if best and weights.is_file():
             retrained.append((best["AP"], weights))
     if retrained:
