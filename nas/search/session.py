@@ -166,13 +166,23 @@ def space_table(
     if path.is_file():
         try:
             table = LatencyTable.load(path, LatencyMeter(latency).fingerprint)
-            for architecture in (space.smallest(), space.largest()):
-                table.predict(architecture)
+            _check_table(table, path, space, latency)
         except MeasureInputError as error:
             _log.warning("%s; it is measured anew", error)
         else:
             return table
     return build_table(space, latency, path, progress=progress)
+
+
+def _check_table(table: LatencyTable, path: Path, space: SearchSpace, latency: LatencyConfig) -> None:
+    """The table is of this batch size, and has every block of this space, however the space is called."""
+    from nas.latency.blocks import space_blocks
+    from nas.latency.table import block_name
+
+    if table.batch != latency.batch:
+        raise MeasureInputError(f"{path}: measured with batch {table.batch}, not {latency.batch}")
+    if table.space != space.name or any(block_name(block) not in table.blocks for block in space_blocks(space)):
+        raise MeasureInputError(f"{path}: of another space {table.space!r} than {space.name!r}")
 
 
 def _check_objectives(names: Sequence[str]) -> None:
@@ -218,7 +228,9 @@ def _factory(
 
 def _identity(factory: CandidateFactory, run: RunFolder, latency: LatencyConfig | None) -> dict[str, Any]:
     """What makes two evaluations comparable; a resumed search must have the same."""
-    fingerprint = None if latency is None else LatencyMeter(latency).fingerprint.to_json()
+    fingerprint = None
+    if latency is not None:
+        fingerprint = {**LatencyMeter(latency).fingerprint.to_json(), "batch": latency.batch}
     return {
         "supernet": hashlib.sha256(run.supernet.read_bytes()).hexdigest()[:16],
         "validation": factory.crops.path.name,

@@ -1,0 +1,68 @@
+"""What a search of image networks checks and decides before its workers start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
+from nas.latency.blocks import space_blocks
+from nas.latency.table import Fit, block_name
+from nas.search import session
+from search_spaces import SearchSpace, get_space
+
+SPACE = get_space("resnet-tiny")
+LATENCY = LatencyConfig()
+
+
+def table(space: SearchSpace = SPACE, batch: int = 1) -> LatencyTable:
+    return LatencyTable(
+        fingerprint=LatencyMeter(LATENCY).fingerprint,
+        batch=batch,
+        reference_ms=1.0,
+        space=space.name,
+        fit=Fit(1.0, 0.0),
+        blocks={block_name(block): 1.0 for block in space_blocks(space)},
+        measured=1,
+    )
+
+
+def other_space(name: str) -> SearchSpace:
+    """With one width more than the tiny space has: its ends have the tiny space's blocks, its middle has not."""
+    value = SPACE.to_json()
+    value["name"] = name
+    value["stages"][2]["width"] = [48, 56, 64]
+    return SearchSpace.from_json(value)
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The batch sizes of the tables that were measured anew."""
+    batches: list[int] = []
+
+    def build(space: SearchSpace, latency: LatencyConfig, path: Path, progress: object = None) -> LatencyTable:
+        batches.append(latency.batch)
+        return table(space, latency.batch)
+
+    monkeypatch.setattr(session, "build_table", build)
+    return batches
+
+
+def test_a_table_of_this_space_and_batch_is_used_again(tmp_path: Path, built: list[int]) -> None:
+    table().save(tmp_path / "table.json")
+    assert session.space_table(SPACE, LATENCY, tmp_path / "table.json") == table()
+    assert not built
+
+
+@pytest.mark.parametrize(
+    ("space", "batch"), [(SPACE, 8), (other_space("resnet-tiny"), 1), (other_space("another"), 1)]
+)
+def test_a_table_of_another_batch_or_space_is_not(
+    tmp_path: Path, built: list[int], space: SearchSpace, batch: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    table().save(tmp_path / "table.json")
+    found = session.space_table(space, LatencyConfig(batch=batch), tmp_path / "table.json")
+    assert (found.space, found.batch) == (space.name, batch)
+    assert built == [batch]
+    assert "it is measured anew" in caplog.text
