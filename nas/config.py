@@ -31,7 +31,7 @@ from nas.search.config import SearchConfig
 from nas.training.config import RetrainConfig, SupernetTrainingConfig
 from search_spaces.errors import InputError
 
-__all__ = ["Config", "config_docs", "load_config", "save_config"]
+__all__ = ["Config", "config_docs", "load_config", "note_config", "save_config"]
 
 TIMED = ("train", "search", "retrain")
 """The sections with a budget of ``minutes``."""
@@ -108,6 +108,25 @@ def save_config(config: Config, path: Path) -> None:
     """Write every value, defaults included, so that a run can be repeated when the defaults have changed."""
     text = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True, width=120)
     atomic_write_text(path, text)
+
+
+def note_config(config: Config, path: Path, sections: Collection[str]) -> None:
+    """Write what a stage of a run was done with; of a file that is there, only the stage's own sections change.
+
+    Args:
+        sections: names of top-level fields. ``minutes`` becomes the sum of all stages' budgets, if it was given.
+
+    Raises:
+        InputError: the file is there and cannot be read.
+    """
+    if path.is_file():
+        kept = load_config(path)
+        merged = dataclasses.replace(kept, **{name: getattr(config, name) for name in sections if name != "minutes"})
+        if kept.minutes is not None or config.minutes is not None:
+            budgets = [getattr(merged, name).minutes for name in TIMED]
+            merged = dataclasses.replace(merged, minutes=sum(budget for budget in budgets if budget is not None))
+        config = merged
+    save_config(config, path)
 
 
 def config_docs() -> Iterable[FieldDoc]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.config import load_config
 from search_spaces import get_space
 from tests.paths import REPO
 from tests.program import assert_one_line, call
@@ -64,8 +65,15 @@ def test_train_supernet(tiny_config: Path, tmp_path: Path) -> None:
         assert (run / name).is_file()
     assert_one_line(call("train-supernet", tiny_config, "--run-dir", run), "go on with --resume")
     assert call("train-supernet", tiny_config, "--run-dir", run, "--resume").returncode == 0
+    noted = (run / "config.yaml").read_text(encoding="utf-8")
+    refused = call("train-supernet", tiny_config, "--run-dir", run, "--resume", "--train.batch_size", "3")
+    assert_one_line(refused, "another run: ")
     other = call("train-supernet", tiny_config, "--run-dir", run, "--resume", "--space", "resnet-tiny")
     assert_one_line(other, "holds a run on the space 'two-stages'")
+    assert (run / "config.yaml").read_text(encoding="utf-8") == noted
+    (run / "supernet" / "checkpoint.pt").unlink()
+    gone = call("train-supernet", tiny_config, "--run-dir", run, "--resume")
+    assert_one_line(gone, "is trained, and there is no checkpoint.pt to go on from")
 
 
 def test_a_stage_refuses_bad_input_before_it_writes(tiny_config: Path, few_people: Path, tmp_path: Path) -> None:
@@ -187,13 +195,18 @@ def trained(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_search_export_retrain_report(tiny_config: Path, trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
+    kept = (run / "config.yaml").read_text(encoding="utf-8")
+    (run / "config.yaml").write_text(kept.replace("log_every: 20", "log_every: 7", 1), encoding="utf-8")
     command = ["search", tiny_config, "--run-dir", run, "--search.evaluations", "6", "--search.workers", "0"]
     done = call(*command)
     assert done.returncode == 0, done.stderr
+    config = load_config(run / "config.yaml")
+    assert (config.train.log_every, config.search.evaluations) == (7, 6)  # another stage's section is left alone
     front = json.loads((run / "pareto.json").read_text(encoding="utf-8"))["front"]
     assert front
     assert all(member["id"] in done.stdout for member in front)
-    assert_one_line(call(*command), "--resume")
+    assert_one_line(call(*command, "--search.population_size", "9"), "--resume")
+    assert load_config(run / "config.yaml") == config
     more = call(*command, "--resume", "--search.evaluations", "8")
     assert more.returncode == 0, more.stderr
     assert len((run / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()) == 8

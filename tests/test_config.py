@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.config import Config, config_docs, load_config, save_config
+from nas.config import Config, config_docs, load_config, note_config, save_config
 from nas.configuration import build, deep_merge, field_docs, parse_override, parse_yaml, read_yaml_file, to_plain
 from search_spaces.errors import InputError
 from tests.paths import REPO
@@ -229,6 +229,16 @@ def test_a_section_may_have_a_seed_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("seed: many\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"seed: expected whole number, not 'many'"):
         load_config(tmp_path / "run.yaml")
+
+
+def test_a_stage_notes_its_own_sections_in_the_file_of_its_run(tmp_path: Path) -> None:
+    path, source = tmp_path / "config.yaml", tmp_path / "run.yaml"
+    source.write_text("train: {minutes: 2}\nsearch: {minutes: 1}\nretrain: {epochs: 3}\n", encoding="utf-8")
+    note_config(load_config(source, [("minutes", "6"), ("train.batch_size", "5")]), path, ("train",))
+    note_config(load_config(source, [("search.population_size", "12")]), path, ("seed", "minutes", "search"))
+    found = load_config(path)
+    assert (found.train.batch_size, found.search.population_size, found.retrain.epochs) == (5, 12, 3)
+    assert (found.train.minutes, found.search.minutes, found.minutes) == (4.0, 1.0, 5.0)
 
 
 def test_a_seed_of_the_command_line_wins_over_those_of_a_resolved_file(tmp_path: Path) -> None:

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 CHECKPOINT = "checkpoint.pt"
+SECTIONS = ("run_dir", "seed", "minutes", "architecture", "data", "retrain")
 
 
 def add_arguments(parser: Parser) -> None:
-    add_config_arguments(parser, ("run_dir", "seed", "minutes", "architecture", "data", "retrain"))
+    add_config_arguments(parser, SECTIONS)
     add_override(parser, "retrain.initialize_from", "--load-from", metavar="FILE", help="begin with these weights")
     add_override(parser, "retrain.deterministic", "--deterministic", const="true", help="deterministic algorithms only")
     add_override(
@@ -66,17 +67,18 @@ def _retrain(
     from nas.cli.failures import keeping_state
     from nas.cli.networks import inherited_state
     from nas.cli.progress import training
-    from nas.cli.stage import is_first_process, refuse_to_overwrite
-    from nas.config import save_config
+    from nas.cli.stage import noting_config, refuse_to_overwrite
     from nas.training.retrain import retrain
 
     out = folder.retrain(architecture.id)
     refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
     state = inherited_state(folder, architecture) if config.retrain.initialize_from == "inherited" else None
     data.train, data.val  # noqa: B018  read now: nothing is written for data that cannot be used
-    if is_first_process():
-        save_config(config, folder.config)
-    with keeping_state(folder.path), training(f"training {architecture.id}") as progress:
+    with (
+        keeping_state(folder.path),
+        training(f"training {architecture.id}") as show,
+        noting_config(config, SECTIONS, show) as progress,
+    ):
         return retrain(architecture, data, config.retrain, out, state, resume, progress)
 
 

@@ -11,23 +11,25 @@ from typing import TYPE_CHECKING
 
 from nas.cli.configured import add_config_arguments, read_config
 from nas.cli.parsing import Parser
+from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from nas.search.driver import SearchResult
 
 __all__ = ["add_arguments", "run"]
 
+SECTIONS = ("run_dir", "seed", "minutes", "space", "data", "search", "candidate", "latency")
+
 
 def add_arguments(parser: Parser) -> None:
-    sections = ("run_dir", "seed", "minutes", "space", "data", "search", "candidate", "latency")
-    add_config_arguments(parser, sections)
+    add_config_arguments(parser, SECTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     from nas.cli.failures import keeping_state
     from nas.cli.progress import counting, searching
-    from nas.cli.stage import load_space, open_run
+    from nas.cli.stage import load_space, noting_config, open_run, refuse_to_overwrite
     from nas.data.pose_data import PoseData
     from nas.run_folder import RunFolder
     from nas.search.session import search_images
@@ -36,8 +38,17 @@ def run(arguments: argparse.Namespace) -> int:
     run = RunFolder.existing(config.run_dir)
     data = PoseData(config.data, space.keypoints)
     data.train, data.val  # noqa: B018  read now: nothing is written for data that cannot be used
+    if not run.supernet.is_file():
+        raise InputError(f"{run.supernet}: no such file; run `vipnas train-supernet` first")
+    if run.journal.is_file() and run.journal.stat().st_size:
+        refuse_to_overwrite(run.journal, "a search", arguments.resume)
     open_run(config, space)
-    with keeping_state(run.path), counting("measuring blocks") as table_progress, searching() as progress:
+    with (
+        keeping_state(run.path),
+        counting("measuring blocks") as table_progress,
+        searching() as show,
+        noting_config(config, SECTIONS, show) as progress,
+    ):
         result = search_images(
             space,
             data,

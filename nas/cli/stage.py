@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 from search_spaces.errors import InputError
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
     from nas.run_folder import RunFolder
     from search_spaces import SearchSpace
 
-__all__ = ["is_first_process", "load_space", "open_run", "refuse_to_overwrite"]
+__all__ = ["is_first_process", "load_space", "noting_config", "open_run", "refuse_to_overwrite"]
+
+Arguments = ParamSpec("Arguments")
 
 
 def is_first_process() -> bool:
@@ -22,19 +26,45 @@ def is_first_process() -> bool:
 
 
 def open_run(config: Config, space: SearchSpace) -> RunFolder:
-    """Make the run's folder, and note the resolved configuration and the space in it.
+    """Make the run's folder, and note the space in it.
 
     Raises:
         InputError: the folder holds a run on another space.
     """
-    from nas.config import save_config
     from nas.run_folder import RunFolder
 
     run = RunFolder(config.run_dir)
     if is_first_process():
         run.write_space(space)
-        save_config(config, run.config)
     return run
+
+
+@contextmanager
+def noting_config(
+    config: Config, sections: Sequence[str], progress: Callable[Arguments, None]
+) -> Iterator[Callable[Arguments, None]]:
+    """Notes the stage's sections of the configuration in the run's folder, once the stage has got going.
+
+    Yields ``progress`` for the stage to call: with the first call all checks have passed, so a command that is refused
+    leaves the file as it was. A stage that has nothing left to do never calls it; then the end counts.
+    """
+    from nas.config import note_config
+    from nas.run_folder import RunFolder
+
+    noted = False
+
+    def note() -> None:
+        nonlocal noted
+        if not noted and is_first_process():
+            note_config(config, RunFolder(config.run_dir).config, sections)
+        noted = True
+
+    def noting(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        note()
+        progress(*args, **kwargs)
+
+    yield noting
+    note()
 
 
 def load_space(config: Config) -> SearchSpace:

@@ -10,12 +10,15 @@ import argparse
 
 from nas.cli.configured import add_config_arguments, read_config
 from nas.cli.parsing import Parser
+from search_spaces.errors import InputError
 
 __all__ = ["add_arguments", "run"]
 
+SECTIONS = ("run_dir", "seed", "minutes", "space", "data", "train")
+
 
 def add_arguments(parser: Parser) -> None:
-    add_config_arguments(parser, ("run_dir", "seed", "minutes", "space", "data", "train"))
+    add_config_arguments(parser, SECTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,19 +26,28 @@ def run(arguments: argparse.Namespace) -> int:
     config.train.budget()
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
-    from nas.cli.stage import is_first_process, load_space, open_run, refuse_to_overwrite
+    from nas.cli.stage import is_first_process, load_space, noting_config, open_run, refuse_to_overwrite
     from nas.data.pose_data import PoseData
     from nas.run_folder import RunFolder
     from nas.training.supernet import train_supernet
 
     space = load_space(config)
     folder = RunFolder(config.run_dir)
-    for path in (folder.supernet, folder.supernet_metrics.with_name("checkpoint.pt")):
+    checkpoint = folder.supernet_metrics.with_name("checkpoint.pt")
+    for path in (folder.supernet, checkpoint):
         refuse_to_overwrite(path, "a supernet's training", arguments.resume)
+    if folder.supernet.is_file() and not checkpoint.is_file():
+        raise InputError(
+            f"{folder.supernet}: is trained, and there is no {checkpoint.name} to go on from; choose another --run-dir"
+        )
     data = PoseData(config.data, space.keypoints)
     data.train  # noqa: B018  read the annotations now: nothing is written for data that cannot be used
     run = open_run(config, space)
-    with keeping_state(run.path), training("training the supernet") as progress:
+    with (
+        keeping_state(run.path),
+        training("training the supernet") as show,
+        noting_config(config, SECTIONS, show) as progress,
+    ):
         train_supernet(space, data, config.train, run.path, arguments.resume, progress)
     if is_first_process():
         print(f"supernet: {run.supernet}")
