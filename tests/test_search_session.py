@@ -10,7 +10,8 @@ from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.blocks import space_blocks
 from nas.latency.table import Fit, block_name
 from nas.search import session
-from search_spaces import SearchSpace, get_space
+from nas.search.objectives import Problem
+from search_spaces import InputError, SearchSpace, get_space
 
 SPACE = get_space("resnet-tiny")
 LATENCY = LatencyConfig()
@@ -66,3 +67,25 @@ def test_a_table_of_another_batch_or_space_is_not(
     assert (found.space, found.batch) == (space.name, batch)
     assert built == [batch]
     assert "it is measured anew" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("objectives", "constraints", "message"),
+    [
+        (["ap", "pck:max"], [], "nothing here measures 'pck'"),
+        (["ap", "latency_ms:max"], [], "latency_ms:max: less is better"),
+        (["ap:min", "macs"], [], "ap:min: more is better"),
+        (["ap", "macs"], ["latency_ms >= 5"], "latency_ms >= 5: a race .* candidate.racing to false"),
+        (["ap", "macs"], ["ap <= 0.5"], "ap <= 0.5: a race"),
+    ],
+)
+def test_objectives_that_do_not_fit_are_refused(objectives: list[str], constraints: list[str], message: str) -> None:
+    problem = Problem.parse(objectives, constraints)
+    with pytest.raises(InputError, match=message):
+        session._check_objectives(problem, racing=True)
+
+
+def test_bounds_from_below_are_possible_without_racing() -> None:
+    problem = Problem.parse(["ap", "macs"], ["latency_ms >= 5", "ap >= 0.1", "params <= 1e6"])
+    session._check_objectives(problem, racing=False)
+    assert session._costs_of(problem) == ("macs", "latency_ms", "params")

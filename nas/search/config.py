@@ -23,7 +23,8 @@ class SearchConfig:
     algorithm: Literal["evolution", "random"] = "evolution"
     """How candidates are chosen: NSGA-II in steady state, or by chance (the baseline)."""
     objectives: tuple[str, ...] = ("ap", "latency_ms")
-    """What is optimised: ap, latency_ms, macs, params; a measure of your own with its direction, as pck:max."""
+    """What is optimised: of ap, latency_ms, macs and params one or more. (With an evaluator of your own, from Python:
+    also what it measures, with the direction, as pck:max.)"""
     constraints: tuple[str, ...] = ()
     """Bounds that a network of the front has to keep, such as "latency_ms <= 20" or "ap >= 0.3"."""
     population_size: int = 20

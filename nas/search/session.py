@@ -28,6 +28,7 @@ from .candidate import CandidateConfig, CandidateEvaluator
 from .config import SearchConfig
 from .driver import SearchResult, run_search
 from .loop import SearchProgress
+from .objectives import KNOWN_OBJECTIVES, Problem
 
 __all__ = ["CandidateFactory", "Costs", "FrontMeasure", "search_images", "space_table"]
 
@@ -133,16 +134,16 @@ def search_images(
             used; an objective has no source.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
-    names = search.problem().names
-    needs_latency = "latency_ms" in names
-    _check_objectives(names)
+    problem = search.problem()
+    needs_latency = "latency_ms" in problem.names
+    _check_objectives(problem, candidate.racing)
     _check_supernet(run, space)
     costs = Costs()
     if needs_latency and candidate.latency == "table":
         costs = Costs(table=space_table(space, latency, run.latency_table, table_progress))
     elif needs_latency:
         costs = Costs(latency=latency)
-    factory = _factory(space, data, candidate, run, costs, tuple(name for name in names if name != "ap"))
+    factory = _factory(space, data, candidate, run, costs, _costs_of(problem))
     members = [published(name) for name in published_names()]
     initial = [space.smallest(), space.largest(), *(member for member in members if space.contains(member))]
     return run_search(
@@ -185,11 +186,26 @@ def _check_table(table: LatencyTable, path: Path, space: SearchSpace, latency: L
         raise MeasureInputError(f"{path}: of another space {table.space!r} than {space.name!r}")
 
 
-def _check_objectives(names: Sequence[str]) -> None:
-    known = ("ap", "latency_ms", "macs", "params")
-    for name in names:
-        if name not in known:
-            raise InputError(f"search.objectives: nothing here measures {name!r}; choose from {', '.join(known)}")
+def _check_objectives(problem: Problem, racing: bool) -> None:
+    for name in problem.names:
+        if name not in KNOWN_OBJECTIVES:
+            known = ", ".join(KNOWN_OBJECTIVES)
+            raise InputError(f"search.objectives: nothing here measures {name!r}; choose from {known}")
+    for objective in problem.objectives:
+        if objective.direction != KNOWN_OBJECTIVES[objective.name]:
+            wanted = "less" if objective.direction == "max" else "more"
+            raise InputError(f"search.objectives: {objective}: {wanted} is better; write {objective.name} alone")
+    for bound in problem.constraints:
+        if racing and (bound.operator == ">=") != (KNOWN_OBJECTIVES[bound.name] == "max"):
+            raise InputError(
+                f"search.constraints: {bound}: a race against better networks would drop those that keep it; "
+                "set candidate.racing to false"
+            )
+
+
+def _costs_of(problem: Problem) -> tuple[str, ...]:
+    """What a candidate has to be no worse in to race another one out: all that less is wanted of."""
+    return tuple(name for name in problem.names if KNOWN_OBJECTIVES[name] == "min")
 
 
 def _check_supernet(run: RunFolder, space: SearchSpace) -> None:
