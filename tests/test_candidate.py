@@ -110,6 +110,17 @@ def test_sharing_parts_changes_no_figure(crops: CropCache, cache_mb: int) -> Non
         assert ours["status"] == "complete"
 
 
+@pytest.mark.parametrize("cache_mb", [8, 16])
+def test_crops_and_parts_share_one_budget(crops: CropCache, cache_mb: int) -> None:
+    judge, rng = evaluator(crops, cache_mb=cache_mb), np.random.default_rng(5)
+    for _ in range(4):
+        judge(SPACE.sample(rng))
+        images = sum(image.nbytes for image in judge._images.values())
+        assert images + judge._parts.bytes <= cache_mb << 20
+    assert images > 0
+    assert judge._parts.bytes > cache_mb << 18  # a quarter
+
+
 def test_a_clearly_worse_candidate_is_dropped_and_says_why(crops: CropCache) -> None:
     judge = evaluator(crops, racing=True)
     judge._race_on = ("latency_ms",)

@@ -75,8 +75,10 @@ class CandidateEvaluator:
         self.dtype = precision_dtype(self.config.precision, supernet, calibration)
         self._images: dict[int, Tensor] = {}
         budget = self.config.cache_mb << 20
-        self._parts = SharedParts(supernet, calibration, self._chunk_images, self.dtype, budget)
-        self._image_budget = budget // 2
+        all_images = len(crops) * calibration[0].numel() * self.dtype.itemsize
+        self._image_budget = min(all_images, budget // 2)
+        left = budget - self._image_budget
+        self._parts = SharedParts(supernet, calibration, self._chunk_images, self.dtype, left)
         self._race_on = tuple(race_on)
         self._rivals: list[_Rival] = []
 
@@ -160,7 +162,8 @@ class CandidateEvaluator:
         if chunk in self._images:
             return self._images[chunk]
         images = self.crops.tensor(self._rows(chunk)).to(dtype=self.dtype, memory_format=torch.channels_last)
-        if (len(self._images) + 1) * images.numel() * images.element_size() <= self._image_budget:
+        held = sum(one.nbytes for one in self._images.values())
+        if held + images.nbytes <= self._image_budget:
             self._images[chunk] = images
         return images
 

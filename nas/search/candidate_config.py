@@ -29,7 +29,7 @@ class CandidateConfig:
     precision: Precision = "auto"
     """``auto`` takes bfloat16 where this machine runs it faster."""
     cache_mb: int = 1024
-    """Memory a worker may use for the activations that candidates share."""
+    """Memory a worker may use for the crops (half of it at most) and for the activations that candidates share."""
     latency: Literal["table", "measure"] = "table"
     """A candidate's latency: predicted by a table of the space's blocks, or measured. The front is always measured."""
 

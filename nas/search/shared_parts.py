@@ -96,9 +96,14 @@ class SharedParts:
         del self._kept[_prefix(architecture, len(architecture.stages) + 1)]
         return PartChain(parts, self._images)
 
+    @property
+    def bytes(self) -> int:
+        """What the kept parts take."""
+        return sum(part.bytes for part in self._kept.values())
+
     def trim(self) -> None:
         """Forget the least recently used parts until the budget is kept; call it between candidates."""
-        total = sum(part.bytes for part in self._kept.values())
+        total = self.bytes
         while total > self._budget and self._kept:
             _, part = self._kept.popitem(last=False)
             total -= part.bytes
