@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from evaluators.latency.runtimes import Deployment, WrongOutputError, require_eq
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table, measure_architectures
 from nas.latency.blocks import Block, blocks_of, build_block, measured_terms, space_blocks
 from nas.latency.meter import network_of
+from nas.latency.parts import part_latencies
 from nas.latency.table import block_name, fit_sums
 from search_spaces import HeadChoices, InputError, SearchSpace, Stage, StageChoices, StemChoices, get_space, space_names
 
@@ -81,6 +83,19 @@ def test_bf16_is_measured_and_has_its_own_fingerprint(runtime: str) -> None:
 def test_bf16_is_refused_where_there_is_none() -> None:
     with pytest.raises(InputError, match="no bf16"):
         LatencyConfig(runtime="onnxruntime", precision="bf16")
+
+
+def test_parts_may_take_different_numbers_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = LatencyMeter.ratios
+
+    def ragged(meter: LatencyMeter, *arguments: Any) -> list[np.ndarray]:
+        return [samples[index % 2 :] for index, samples in enumerate(measure(meter, *arguments))]
+
+    monkeypatch.setattr(LatencyMeter, "ratios", ragged)
+    network = get_space("resnet-tiny").largest()
+    *parts, whole = part_latencies(network, config())
+    assert len(parts) == len(network.stages) + 2
+    assert all(0 < part < whole for part in parts)
 
 
 def test_measured_in_a_process_of_its_own() -> None:

@@ -73,6 +73,16 @@ def test_more_rounds_are_taken_while_the_median_is_unsure(monkeypatch: pytest.Mo
     assert len(interleave([noisy], reference, Protocol(rounds=15, max_rounds=20, min_sample_ms=0))[0]) == 20
 
 
+def test_who_is_not_patient_gets_the_least_rounds_of_a_median_that_is_unsure(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, rng = Machine(monkeypatch), np.random.default_rng(0)
+
+    def noisy() -> None:
+        machine.seconds += 0.1 * rng.normal(1.0, 0.3)
+
+    protocol = Protocol(rounds=15, max_rounds=200, min_sample_ms=0, patience_s=0)
+    assert len(interleave([noisy], machine.work("r", 0.1), protocol)[0]) == 15
+
+
 def test_a_fast_network_is_repeated_until_a_sample_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     assert milliseconds(machine.work("a", 0.0001), Protocol(rounds=2, warmup=1, min_sample_ms=3)) == pytest.approx(0.1)

@@ -42,6 +42,9 @@ class Protocol:
     error: float = 0.01
     """The relative standard error of the median that is good enough."""
 
+    patience_s: float = math.inf
+    """After so many seconds of the wall there are no more than ``rounds`` samples, sure or not."""
+
     warmup: int = 4
     """Runs before the first sample; a traced network optimises itself in the first two or three."""
 
@@ -49,7 +52,7 @@ class Protocol:
     """A faster network is run several times a sample until it lasts this long."""
 
     def __post_init__(self) -> None:
-        lows = {"rounds": 1, "max_rounds": self.rounds, "warmup": 1, "min_sample_ms": 0}
+        lows = {"rounds": 1, "max_rounds": self.rounds, "warmup": 1, "min_sample_ms": 0, "patience_s": 0}
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise MeasureInputError(f"latency protocol: {name}={getattr(self, name)}; {low} is the least")
@@ -123,7 +126,7 @@ def interleave(subjects: Sequence[Run], reference: Run, protocol: Protocol, thre
 
     Subjects whose median is sure enough are left out of the further rounds.
     """
-    clock = _clock(threads)
+    clock, begin = _clock(threads), time.monotonic()
     repeats = [_warm_up(subject, protocol, clock) for subject in subjects]
     reference_repeats = _warm_up(reference, protocol, clock)
     ratios: list[list[float]] = [[] for _ in subjects]
@@ -135,13 +138,16 @@ def interleave(subjects: Sequence[Run], reference: Run, protocol: Protocol, thre
             after = _sample(reference, reference_repeats, clock)
             ratios[index].append(sample / (0.5 * (before + after)))
             before = after
-        unsure = [index for index in unsure if not _is_enough(ratios[index], protocol)]
+        patient = time.monotonic() - begin < protocol.patience_s
+        unsure = [index for index in unsure if not _is_enough(ratios[index], protocol, patient)]
     return [np.array(samples) for samples in ratios]
 
 
-def _is_enough(samples: Sequence[float], protocol: Protocol) -> bool:
-    if not protocol.rounds <= len(samples) < protocol.max_rounds:
-        return len(samples) >= protocol.max_rounds
+def _is_enough(samples: Sequence[float], protocol: Protocol, patient: bool) -> bool:
+    if len(samples) < protocol.rounds:
+        return False
+    if len(samples) >= protocol.max_rounds or not patient:
+        return True
     low, middle, high = np.percentile(samples, (25, 50, 75))
     deviation = (high - low) / 1.349  # of a normal distribution; outliers do not enter
     return bool(1.2533 * deviation / math.sqrt(len(samples)) <= protocol.error * middle)

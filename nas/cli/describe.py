@@ -51,12 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _latencies(architecture: PoseArchitecture, runtime: Literal["torch", "onnxruntime", "openvino"]) -> list[str]:
     """Of each part alone, then of the whole network."""
-    from nas.latency import LatencyConfig, measure_architecture
+    from nas.latency import LatencyConfig
     from nas.latency.parts import part_latencies
 
-    config = LatencyConfig(runtime=runtime)
-    milliseconds = part_latencies(architecture, config)
-    return [f"{ms:.2f}" for ms in (*milliseconds, measure_architecture(architecture, config).latency_ms)]
+    return [f"{ms:.2f}" for ms in part_latencies(architecture, LatencyConfig(runtime=runtime))]
 
 
 def _amounts(parameters: int, macs: int) -> tuple[str, str]:

@@ -89,8 +89,10 @@ class LatencyMeter:
         self, architectures: Sequence[PoseArchitecture], progress: Progress | None = None
     ) -> list[Measurement]:
         """Measure networks with random weights."""
+        with self.settled():
+            modules = [network_of(architecture) for architecture in architectures]
         return self.measure_modules(
-            [network_of(architecture) for architecture in architectures],
+            modules,
             [architecture.input_size for architecture in architectures],
             progress,
         )
@@ -110,7 +112,7 @@ class LatencyMeter:
         """
         deployments = []
         generator = torch.Generator().manual_seed(0)
-        with self._settled():
+        with self.settled():
             for index, (module, size) in enumerate(zip(modules, input_sizes, strict=True)):
                 images = torch.randn(self.config.batch, 3, *size, generator=generator)
                 deployments.append(self.deploy(module, (images,), f"network {index + 1}"))
@@ -143,7 +145,7 @@ class LatencyMeter:
     def ratios(self, deployments: Sequence[Deployment], protocol: Protocol | None = None) -> list[np.ndarray]:
         """Time over the reference's, (rounds,) for each deployment."""
         protocol = protocol or self.protocol
-        with self._settled():
+        with self.settled():
             runs = [deployment.run for deployment in deployments]
             return interleave(runs, self._reference.run, protocol, self.config.threads)
 
@@ -153,7 +155,7 @@ class LatencyMeter:
 
         def calibrate() -> float:
             protocol = Protocol(rounds=CALIBRATION_ROUNDS, max_rounds=CALIBRATION_ROUNDS)
-            with self._settled():
+            with self.settled():
                 return milliseconds(self._reference.run, protocol, self.config.threads)
 
         return reference_milliseconds(self.fingerprint, calibrate, self._calibrations)
@@ -164,7 +166,9 @@ class LatencyMeter:
         return self.deploy(module, (images,), "the reference network")
 
     @contextmanager
-    def _settled(self) -> Iterator[None]:
+    def settled(self) -> Iterator[None]:
+        """Bound to the cores, and with the threads, of the setting. What is done around a measurement wants it too:
+        on a busy machine threads that wait for each other take a hundred times as long."""
         with pinned(self.config.threads), torch_threads(self.config.threads):
             yield
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -13,25 +16,34 @@ from .meter import LatencyMeter, network_of
 
 __all__ = ["part_latencies"]
 
+PATIENCE_S = 15.0
+"""Somebody waits for the answer: after so long a busy machine gets no more rounds than an idle one."""
+
 
 def part_latencies(architecture: PoseArchitecture, config: LatencyConfig | None = None) -> list[float]:
-    """Milliseconds of the stem, of each stage and of the head, each measured alone on features of its own shape.
+    """Milliseconds of the stem, of each stage and of the head, each measured alone on features of its own shape, and
+    of the whole network as the last.
 
-    Their sum is near the latency of the whole network, but not equal: caches, and what a runtime fuses across parts.
+    The parts' sum is near the whole, but not equal: caches, and what a runtime fuses across parts.
 
     Raises:
         MeasureInputError: the runtime is not installed.
         WrongOutputError: the runtime's output differs from torch's.
     """
     meter = LatencyMeter(config)
-    net = network_of(architecture)
-    assert isinstance(net, PoseNet)
     generator = torch.Generator().manual_seed(0)
-    features = torch.randn(meter.config.batch, 3, *architecture.input_size, generator=generator)
-    deployments = []
-    for index, part in enumerate(net.parts):
-        with torch.no_grad():
-            output = part(features)
-        deployments.append(meter.deploy(part, (features,), f"part {index + 1}"))
-        features = output
-    return [float(ms) for ms in np.median(meter.ratios(deployments), axis=1) * meter.reference_ms]
+    images = features = torch.randn(meter.config.batch, 3, *architecture.input_size, generator=generator)
+    with meter.settled():
+        net = network_of(architecture)
+        assert isinstance(net, PoseNet)
+        whole = copy.deepcopy(net)  # a module that is deployed is no longer what it was
+        deployments = []
+        for index, part in enumerate(net.parts):
+            with torch.no_grad():
+                output = part(features)
+            deployments.append(meter.deploy(part, (features,), f"part {index + 1}"))
+            features = output
+        deployments.append(meter.deploy(whole, (images,), "the network"))
+        ratios = meter.ratios(deployments, dataclasses.replace(meter.protocol, patience_s=PATIENCE_S))
+    # each has rounds of its own: what is sure is measured no more
+    return [float(np.median(samples)) * meter.reference_ms for samples in ratios]
