@@ -79,9 +79,11 @@ def cost(architecture: PoseArchitecture) -> dict[str, float]:
 
 
 def evaluator(crops: CropCache, **settings: object) -> CandidateEvaluator:
+    device = str(settings.pop("device", "cpu"))
     config = dataclasses.replace(CandidateConfig(precision="float32", chunk=10, racing=False), **settings)
     ap = CocoKeypointAP(truth(crops))
-    return CandidateEvaluator(supernet(), crops.tensor(slice(0, 8)), crops, ap, CODEC, COCO_SIGMAS, cost, (), config)
+    calibration = crops.tensor(slice(0, 8))
+    return CandidateEvaluator(supernet(), calibration, crops, ap, CODEC, COCO_SIGMAS, cost, (), config, device)
 
 
 def test_a_chain_of_shared_parts_equals_the_calibrated_network(crops: CropCache) -> None:
@@ -145,3 +147,14 @@ def test_bfloat16_ranks_people_as_float32_does(crops: CropCache) -> None:
     architecture = SPACE.sample(np.random.default_rng(7))
     exact, reduced = (evaluator(crops, precision=p)(architecture) for p in ("float32", "bfloat16"))
     assert exact["metrics"]["mean_oks"] == pytest.approx(reduced["metrics"]["mean_oks"], abs=0.05)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_judges_as_the_cpu_does(crops: CropCache) -> None:
+    judge, rng = evaluator(crops, device="cuda", precision="auto"), np.random.default_rng(7)
+    for _ in range(3):
+        architecture = SPACE.sample(rng)
+        expected = evaluator(crops)(architecture)["metrics"]["mean_oks"]
+        assert judge(architecture)["metrics"]["mean_oks"] == pytest.approx(expected, abs=0.05)
+    assert judge.dtype == torch.float32
+    assert all(image.is_cuda for image in judge._images.values())

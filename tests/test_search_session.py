@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.blocks import space_blocks
 from nas.latency.table import Fit, block_name
 from nas.search import session
+from nas.search.candidate_config import CandidateConfig, Precision
 from nas.search.objectives import Problem
 from search_spaces import InputError, SearchSpace, get_space
 
@@ -89,3 +91,28 @@ def test_bounds_from_below_are_possible_without_racing() -> None:
     problem = Problem.parse(["ap", "macs"], ["latency_ms >= 5", "ap >= 0.1", "params <= 1e6"])
     session._check_objectives(problem, racing=False)
     assert session._costs_of(problem) == ("macs", "latency_ms", "params")
+
+
+def factory(precision: Precision = "auto", device: str = "cpu") -> session.CandidateFactory:
+    """What is decided about needs neither a supernet nor crops."""
+    nothing: Any = None
+    config = CandidateConfig(precision=precision)
+    return session.CandidateFactory(
+        Path("none"), nothing, nothing, {}, nothing, nothing, session.Costs(), (), config, device
+    )
+
+
+def test_the_precision_is_decided_once_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_quicker_precision", lambda _: "bfloat16")
+    resumed = {"candidate": {"precision": "float32"}}
+    assert session._decided(factory(), {}).precision == "bfloat16"
+    assert session._decided(factory(), resumed).precision == "float32", "as the search to go on with"
+    assert session._decided(factory("bfloat16"), resumed).precision == "bfloat16", "as asked for"
+    assert session._decided(factory(device="cuda"), {}).precision == "float32"
+
+
+def test_a_gpu_that_is_not_there_is_missed_before_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    session._check_device("cpu")
+    with pytest.raises(InputError, match="gpus_per_worker: torch finds no GPU"):
+        factory(device="cuda")()

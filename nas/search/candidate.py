@@ -56,6 +56,7 @@ class CandidateEvaluator:
         race_on: names of the costs that the search minimises or bounds: a candidate races only against candidates that
             are no worse in any of them.
         config: see :class:`CandidateConfig`.
+        device: where networks run: cpu or cuda. The supernet stays where it is.
     """
 
     def __init__(
@@ -69,9 +70,12 @@ class CandidateEvaluator:
         costs: Costs,
         race_on: Sequence[str] = ("latency_ms",),
         config: CandidateConfig | None = None,
+        device: str = "cpu",
     ) -> None:
         self.config = config or CandidateConfig()
         self.crops, self.ap, self.codec, self.sigmas, self.costs = crops, ap, codec, sigmas, costs
+        self.device = torch.device(device)
+        calibration = calibration.to(self.device)
         self.dtype = precision_dtype(self.config.precision, supernet, calibration)
         self._images: dict[int, Tensor] = {}
         budget = self.config.cache_mb << 20
@@ -161,7 +165,8 @@ class CandidateEvaluator:
     def _chunk_images(self, chunk: int) -> Tensor:
         if chunk in self._images:
             return self._images[chunk]
-        images = self.crops.tensor(self._rows(chunk)).to(dtype=self.dtype, memory_format=torch.channels_last)
+        images = self.crops.tensor(self._rows(chunk))
+        images = images.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
         held = sum(one.nbytes for one in self._images.values())
         if held + images.nbytes <= self._image_budget:
             self._images[chunk] = images
@@ -169,7 +174,7 @@ class CandidateEvaluator:
 
     def _keypoints(self, heatmaps: Tensor, rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(n, K, 2) in pixels of the original images, and (n, K) scores."""
-        keypoints_px, scores = self.codec.decode_batch(heatmaps.numpy())
+        keypoints_px, scores = self.codec.decode_batch(heatmaps.cpu().numpy())
         return self.crops.to_image_px(keypoints_px, rows), scores
 
     def _oks(self, keypoints_px: NDArray[np.float32], rows: slice) -> NDArray[np.float64]:
@@ -186,9 +191,12 @@ def _person_scores(scores: NDArray[np.float32], threshold: float = 0.2) -> NDArr
 
 @torch.inference_mode()
 def precision_dtype(precision: Precision, supernet: Supernet, images: Tensor) -> torch.dtype:
-    """The element type to run candidates in; ``auto`` times some networks of the space both ways on these images."""
-    if precision != "auto":
-        return torch.float32 if precision == "float32" else torch.bfloat16
+    """The element type to run candidates in; ``auto`` times some networks of the space both ways on these images.
+
+    On a GPU ``auto`` is float32.
+    """
+    if precision != "auto" or images.is_cuda:
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
     rng = np.random.default_rng(0)
     architectures = [supernet.space.smallest(), *(supernet.space.sample(rng) for _ in range(2))]
     seconds = dict.fromkeys((torch.float32, torch.bfloat16), 0.0)

@@ -41,7 +41,7 @@ class SearchConfig:
     queue: int = 1
     """Candidates a worker holds, the one in evaluation included; 2 pays when one takes less than some 10 ms."""
     gpus_per_worker: float = 0.0
-    """GPUs that each worker asks of Ray; fractions share one."""
+    """GPUs that each worker asks of Ray, to run candidates there; fractions share one. 0: candidates run on CPUs."""
     ray_address: str | None = None
     """A running Ray cluster: auto, or HOST:PORT. None starts a local Ray for this search alone."""
     timeout_s: float = 600.0

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from nas.run_folder import RunFolder
 from search_spaces import InputError, PoseArchitecture, SearchSpace, published, published_names
 from search_spaces.complexity import count
 
-from .candidate import CandidateConfig, CandidateEvaluator
+from .candidate import CandidateConfig, CandidateEvaluator, precision_dtype
+from .candidate_config import Precision
 from .config import SearchConfig
 from .driver import SearchResult, run_search
 from .loop import SearchProgress
 from .objectives import KNOWN_OBJECTIVES, Problem
+from .resume import recorded_identity
 
 __all__ = ["CandidateFactory", "Costs", "FrontMeasure", "search_images", "space_table"]
 
@@ -78,12 +80,14 @@ class CandidateFactory:
     costs: Costs
     race_on: tuple[str, ...]
     config: CandidateConfig
+    device: str = "cpu"
 
     def __call__(self) -> CandidateEvaluator:
         import torch
 
         from supernet import Supernet
 
+        _check_device(self.device)
         torch.set_num_threads(1)
         return CandidateEvaluator(
             Supernet.load(self.supernet),
@@ -95,6 +99,7 @@ class CandidateFactory:
             self.costs,
             self.race_on,
             self.config,
+            self.device,
         )
 
 
@@ -143,7 +148,12 @@ def search_images(
         costs = Costs(table=space_table(space, latency, run.latency_table, table_progress))
     elif needs_latency:
         costs = Costs(latency=latency)
-    factory = _factory(space, data, candidate, run, costs, _costs_of(problem))
+    device = "cuda" if search.gpus_per_worker else "cpu"
+    if search.ray_address is None:  # on a cluster each worker looks at its own machine
+        _check_device(device)
+    factory = _factory(space, data, candidate, run, costs, _costs_of(problem), device)
+    known = recorded_identity(run.path) if resume else None
+    factory = replace(factory, config=_decided(factory, known or {}))
     members = [published(name) for name in published_names()]
     initial = [space.smallest(), space.largest(), *(member for member in members if space.contains(member))]
     return run_search(
@@ -203,6 +213,13 @@ def _check_objectives(problem: Problem, racing: bool) -> None:
             )
 
 
+def _check_device(device: str) -> None:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("search.gpus_per_worker: torch finds no GPU on this machine; set it to 0")
+
+
 def _costs_of(problem: Problem) -> tuple[str, ...]:
     """What a candidate has to be no worse in to race another one out: all that less is wanted of."""
     return tuple(name for name in problem.names if KNOWN_OBJECTIVES[name] == "min")
@@ -224,6 +241,7 @@ def _factory(
     run: RunFolder,
     costs: Costs,
     race_on: tuple[str, ...],
+    device: str,
 ) -> CandidateFactory:
     if data.config.detections is not None:
         raise InputError("data.detections: a search judges people by their ground-truth boxes; leave detections out")
@@ -239,7 +257,33 @@ def _factory(
         costs=costs,
         race_on=race_on,
         config=candidate,
+        device=device,
     )
+
+
+def _decided(factory: CandidateFactory, known: Mapping[str, Any]) -> CandidateConfig:
+    """``auto`` becomes one precision for all workers: that of the search to go on with, else what is quicker here."""
+    if factory.config.precision != "auto":
+        return factory.config
+    precision = dict(known.get("candidate") or {}).get("precision")
+    if precision not in ("float32", "bfloat16"):
+        precision = "float32" if factory.device == "cuda" else _quicker_precision(factory)
+    return replace(factory.config, precision=precision)
+
+
+def _quicker_precision(factory: CandidateFactory) -> Precision:
+    """On one thread, as the workers run."""
+    import torch
+
+    from supernet import Supernet
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        dtype = precision_dtype("auto", Supernet.load(factory.supernet), factory.calibration.tensor(slice(0, 16)))
+    finally:
+        torch.set_num_threads(threads)
+    return "bfloat16" if dtype == torch.bfloat16 else "float32"
 
 
 def _identity(factory: CandidateFactory, run: RunFolder, latency: LatencyConfig | None) -> dict[str, Any]:
@@ -253,5 +297,6 @@ def _identity(factory: CandidateFactory, run: RunFolder, latency: LatencyConfig 
         "calibration": factory.calibration.path.name,
         "codec": factory.codec.name,
         "candidate": {name: value for name, value in asdict(factory.config).items() if name != "cache_mb"},
+        "device": factory.device,
         "latency": fingerprint,
     }

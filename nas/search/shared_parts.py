@@ -61,7 +61,8 @@ class SharedParts:
 
     Args:
         supernet: holds the inherited weights.
-        calibration: normalised crops (N, 3, H, W) for the BatchNorm statistics, in one batch.
+        calibration: normalised crops (N, 3, H, W) for the BatchNorm statistics, in one batch. Parts run on their
+            device, wherever the supernet is.
         images: chunk number → normalised crops (n, 3, H, W) of the validation set, channels-last, of ``dtype``.
         dtype: in which the parts run: float32 or bfloat16 (then calibration runs under autocast too).
         budget_bytes: for activations and weights of parts that are kept between candidates.
@@ -110,7 +111,8 @@ class SharedParts:
 
     @torch.no_grad()
     def _make(self, architecture: PoseArchitecture, index: int, calibration: Tensor) -> _Part:
-        module = to_layout(self._supernet.extract_part(architecture, index), torch.float32)
+        module = self._supernet.extract_part(architecture, index).to(calibration.device)
+        module = to_layout(module, torch.float32)
         reduced = self._dtype != torch.float32
         with calibrating(module), torch.autocast(calibration.device.type, self._dtype, enabled=reduced):
             output = module(calibration)
