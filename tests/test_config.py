@@ -275,6 +275,14 @@ def test_every_field_of_the_program_has_a_help_text() -> None:
     assert [doc.dotted for doc in config_docs() if not doc.text] == []
 
 
+def test_the_posetrack_recipe_is_the_published_schedule() -> None:
+    config = load_config(REPO / "configs" / "posetrack18_s_vipnas_res50.yaml", [("retrain.initialize_from", "a.pth")])
+    retrain = config.retrain
+    assert (retrain.epochs, retrain.optimizer, retrain.learning_rate, retrain.schedule) == (20, "adam", 5e-4, "step")
+    assert [20 * part for part in retrain.milestones] == [10, 15]
+    assert (config.data.augmentation.rotation_deg, config.data.augmentation.scale) == (40, 0.5)
+
+
 @pytest.mark.parametrize("path", sorted((REPO / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_example_can_be_read(path: Path) -> None:
     assert isinstance(load_config(path), Config)
