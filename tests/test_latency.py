@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import importlib
 import json
 import time
@@ -285,3 +286,21 @@ def test_fit_finds_the_line_and_stays_with_the_sum_where_it_cannot() -> None:
     assert 2 * slope + constant_ms == pytest.approx(2.2, rel=0.01)
     assert 1.0 < slope < 1.1
     assert fit_sums([], []) == (1.0, 0.0)
+
+
+def test_deployments_are_freed() -> None:
+    """A search measures hundreds of networks in one process."""
+    net = network_of(get_space("resnet-tiny").largest())
+    images = torch.randn(1, 3, 128, 96)
+    weights = len(list(net.parameters()))
+    tensors = count_tensors()
+    deployment = LatencyMeter(config()).deploy(net, (images,), "it")
+    deployment.run()
+    assert count_tensors() > tensors - 5
+    del net, deployment
+    assert count_tensors() < tensors - 0.9 * weights
+
+
+def count_tensors() -> int:
+    gc.collect()
+    return sum(isinstance(value, torch.Tensor) for value in gc.get_objects())

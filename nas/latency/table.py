@@ -225,5 +225,5 @@ def fit_sums(sums: Sequence[float] | np.ndarray, latencies: Sequence[float] | np
 
 RELATIVE_ERROR = 0.03
 """What is expected of a network's prediction."""
-PRIOR_WIDTHS = (0.3, 0.2)
+PRIOR_WIDTHS = (0.15, 0.05)
 """How far the fit is expected from (1, 0); the constant in mean latencies."""
