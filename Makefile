@@ -2,6 +2,7 @@
 #   make quickstart                  search, export, retrain and evaluate on made-up data, then print where the report is
 #   make quickstart DATA=DIR         the same on a folder of COCO keypoints (annotations/, images/)
 #   make quickstart MINUTES=60       the same with more time
+#   make quickstart RESUME=1         go on with the last one, which was interrupted
 #   make test                        the tests
 # Also: make lint, make type, make clean.
 
@@ -9,6 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 DATA :=
 MINUTES :=
+RESUME :=
 ROOMS := search_spaces supernet evaluators nas $(wildcard scripts/*.py)
 INPUTS := pyproject.toml constraints.txt scripts/setup_environment.sh
 # Long tests are run by name (make test TESTS='-m slow'), the rest on every change.
@@ -17,7 +19,12 @@ TESTS := -m "not slow"
 .PHONY: quickstart test lint type environment clean
 
 quickstart: $(VENV)/.ready
-	@$(VENV)/bin/vipnas quickstart $(if $(DATA),--data "$(DATA)") $(if $(MINUTES),--minutes "$(MINUTES)")
+	@trap : INT; \
+	$(VENV)/bin/vipnas quickstart $(if $(DATA),--data "$(DATA)") $(if $(MINUTES),--minutes "$(MINUTES)") \
+	  $(if $(RESUME),--resume) || { \
+	  code=$$?; \
+	  if [ $$code -eq 130 ]; then echo "make: go on with: make quickstart RESUME=1" >&2; fi; \
+	  exit $$code; }
 
 test: $(VENV)/.ready-dev
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(TESTS)

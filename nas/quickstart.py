@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -14,10 +15,21 @@ from typing import Any, Protocol
 from nas.config import Config, load_config, save_config
 from nas.data.pose_data import PoseData
 from nas.data.synthetic import SyntheticConfig, synthesize
+from nas.files import atomic_write_json
 from nas.run_folder import RunFolder
 from search_spaces import InputError, PoseArchitecture, SearchSpace, get_space
 
-__all__ = ["CONFIG", "Narrator", "QuickstartResult", "SilentNarrator", "new_run_folder", "plan", "quickstart"]
+__all__ = [
+    "CONFIG",
+    "Narrator",
+    "QuickstartResult",
+    "SilentNarrator",
+    "latest_run_folder",
+    "new_run_folder",
+    "plan",
+    "planned",
+    "quickstart",
+]
 
 CONFIG = Path(__file__).with_name("quickstart.yaml")
 
@@ -31,6 +43,8 @@ LEAST_MINUTES = 2.0
 BATCH = 32
 """People a step, over all processes."""
 MOST_PROCESSES = 4
+PEOPLE = "synthetic_people.json"
+"""In the run's folder: what is to be drawn."""
 
 
 class Narrator(Protocol):
@@ -105,12 +119,43 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
     return config, synthetic
 
 
+def planned(run_dir: Path) -> tuple[Config, SyntheticConfig | None] | None:
+    """What the quickstart in a folder was begun with; None where it had not got as far as to write it.
+
+    Raises:
+        InputError: the folder's configuration cannot be read.
+    """
+    path, people = RunFolder(run_dir).config, run_dir / PEOPLE
+    if not path.is_file():
+        return None
+    config = load_config(path, [("run_dir", str(run_dir))])
+    if not people.is_file():
+        return config, None
+    try:
+        content = json.loads(people.read_text(encoding="utf-8"))
+        return config, SyntheticConfig(**{**content, "image_size": tuple(content["image_size"])})
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{people}: damaged; remove it to go on with the data as they are") from None
+
+
 def new_run_folder(folder: Path) -> Path:
     """``folder``, or with a number behind it where that holds a run already."""
-    candidate, number = folder, 2
-    while candidate.exists() and any(candidate.iterdir()):
-        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
-    return candidate
+    return next(candidate for candidate in _numbered(folder) if not _is_used(candidate))
+
+
+def latest_run_folder(folder: Path) -> Path:
+    """What :func:`new_run_folder` gave last; ``folder`` if it never did."""
+    return ([folder, *itertools.takewhile(_is_used, _numbered(folder))])[-1]
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    yield folder
+    for number in itertools.count(2):
+        yield folder.with_name(f"{folder.name}-{number}")
+
+
+def _is_used(folder: Path) -> bool:
+    return folder.exists() and any(folder.iterdir())
 
 
 def quickstart(
@@ -124,6 +169,10 @@ def quickstart(
     """
     narrator = narrator or SilentNarrator()
     run, space = RunFolder(config.run_dir), get_space(config.space)
+    if synthetic is not None:  # before the drawing, which may be interrupted too
+        content = {name: value for name, value in dataclasses.asdict(synthetic).items() if name != "workers"}
+        atomic_write_json(run.path / PEOPLE, content)
+        save_config(config, run.config)
     data = _people(config, synthetic, space, narrator)
     run.write_space(space)
     save_config(config, run.config)

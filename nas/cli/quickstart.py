@@ -2,7 +2,8 @@
 networks of the front, retrain the most accurate one, judge it, and write a report.
 
 About --minutes in all; every stage's budget scales with it. A folder that holds a run already is left alone: the new
-run gets a number. With --resume the run in the folder goes on where it was stopped.
+run gets a number. With --resume the run in the folder goes on where it was stopped, with the data and the
+minutes that it was begun with.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 DEFAULT_MINUTES = 7.5
+RUN_DIR = Path("runs/quickstart")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,19 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", metavar="M", type=float, default=DEFAULT_MINUTES, help="time in all (default: %(default)s)"
     )
-    default = Path("runs/quickstart")
-    parser.add_argument("--run-dir", metavar="DIR", type=Path, default=default, help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    parser.add_argument("--run-dir", metavar="DIR", type=Path, help=f"folder of the run (default: {RUN_DIR})")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in that folder (or the last one), as it was begun"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from nas.cli.failures import keeping_state
     from nas.cli.output import print_table
-    from nas.quickstart import new_run_folder, plan, quickstart
+    from nas.quickstart import latest_run_folder, new_run_folder, plan, planned, quickstart
 
     started = time.monotonic()
-    folder = arguments.run_dir if arguments.resume else new_run_folder(arguments.run_dir)
-    config, synthetic = plan(arguments.minutes, arguments.data, folder)
+    if arguments.resume:
+        folder = arguments.run_dir or latest_run_folder(RUN_DIR)
+    else:
+        folder = new_run_folder(arguments.run_dir or RUN_DIR)
+    begun = planned(folder) if arguments.resume else None
+    config, synthetic = begun or plan(arguments.minutes, arguments.data, folder)
+    if begun:
+        print(f"going on with {folder} as it was begun")
     with keeping_state(folder):
         result = quickstart(config, synthetic, _Terminal())
     rows = [
