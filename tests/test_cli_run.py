@@ -212,8 +212,14 @@ def test_search_export_retrain_report(tiny_config: Path, trained: Path, tmp_path
     assert len((run / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()) == 8
 
     chosen = front[0]["id"]
+    killed = run / "export" / f".{chosen}.killed"
+    killed.mkdir(parents=True)
     done = call("export", run, "--ids", chosen, "--formats", "safetensors", "onnx", "mmpose")
     assert done.returncode == 0, done.stderr
+    assert not killed.exists()
+    measured = chosen in [member["id"] for member in json.loads((run / "pareto.json").read_text())["front"]]
+    source = "measured with the front" if measured else "predicted by the latency table"
+    assert f" ms, {source};" in (run / "export" / chosen / "card.md").read_text(encoding="utf-8")
     assert (run / "export" / chosen / "model.onnx").is_file()
     assert call("describe", f"{run}:{chosen[:6]}").returncode == 0
     assert_one_line(call("export", run, "--ids", "zzz"), "no evaluation has an id that begins with 'zzz'")
