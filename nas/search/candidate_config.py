@@ -19,7 +19,7 @@ class CandidateConfig:
     persons: int = 500
     """Validation people a candidate is judged on: all people of randomly chosen images, until there are so many."""
     calibration_crops: int = 64
-    """Training crops for the BatchNorm statistics. 64 rank as 512 do (docs/benchmarks.md)."""
+    """Training crops for the BatchNorm statistics. 64 rank as 512 do on a trained tiny supernet (Kendall τ 1.00)."""
     chunk: int = 50
     """People a forward pass, and between two decisions of the race."""
     racing: bool = True
