@@ -5,8 +5,8 @@ weights keep channel identity: with g groups, a subnet reads the g diagonal bloc
 joins the same two channels in every subnet. That equals the dense convolution under a block-diagonal mask. Where the
 widest group of a space is much narrower than its channels, only the band around the diagonal is stored.
 
-Refinements, to be compared with scripts/benchmark_sharing.py: a learned transform between kernel sizes (Once-for-All, Cai et al. 2020),
-and BatchNorm affine parameters of their own for each group count.
+Refinements, to be compared with scripts/benchmark_sharing.py: a learned transform between kernel sizes (Once-for-All,
+Cai et al. 2020), and BatchNorm affine parameters of their own for each group count.
 """
 
 from __future__ import annotations

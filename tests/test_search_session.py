@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,11 @@ def test_a_gpu_that_is_not_there_is_missed_before_the_search(monkeypatch: pytest
     session._check_device("cpu")
     with pytest.raises(InputError, match="gpus_per_worker: torch finds no GPU"):
         factory(device="cuda")()
+
+
+def test_a_front_is_not_measured_on_another_machine() -> None:
+    here = session.LatencyMeter(session.LatencyConfig()).fingerprint
+    elsewhere = dataclasses.replace(here, cpu="another processor")
+    with pytest.raises(session.MeasureInputError, match="another processor"):
+        session.FrontMeasure(session.LatencyConfig(), elsewhere)()
+    assert callable(session.FrontMeasure(session.LatencyConfig(), here)())

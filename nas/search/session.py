@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators import CocoKeypointAP, MeasureInputError
+from evaluators.latency.fingerprint import Fingerprint, require_same_fingerprint
 from nas.data.cache import CropCache
 from nas.data.codecs import Codec
 from nas.data.pose_data import PoseData
@@ -45,6 +46,8 @@ class Costs:
     """Predicts latency_ms in microseconds."""
     latency: LatencyConfig | None = None
     """Without a table: measures latency_ms of every candidate."""
+    fingerprint: Fingerprint | None = None
+    """What measurements must be made on; None for whatever the worker's machine is."""
 
     def __call__(self, architecture: PoseArchitecture) -> dict[str, float]:
         cost = count(architecture)
@@ -53,8 +56,20 @@ class Costs:
             return {"latency_ms": self.table.predict(architecture), **values}
         if self.latency is not None:
             with _one_at_a_time():
-                return {"latency_ms": LatencyMeter(self.latency).measure([architecture])[0].latency_ms, **values}
+                meter = _meter(self.latency, self.fingerprint)
+                return {"latency_ms": meter.measure([architecture])[0].latency_ms, **values}
         return values
+
+
+def _meter(latency: LatencyConfig, expected: Fingerprint | None) -> LatencyMeter:
+    """A meter of this machine, which must be of the kind that the search began on.
+
+    Raises:
+        MeasureInputError: it is another one: its latencies would not belong into the same front.
+    """
+    meter = LatencyMeter(latency)
+    require_same_fingerprint([one for one in (expected, meter.fingerprint) if one is not None], "latency slot")
+    return meter
 
 
 @contextmanager
@@ -108,9 +123,11 @@ class FrontMeasure:
     """Measures the front's members end to end, in the latency slot."""
 
     latency: LatencyConfig
+    fingerprint: Fingerprint | None = None
+    """What they must be measured on."""
 
     def __call__(self) -> Callable[[Sequence[PoseArchitecture]], list[dict[str, float]]]:
-        meter = LatencyMeter(self.latency)
+        meter = _meter(self.latency, self.fingerprint)
 
         def measure(architectures: Sequence[PoseArchitecture]) -> list[dict[str, float]]:
             measured = meter.measure(architectures)
@@ -147,7 +164,7 @@ def search_images(
     if needs_latency and candidate.latency == "table":
         costs = Costs(table=space_table(space, latency, run.latency_table, table_progress))
     elif needs_latency:
-        costs = Costs(latency=latency)
+        costs = Costs(latency=latency, fingerprint=LatencyMeter(latency).fingerprint)
     device = "cuda" if search.gpus_per_worker else "cpu"
     if search.ray_address is None:  # on a cluster each worker looks at its own machine
         _check_device(device)
@@ -165,7 +182,7 @@ def search_images(
         resume=resume,
         initial=initial,
         identity=_identity(factory, run, latency if needs_latency else None),
-        measure=FrontMeasure(latency) if needs_latency else None,
+        measure=FrontMeasure(latency, LatencyMeter(latency).fingerprint) if needs_latency else None,
         progress=progress,
     )
 
