@@ -214,7 +214,8 @@ def test_search_export_retrain_report(tiny_config: Path, trained: Path, tmp_path
     chosen = front[0]["id"]
     killed = run / "export" / f".{chosen}.killed"
     killed.mkdir(parents=True)
-    done = call("export", run, "--ids", chosen, "--formats", "safetensors", "onnx", "mmpose")
+    assert call("export", run, "--ids", chosen, "--formats", "safetensors", "onnx").returncode == 0
+    done = call("export", run, "--ids", chosen, "--formats", "mmpose")  # what is there in other formats stays
     assert done.returncode == 0, done.stderr
     assert not killed.exists()
     measured = chosen in [member["id"] for member in json.loads((run / "pareto.json").read_text())["front"]]

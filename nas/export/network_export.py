@@ -119,6 +119,8 @@ def _export(
         shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{architecture.id}.", dir=folder.parent))
     try:
+        if folder.exists():  # an earlier export in other formats is of the same weights: it stays
+            shutil.copytree(folder, partial, dirs_exist_ok=True)
         _write(partial, net, config, record, metrics, data, source)
         partial.chmod(0o755)
         if folder.exists():
