@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evaluators import CocoKeypointAP, oks_nms, rescore, soft_oks_nms
+from evaluators import KEYPOINT_AP_NAMES, CocoKeypointAP, oks_nms, rescore, soft_oks_nms
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints
 from nas.data.codecs import Codec
@@ -30,6 +32,7 @@ __all__ = [
     "EvaluationConfig",
     "evaluate",
     "evaluate_network",
+    "hold_to_pycocotools",
     "person_scores",
     "predict_keypoints",
     "without_doubles",
@@ -178,6 +181,32 @@ def without_doubles(
     return np.concatenate(kept)
 
 
+def hold_to_pycocotools(judged: Evaluation, people: CocoKeypoints) -> None:
+    """Compare the ten numbers with pycocotools', which defines them; about a second for 5,000 images.
+
+    Raises:
+        RuntimeError: they differ: a fault of ours.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    results = judged.results()
+    if not results:
+        return
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {"info": {}, **people.ground_truth}
+        truth.createIndex()
+        official = COCOeval(truth, truth.loadRes(results), "keypoints")
+        official.params.kpt_oks_sigmas = np.asarray(people.sigmas)
+        official.evaluate()
+        official.accumulate()
+        official.summarize()
+    for name, value in zip(KEYPOINT_AP_NAMES, official.stats, strict=True):
+        if abs(judged.metrics[name] - float(value)) > 1e-6:
+            raise RuntimeError(f"{name} is {judged.metrics[name]!r}, and {float(value)!r} by pycocotools")
+
+
 def evaluate(
     architecture: PoseArchitecture | None,
     weights: Path,
@@ -187,7 +216,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Judge the network in a file on the validation people of ``data``; several processes share the work.
 
-    Writes ``results.json`` (measures and settings) and ``keypoints.results.json`` (COCO's format) into ``out``.
+    Writes ``results.json`` (measures and settings) and ``keypoints.results.json`` (COCO's format) into ``out``. The
+    measures are held to pycocotools'.
 
     Args:
         architecture: what the file must hold; None takes the file's.
@@ -205,6 +235,8 @@ def evaluate(
         crops, codec = data.validation_crops(size), data.codec(size)
         net = net.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         judged = evaluate_network(net, crops, data.val, codec, config, processes=processes)
+        if processes.is_first:
+            hold_to_pycocotools(judged, data.val)
         if out is not None and processes.is_first:
             _write(out, judged, net.architecture, weights, data, config)
         processes.barrier()

@@ -18,6 +18,7 @@ from nas.evaluation import (
     EvaluationConfig,
     evaluate,
     evaluate_network,
+    hold_to_pycocotools,
     person_scores,
     predict_keypoints,
     without_doubles,
@@ -142,6 +143,14 @@ def test_scores_and_suppression_are_the_official_ones(setting: str) -> None:
 
 
 # The library function and the weights file --------------------------------------------------------------------------
+
+
+def test_measures_are_held_to_pycocotools(data: PoseData) -> None:
+    judged = evaluate_network(Oracle(data), data.validation_crops(FINE), data.val, data.codec(FINE))
+    hold_to_pycocotools(judged, data.val)
+    judged.metrics["AR75"] += 1e-3
+    with pytest.raises(RuntimeError, match="AR75"):
+        hold_to_pycocotools(judged, data.val)
 
 
 def test_evaluate_writes_what_it_says(data: PoseData, tmp_path: Path) -> None:
