@@ -257,7 +257,7 @@ def _write(
         "kept": len(judged.kept),
         "architecture": architecture.id,
         "weights": str(weights),
-        "annotations": str(data.files.val_annotations),
+        "annotations": str(data.val_files[0]),
         "detections": None if data.config.detections is None else str(data.config.detections),
         "codec": data.config.codec,
         "settings": asdict(config),

@@ -83,3 +83,17 @@ def test_every_field_is_documented() -> None:
     docs = list(field_docs(DataConfig))
     assert [doc.dotted for doc in docs if not doc.text] == []
     assert {doc.dotted.split(".")[0] for doc in docs} == {field.name for field in dataclasses.fields(DataConfig)}
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path / "coco")
+    annotations = next((tmp_path / "coco" / "annotations").glob("*val*.json"))
+    data = PoseData(DataConfig(folder=tmp_path / "nowhere", val_annotations=annotations))
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        _ = data.val
+
+
+def test_judging_needs_no_training_files(tmp_path: Path) -> None:
+    write_folder(tmp_path / "coco")
+    annotations = next((tmp_path / "coco" / "annotations").glob("*val*.json"))
+    assert PoseData(DataConfig(val_annotations=annotations)).val.instances

@@ -168,7 +168,7 @@ def test_evaluate_writes_what_it_says(data: PoseData, tmp_path: Path) -> None:
 
 def test_evaluate_with_the_boxes_of_a_detector(data: PoseData, tmp_path: Path) -> None:
     """Doubles are left out, and the box's score counts."""
-    truth = json.loads(data.files.val_annotations.read_text())
+    truth = json.loads(data.val_files[0].read_text())
     boxes = [
         {"image_id": a["image_id"], "category_id": 1, "bbox": a["bbox"], "score": score}
         for a in truth["annotations"]
@@ -245,7 +245,7 @@ def test_other_safetensors_and_absent_files_are_refused(tmp_path: Path) -> None:
 
 def test_broken_validation_data_leave_nothing_behind(tmp_path: Path) -> None:
     broken = pose_data(tmp_path / "coco")
-    edit(broken.files.val_annotations, lambda document: document["images"].clear())
+    edit(broken.val_files[0], lambda document: document["images"].clear())
     save_network(tmp_path / "w.safetensors", network())
     with pytest.raises(InputError):
         evaluate(None, tmp_path / "w.safetensors", broken, None, tmp_path / "o")

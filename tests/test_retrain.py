@@ -67,7 +67,7 @@ def test_the_files_of_a_retraining(data: PoseData, tmp_path: Path) -> None:
 def test_a_network_learns_its_people_by_heart_and_the_saved_one_is_the_one_judged(
     data: PoseData, tmp_path: Path
 ) -> None:
-    annotations, images = data.files.val_annotations, data.files.val_images
+    annotations, images = data.val_files
     same = PoseData(replace(data.config, train_annotations=annotations, train_images=images, codec="udp"), 17)
     options = config(
         epochs=100, validate_every=50, learning_rate=3e-2, schedule="cosine", ema_decay=0.9, warmup_steps=10

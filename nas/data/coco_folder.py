@@ -65,6 +65,8 @@ def find_images_folder(folder: Path, annotations: Path, part: str) -> Path:
     """
     places = [folder / "images" / f"{part}2017", folder / "images" / part, folder / f"{part}2017", folder / part]
     places = [place for place in (*places, folder / "images", folder) if place.is_dir()]
+    if not places:
+        raise InputError(f"{folder}: no such folder; images are looked for in it (data.folder, data.{part}_images)")
     first_image = _first_file_name(annotations)
     holding = [place for place in places if first_image and (place / first_image).is_file()]
     return (holding or places)[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints, read_coco
-from nas.data.coco_folder import CocoFolder, find_coco_folder, find_images_folder
+from nas.data.coco_folder import find_coco_folder, find_images_folder
 from nas.data.codecs import Codec
 from nas.data.config import DataConfig
 from nas.data.loader import CropTrainingSet
@@ -32,19 +32,22 @@ class PoseData:
         self.keypoints = keypoints
 
     @cached_property
-    def files(self) -> CocoFolder:
-        """The annotation files and image folders: those of the folder, or those named one by one."""
-        config = self.config
-        named = (config.train_annotations, config.val_annotations)
-        if config.folder is None and None in named:
-            raise InputError("data: name a folder, or both train_annotations and val_annotations (--data.folder DIR)")
-        if None in named:
-            assert config.folder is not None
-            found = find_coco_folder(config.folder)
-            named = (named[0] or found.train_annotations, named[1] or found.val_annotations)
-        train, val = (Path(path) for path in named if path is not None)
-        train_images = config.train_images or self._images(train, "train")
-        return CocoFolder(train, val, train_images, config.val_images or self._images(val, "val"))
+    def train_files(self) -> tuple[Path, Path]:
+        """The training annotations and the folder of their images: those of the folder, or those named."""
+        return self._files("train", self.config.train_annotations, self.config.train_images)
+
+    @cached_property
+    def val_files(self) -> tuple[Path, Path]:
+        """As :attr:`train_files`, of the people to judge by."""
+        return self._files("val", self.config.val_annotations, self.config.val_images)
+
+    def _files(self, part: str, annotations: Path | None, images: Path | None) -> tuple[Path, Path]:
+        if annotations is None:
+            if self.config.folder is None:
+                raise InputError(f"data: name a folder (--data.folder DIR), or {part}_annotations")
+            found = find_coco_folder(self.config.folder)
+            annotations = found.train_annotations if part == "train" else found.val_annotations
+        return Path(annotations), images or self._images(Path(annotations), part)
 
     def _images(self, annotations: Path, part: str) -> Path:
         if not annotations.is_file():
@@ -55,7 +58,7 @@ class PoseData:
     @cached_property
     def train(self) -> CocoKeypoints:
         """The people to train on."""
-        people = self._checked(read_coco(self.files.train_annotations, self.files.train_images))
+        people = self._checked(read_coco(*self.train_files))
         limit = self.config.train_limit
         return people if limit is None else people.sample(limit, self.config.sample_seed)
 
@@ -64,8 +67,7 @@ class PoseData:
         """The people to judge by, in random order, and the ground truth of exactly their images."""
         config = self.config
         people = read_coco(
-            self.files.val_annotations,
-            self.files.val_images,
+            *self.val_files,
             config.detections,
             score_threshold=config.detection_threshold,
         )
