@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import torch
+
     from nas.cli.failures import keeping_state
     from nas.cli.output import print_table
     from nas.quickstart import latest_run_folder, new_run_folder, plan, planned, quickstart
@@ -49,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     config, synthetic = begun or plan(arguments.minutes, arguments.data, folder)
     if begun:
         print(f"going on with {folder} as it was begun")
+    # Where something else runs on a core, threads that wait for each other starve; the stages start processes instead.
+    torch.set_num_threads(1)
     with keeping_state(folder):
         result = quickstart(config, synthetic, _Terminal())
     rows = [
