@@ -20,7 +20,7 @@ from nas.search.driver import SearchResult, run_search
 from nas.search.history import history_of
 from nas.search.hypervolume import hypervolume
 from nas.search.journal import RunLock, read_journal
-from nas.search.loop import SearchProgress, TooManyFailures
+from nas.search.loop import SearchProgress, TooManyFailures, undisturbed
 from search_spaces.errors import InputError
 
 from .paths import REPO
@@ -200,6 +200,29 @@ def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
         kept = now
     search(run, config, resume=True)
     assert questions(run) == questions(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_evaluation_is_noted_whole_before_an_interruption_counts(number: signal.Signals) -> None:
+    noted = []
+
+    def interrupted(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def note() -> None:
+        with undisturbed():
+            signal.raise_signal(number)
+            noted.append("journal")
+            noted.append("counts")
+
+    before = signal.signal(number, interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            note()
+        assert signal.getsignal(number) is interrupted
+    finally:
+        signal.signal(number, before)
+    assert noted == ["journal", "counts"]
 
 
 def test_sigterm_saves_the_state_and_ends_like_ctrl_c(tmp_path: Path) -> None:

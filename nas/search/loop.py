@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +19,16 @@ from .executor import Executor, Outcome
 from .journal import Record
 from .run_log import RunLog
 
-__all__ = ["Ended", "FailureLimit", "SearchLoop", "SearchProgress", "TooManyFailures", "check_measures", "progress_of"]
+__all__ = [
+    "Ended",
+    "FailureLimit",
+    "SearchLoop",
+    "SearchProgress",
+    "TooManyFailures",
+    "check_measures",
+    "progress_of",
+    "undisturbed",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +110,24 @@ class FailureLimit:
             )
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block is left: an evaluation is in the journal and counted, or neither."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda caught_now, frame: caught.append(caught_now)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if caught:
+            signal.raise_signal(caught[0])
+
+
 class SearchLoop:
     """One session of a search: keeps the executor busy until a budget is used up."""
 
@@ -171,7 +201,8 @@ class SearchLoop:
         outcomes = self._executor.wait(timeout_s)
         for outcome in outcomes:
             check_measures(self._log, outcome)
-            record = self._log.add(outcome)
+            with undisturbed():
+                record = self._log.add(outcome)
             self._in_flight -= 1
             self._failures.count(record)
         if outcomes and self._progress:
