@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from . import families
 from .errors import InputError
-from .serialization import canonical_json, from_fields, read_json_object, to_fields
+from .serialization import LATER, canonical_json, from_fields, read_json_object, to_fields
 
-__all__ = ["Activation", "Head", "PoseArchitecture", "Stage", "Stem"]
+__all__ = ["Activation", "Head", "Normalization", "PoseArchitecture", "Stage", "Stem"]
 
 Activation = Literal["relu", "hardswish"]
+Normalization = Literal["none", "softmax"]
 FORMAT = "vipnas-architecture/1"
 
 # Bounds that no pose network needs to pass: a file from elsewhere cannot ask for terabytes.
@@ -75,12 +76,18 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """Stride-2 deconvolutions, then a 1×1 convolution to one heatmap a keypoint."""
+    """Stride-2 deconvolutions, then a 1×1 convolution to one heatmap a keypoint.
+
+    ``normalization`` says what becomes of the heatmaps: ``none``, as published; or ``softmax`` over the places of each
+    heatmap, so that it is a distribution (scaled to the peak of a target), trained by cross-entropy. In short
+    trainings that is far ahead of the squared error (docs/benchmarks.md).
+    """
 
     widths: tuple[int, ...]
     groups: tuple[int, ...]
     kernel_sizes: tuple[int, ...] = (4, 4, 4)
     keypoints: int = 17
+    normalization: Normalization = field(default="none", metadata=LATER)
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.groups) == len(self.kernel_sizes):

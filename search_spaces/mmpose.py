@@ -121,9 +121,12 @@ def to_mmpose(architecture: PoseArchitecture) -> tuple[dict[str, Any], dict[str,
     """The dictionaries ``model.backbone`` and ``model.head`` of MMPose 1.x, every argument spelled out.
 
     Raises:
-        InputError: MMPose has no class for the family, or the class cannot have that many stages.
+        InputError: MMPose has no class for the family or no head with a softmax, or the class cannot have that many
+            stages.
     """
     stem, stages, head = architecture.stem, architecture.stages, architecture.head
+    if head.normalization != "none":
+        raise InputError(f"head.normalization={head.normalization}: MMPose has no such head; search a space without it")
     lists: dict[str, list[Any]] = {
         "wid": [stem.width, *(stage.width for stage in stages)],
         "expan": [None, *(stage.expansion for stage in stages)],

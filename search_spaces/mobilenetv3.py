@@ -171,5 +171,5 @@ def _mobilenetv3_tiny() -> SearchSpace:
         input_size=(128, 96),
         stem=StemChoices(width=(8,), kernel_size=(3, 5), activation="hardswish"),
         stages=(first, *others),
-        head=HeadChoices(width=(32, 48, 64), groups=(1, 4, 16)),
+        head=HeadChoices(width=(32, 48, 64), groups=(1, 4, 16), normalization="softmax"),
     )

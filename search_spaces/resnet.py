@@ -116,5 +116,5 @@ def _resnet_tiny() -> SearchSpace:
             StageChoices(width=width, depth=depth, kernel_size=kernel, groups=(1, 2, 4, 8), stride=stride)
             for width, depth, kernel, stride in zip(widths, depths, kernels, (1, 2, 2, 1), strict=True)
         ),
-        head=HeadChoices(width=(32, 48), groups=(1, 4, 16), layers=2),
+        head=HeadChoices(width=(32, 48), groups=(1, 4, 16), layers=2, normalization="softmax"),
     )

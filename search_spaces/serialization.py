@@ -11,17 +11,24 @@ from typing import Any, Literal, TypeVar
 
 from .errors import InputError
 
-__all__ = ["canonical_json", "from_fields", "read_json_object", "to_fields"]
+__all__ = ["LATER", "canonical_json", "from_fields", "read_json_object", "to_fields"]
 
 T = TypeVar("T")
+LATER = {"later": True}
+"""Metadata of a dataclass field; see :func:`to_fields`."""
 MAX_FILE_BYTES = 1 << 20
 """An architecture or a space is a few kB; a larger file is something else."""
 
 
 def to_fields(value: Any) -> Any:
-    """A (nested) dataclass as plain JSON types; tuples become lists."""
+    """A (nested) dataclass as plain JSON types; tuples become lists.
+
+    A field that came after the format, marked by :data:`LATER`, is left out where it has its default: the ids of what
+    was made before it stay.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_fields(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        pairs = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {f.name: to_fields(v) for f, v in pairs if not (f.metadata.get("later") and v == f.default)}
     if isinstance(value, tuple | list):
         return [to_fields(item) for item in value]
     return value

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from . import families
-from .architecture import Activation, Head, PoseArchitecture, Stage, Stem
+from .architecture import Activation, Head, Normalization, PoseArchitecture, Stage, Stem
 from .errors import InputError
-from .serialization import canonical_json, from_fields, read_json_object, to_fields
+from .serialization import LATER, canonical_json, from_fields, read_json_object, to_fields
 
 __all__ = ["HeadChoices", "SearchSpace", "StageChoices", "StemChoices"]
 
@@ -76,11 +76,12 @@ class StageChoices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadChoices:
-    """Choices for the head: ``layers`` deconvolutions of one width and one group count."""
+    """Choices for the head: ``layers`` deconvolutions of one width and one group count; the normalization is fixed."""
 
     width: tuple[int, ...]
     groups: tuple[int, ...] = (1,)
     layers: int = 3
+    normalization: Normalization = field(default="none", metadata=LATER)
 
     def __post_init__(self) -> None:
         _check_choices("head", self, ("width", "groups"))
@@ -284,6 +285,7 @@ class SearchSpace:
             groups=(groups,) * layers,
             kernel_sizes=(4,) * layers,
             keypoints=self.keypoints,
+            normalization=self.head.normalization,
         )
 
     def encode(self, architecture: PoseArchitecture) -> tuple[int, ...]:
@@ -444,7 +446,7 @@ class SearchSpace:
 
 
 _STAGE_FIELDS = ("width", "depth", "kernel_size", "expansion", "groups", "attention")
-_SINGLE = frozenset({"stride", "activation", "layers"})
+_SINGLE = frozenset({"stride", "activation", "layers", "normalization"})
 
 
 def _listed(fields: dict[str, Any]) -> dict[str, Any]:

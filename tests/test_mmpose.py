@@ -25,7 +25,7 @@ from nas.convert import convert, read_checkpoint
 from nas.data.codecs import Codec
 from nas.export.mmpose_export import export_mmpose, mmpose_config
 from nas.weights import load_network
-from search_spaces import InputError, from_mmpose, get_space, published, space_names, to_mmpose
+from search_spaces import InputError, SearchSpace, from_mmpose, get_space, published, space_names, to_mmpose
 from search_spaces.mmpose import MOBILENETV3, RESNET
 from supernet import PoseNet, fold
 from supernet.mmpose import load_mmpose_state_dict, mmpose_state_dict
@@ -60,9 +60,15 @@ def shapes_of(net: PoseNet) -> dict[str, list[int]]:
     return {name: list(value.shape) for name, value in mmpose_state_dict(net).items()}
 
 
-def tiny(name: str = "resnet-tiny", seed: int = 0) -> PoseNet:
-    """A random member with random weights and statistics."""
+def plain_space(name: str) -> SearchSpace:
+    """The space with heatmaps as MMPose's heads give them."""
     space = get_space(name)
+    return space.replace(head=dataclasses.replace(space.head, normalization="none"))
+
+
+def tiny(name: str = "resnet-tiny", seed: int = 0) -> PoseNet:
+    """A random member with random weights and statistics, of the plain space."""
+    space = plain_space(name)
     architecture = space.sample(np.random.default_rng(seed))
     if space.input_size[0] > 128:  # the full-size spaces: as many blocks, fewer pixels
         architecture = architecture.replace(input_size=(64, 64))
@@ -231,7 +237,7 @@ def test_the_input_size_comes_from_the_codec() -> None:
 
 @pytest.mark.parametrize("name", MMPOSE_SPACES)
 def test_members_of_a_space_survive_the_config_dictionaries(name: str) -> None:
-    space, rng = get_space(name), np.random.default_rng(0)
+    space, rng = plain_space(name), np.random.default_rng(0)
     for architecture in [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(20))]:
         assert from_mmpose(*to_mmpose(architecture), input_size=architecture.input_size) == architecture
 
@@ -366,6 +372,12 @@ def test_a_found_network_goes_to_mmpose_and_comes_back_with_identical_heatmaps(
     assert architecture == net.architecture
     convert(checkpoint_path, architecture, tmp_path / "weights.safetensors")
     assert torch.equal(heatmaps(read_back(tmp_path / "weights.safetensors")), heatmaps(net))
+
+
+def test_a_head_that_mmpose_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="normalization=softmax: MMPose has no such head"):
+        export_mmpose(PoseNet(get_space("resnet-tiny").smallest()).eval(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("codec", ["gaussian", "dark", "udp"])

@@ -175,6 +175,12 @@ def _flatten(writer: GraphWriter, node: fx.Node, x: fx.Node, start_dim: int = 0)
     return writer.node("Reshape", node, [writer.value_name(x), writer.constant(f"{node.name}.shape", shape)])
 
 
+def _view_as(writer: GraphWriter, node: fx.Node, x: fx.Node, other: fx.Node) -> str:
+    sizes = [0, *writer.env[other].shape[1:]]  # 0 copies the batch
+    shape = writer.constant(f"{node.name}.shape", np.array(sizes, dtype=np.int64))
+    return writer.node("Reshape", node, [writer.value_name(x), shape])
+
+
 def _transpose(writer: GraphWriter, node: fx.Node, x: fx.Node, first: int, second: int) -> str:
     order = list(range(writer.rank(x)))
     order[first], order[second] = order[second], order[first]
@@ -243,6 +249,7 @@ _METHODS: dict[str, Callable[..., str]] = {
     "flatten": _flatten,
     "transpose": _transpose,
     "unsqueeze": _unsqueeze,
+    "view_as": _view_as,
     "clamp": _clamp,
     "relu": _unary("Relu"),
     "sigmoid": _unary("Sigmoid"),

@@ -33,6 +33,9 @@ class TrainingConfig:
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     """`adamw` takes weight decay off the weights themselves, `adam` adds it to their gradients; `muon` is ahead of both
     in short trainings, with a learning rate about ten times theirs."""
+    loss: Literal["auto", "mse", "kl"] = "auto"
+    """`mse`, the squared error of the heatmaps, as published; `kl`, their divergence from the targets as distributions,
+    for networks whose head ends in a softmax; `auto` is the one that the network is made for."""
     weight_decay: float = 0.0
     """Of the weights of convolutions; scales, shifts and biases have none."""
     warmup_steps: int = 500

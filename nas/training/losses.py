@@ -1,10 +1,53 @@
-"""The losses on heatmaps."""
+"""The losses on heatmaps, and which of them suits a network."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
-__all__ = ["heatmap_mse", "mixed_target"]
+from search_spaces import InputError, PoseArchitecture
+
+__all__ = ["HeatmapLoss", "heatmap_kl", "heatmap_loss", "heatmap_mse", "mixed_target"]
+
+HeatmapLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Heatmaps (N, K, h, w), targets of that shape, weights (N, K) → a scalar."""
+TINY = 1e-12
+
+
+def heatmap_loss(name: str, architecture: PoseArchitecture) -> HeatmapLoss:
+    """The loss ``mse`` or ``kl``; ``auto`` is what the network's heatmaps are made for.
+
+    Raises:
+        InputError: ``kl``, and the network's heatmaps are no distributions.
+    """
+    distributions = architecture.head.normalization == "softmax"
+    if name == "kl" and not distributions:
+        raise InputError("loss: kl needs a network whose head.normalization is softmax; choose mse or auto")
+    return heatmap_kl if name == "kl" or (name == "auto" and distributions) else heatmap_mse
+
+
+def heatmap_kl(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """The mean over batch and keypoints of w KL(target ‖ heatmap), both scaled to a sum of 1; a scalar, in float32.
+
+    Its gradient with respect to the head's logits is that of the cross-entropy of where the keypoint is. Where the
+    squared error has almost nothing to say (two places that look alike, half a peak on each), this one still has.
+
+    Args:
+        heatmaps: (N, K, h, w), positive.
+        target: (N, K, h, w); what is negative in it (a teacher's may be) counts as 0.
+        weights: (N, K), 0 where a keypoint is not labelled.
+    """
+    found, wanted = _distribution(heatmaps), _distribution(target)
+    divergence = torch.special.xlogy(wanted, wanted.clamp_min(TINY) / found.clamp_min(TINY)).sum(dim=2)
+    return (divergence * weights).mean()
+
+
+def _distribution(heatmaps: Tensor) -> Tensor:
+    """(N, K, h·w) float32 with sums of 1, or 0 where there is nothing."""
+    flat = heatmaps.float().clamp_min(0).flatten(2)
+    return flat / flat.sum(dim=2, keepdim=True).clamp_min(TINY)
 
 
 def heatmap_mse(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
@@ -22,7 +65,8 @@ def heatmap_mse(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 def mixed_target(target: Tensor, teacher: Tensor, share: float) -> Tensor:
     """``share`` of the teacher's heatmaps (detached), the rest of the ground truth.
 
-    The squared distance to the mixture is, up to a constant, the mixture of the squared distances.
+    The squared distance to the mixture is, up to a constant, the mixture of the squared distances; so is, for
+    heatmaps of equal sums, the divergence from it.
     """
     if share == 0:
         return target

@@ -25,15 +25,24 @@ ITERATIONS = 4
 def orthogonalized(matrices: Tensor) -> Tensor:
     """About the nearest orthogonal matrix to each of (B, rows, columns): singular values between about 0.6 and 1.2.
 
-    Newton-Schulz iterations on the smaller side; tiny singular values grow but do not reach 1.
+    Newton-Schulz iterations; tiny singular values grow but do not reach 1. Every iterate is a polynomial of the Gram
+    matrix G of the smaller side, times the matrix: the iterations run on G alone, and the matrix is multiplied once.
+    A weight of 128 × 1152 costs a third of what it costs iterated as a whole.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-12)
+    gram = x @ x.transpose(1, 2)
     a, b, c = COEFFICIENTS
-    for _ in range(ITERATIONS):
-        square = x @ x.transpose(1, 2)
-        x = a * x + (b * square + c * square @ square) @ x
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    factor = identity  # of G: what multiplies the matrix so far
+    square = gram  # that of the iterate: factor² G, as all of these commute
+    for iteration in range(ITERATIONS):
+        step = a * identity + b * square + c * square @ square
+        factor = step @ factor
+        if iteration < ITERATIONS - 1:
+            square = step @ square @ step
+    x = factor @ x
     return x.transpose(1, 2) if tall else x
 
 

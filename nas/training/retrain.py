@@ -22,7 +22,7 @@ from nas.training.config import RetrainConfig
 from nas.training.distributed import Processes, joined
 from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
-from nas.training.losses import heatmap_mse, mixed_target
+from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.setting import computing, data_identity, training_batches, training_people
@@ -149,6 +149,7 @@ class _Fitting:
     ) -> None:
         self.net, self.teacher, self.config, self.processes = net, teacher, config, processes
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
+        self.loss = heatmap_loss(config.loss, net.architecture)
         self.subject = f"the network {net.architecture.id}"
 
     def _train_once(self, precision: Precision) -> None:
@@ -169,7 +170,7 @@ class _Fitting:
                 with torch.no_grad():
                     target = mixed_target(target, self.teacher(images), self.config.distillation)
             heatmaps = self.net(images)
-        loss = heatmap_mse(heatmaps, target, weights)
+        loss = self.loss(heatmaps, target, weights)
         loss.backward()
         return [Loss("train", self.subject, loss.detach())]
 

@@ -20,7 +20,7 @@ from nas.training.config import SupernetTrainingConfig
 from nas.training.distributed import Processes, joined
 from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
-from nas.training.losses import heatmap_mse, mixed_target
+from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.setting import computing, data_identity, training_batches, training_people
@@ -118,6 +118,7 @@ class _Sandwich:
     ) -> None:
         self.supernet, self.config, self.processes = supernet, config, processes
         self.largest = supernet.space.largest()
+        self.loss = heatmap_loss(config.loss, self.largest)
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
 
     def _train_once(self, precision: Precision) -> None:
@@ -137,7 +138,7 @@ class _Sandwich:
         for kind, architecture in subnets:
             with self.precision.autocast():
                 heatmaps = self.supernet(images, architecture)
-            loss = heatmap_mse(heatmaps, goal, weights)
+            loss = self.loss(heatmaps, goal, weights)
             (loss / len(subnets)).backward()
             losses.append(Loss(kind, f"the {kind} subnet ({architecture.id})", loss.detach()))
             if kind == "largest":

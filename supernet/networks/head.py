@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
 from search_spaces import Head
@@ -12,9 +15,13 @@ __all__ = ["PoseHead"]
 
 
 class PoseHead(nn.Module):
-    """(N, C, H/32, W/32) -> (N, K, H/4, W/4) with the published three deconvolutions."""
+    """(N, C, H/32, W/32) -> (N, K, H/4, W/4) with the published three deconvolutions.
 
-    def __init__(self, in_channels: int, head: Head) -> None:
+    With ``normalization="softmax"`` each heatmap is positive and sums to 2πσ², the sum of a Gaussian target of height
+    1 whose σ is the published one for the input's height: a certain keypoint peaks at 1.
+    """
+
+    def __init__(self, in_channels: int, head: Head, heatmap_height: int) -> None:
         super().__init__()
         layers = []
         for width, groups, kernel_size in zip(head.widths, head.groups, head.kernel_sizes, strict=True):
@@ -22,6 +29,11 @@ class PoseHead(nn.Module):
             in_channels = width
         self.deconvolutions = nn.Sequential(*layers)
         self.final = Conv2d(in_channels, head.keypoints, 1)
+        sigma = max(1.0, heatmap_height / 32)  # 2 at 64 rows, as published
+        self.total = 2 * math.pi * sigma**2 if head.normalization == "softmax" else None
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.final(self.deconvolutions(features))
+        heatmaps = self.final(self.deconvolutions(features))
+        if self.total is None:
+            return heatmaps
+        return torch.softmax(heatmaps.flatten(2), dim=2).view_as(heatmaps) * self.total

@@ -25,7 +25,7 @@ def build_part(architecture: PoseArchitecture, index: int) -> nn.Module:
         return module.build_stem(architecture)
     if index <= len(architecture.stages):
         return module.build_stage(architecture, index - 1)
-    return PoseHead(architecture.stages[-1].width, architecture.head)
+    return PoseHead(architecture.stages[-1].width, architecture.head, architecture.heatmap_size[0])
 
 
 def part_name(architecture: PoseArchitecture, index: int) -> str:
