@@ -193,17 +193,17 @@ class SearchSpace:
     def genes(self) -> tuple[Gene, ...]:
         """The genome's layout, in the order in which the network is run."""
         genes = [
-            Gene(part=0, name=f"stem.{field}", field=field, values=getattr(self.stem, field))
-            for field in ("width", "kernel_size")
+            Gene(part=0, name=f"stem.{name}", field=name, values=getattr(self.stem, name))
+            for name in ("width", "kernel_size")
         ]
         for part, stage in enumerate(self.stages, 1):
-            for field in _STAGE_FIELDS:
-                values = stage.group_choices if field == "groups" else getattr(stage, field)
-                genes.append(Gene(part=part, name=f"stage{part}.{field}", field=field, values=values))
+            for name in _STAGE_FIELDS:
+                values = stage.group_choices if name == "groups" else getattr(stage, name)
+                genes.append(Gene(part=part, name=f"stage{part}.{name}", field=name, values=values))
         part = len(self.stages) + 1
         genes += [
-            Gene(part=part, name=f"head.{field}", field=field, values=getattr(self.head, field))
-            for field in ("width", "groups")
+            Gene(part=part, name=f"head.{name}", field=name, values=getattr(self.head, name))
+            for name in ("width", "groups")
         ]
         return tuple(genes)
 
@@ -311,8 +311,8 @@ class SearchSpace:
         for choices, stage in zip(self.stages, architecture.stages, strict=True):
             inner = families.family(self.family).inner_width(stage.width, stage.expansion) or 0
             group = stage.groups if choices.groups else inner // stage.groups
-            for field in _STAGE_FIELDS:
-                yield group if field == "groups" else getattr(stage, field)
+            for name in _STAGE_FIELDS:
+                yield group if name == "groups" else getattr(stage, name)
         yield from (architecture.head.widths[:1] or (0,))
         yield from (architecture.head.groups[:1] or (0,))
 
