@@ -104,8 +104,8 @@ def _resnet() -> SearchSpace:
 
 def _resnet_tiny() -> SearchSpace:
     """Total stride 16 in place of 32: at this input size four by three features are too few to say where a joint is."""
-    widths = ((16, 24), (24, 32, 48), (48, 64), (48, 64, 80))
-    depths = ((1, 2), (1, 2), (1, 2, 3), (1, 2, 3))
+    widths = ((16, 24), (24, 32, 48), (48, 64, 96), (48, 64, 96))
+    depths = ((1, 2), (1, 2), (1, 2, 4), (1, 2))
     kernels = ((3,), (3, 5), (3, 5), (3, 5))
     return SearchSpace(
         name="resnet-tiny",

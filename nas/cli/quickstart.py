@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-DEFAULT_MINUTES = 7.5
+DEFAULT_MINUTES = 8.0
 RUN_DIR = Path("runs/quickstart")
 
 

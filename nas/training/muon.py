@@ -25,25 +25,37 @@ ITERATIONS = 4
 def orthogonalized(matrices: Tensor) -> Tensor:
     """About the nearest orthogonal matrix to each of (B, rows, columns): singular values between about 0.6 and 1.2.
 
-    Newton-Schulz iterations; tiny singular values grow but do not reach 1. Every iterate is a polynomial of the Gram
-    matrix G of the smaller side, times the matrix: the iterations run on G alone, and the matrix is multiplied once.
-    A weight of 128 × 1152 costs a third of what it costs iterated as a whole.
+    Newton-Schulz iterations; tiny singular values grow but do not reach 1.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-12)
-    gram = x @ x.transpose(1, 2)
+    x = _iterated_on_gram(x) if x.shape[2] > 2 * x.shape[1] else _iterated(x)
+    return x.transpose(1, 2) if tall else x
+
+
+def _iterated(x: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
-    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    factor = identity  # of G: what multiplies the matrix so far
-    square = gram  # that of the iterate: factor² G, as all of these commute
+    for _ in range(ITERATIONS):
+        square = x @ x.transpose(1, 2)
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def _iterated_on_gram(x: Tensor) -> Tensor:
+    """The same for long rows: every iterate is a polynomial of G = x xᵀ times x, and such polynomials commute, so the
+    iterations run on G alone and x is multiplied once: a third of the cost for 128 × 1152."""
+    a, b, c = COEFFICIENTS
+    square = x @ x.transpose(1, 2)
+    factor: Tensor | None = None  # the polynomial so far
     for iteration in range(ITERATIONS):
-        step = a * identity + b * square + c * square @ square
-        factor = step @ factor
+        step = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        step.diagonal(dim1=1, dim2=2).add_(a)
+        factor = step if factor is None else step @ factor
         if iteration < ITERATIONS - 1:
             square = step @ square @ step
-    x = factor @ x
-    return x.transpose(1, 2) if tall else x
+    assert factor is not None
+    return factor @ x
 
 
 class Muon(torch.optim.Optimizer):
