@@ -14,7 +14,14 @@ from nas.data.config import DataConfig
 from nas.data.loader import CropTrainingSet
 from search_spaces.errors import InputError
 
-__all__ = ["PoseData"]
+__all__ = ["PoseData", "cache_folder"]
+
+
+def cache_folder(config: DataConfig) -> Path:
+    """The folder that is configured, or vipnas in the user's cache folder."""
+    if config.cache is not None:
+        return config.cache
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vipnas"
 
 
 class PoseData:
@@ -89,9 +96,7 @@ class PoseData:
     @property
     def cache_folder(self) -> Path:
         """Where decoded crops are kept."""
-        if self.config.cache is not None:
-            return self.config.cache
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vipnas"
+        return cache_folder(self.config)
 
     def training_set(self, input_size: tuple[int, int]) -> CropTrainingSet:
         """Augmented views of the training people."""
