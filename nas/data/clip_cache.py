@@ -25,9 +25,9 @@ Index = slice | Sequence[int] | NDArray[np.integer]
 class ClipCache:
     """C clips of F = 1 + T frames over the crops of N people in frames. Frames after a clip's end are black.
 
-    The crops are a :class:`CropCache`, in an order that does not depend on T nor on the clips' order: one file serves
-    every T, and an image network that is judged on the same people (``evaluate_network(net, clips.crops, people)``).
-    Pickling gives a worker process the path of the crops and the small arrays.
+    The crops are a :class:`CropCache`, in an order that does not depend on T nor on the clips' order: where every
+    frame is labelled, one file serves every T. Pickling gives a worker process the path of the crops and the small
+    arrays.
     """
 
     def __init__(self, crops: CropCache, rows: NDArray[np.int64]) -> None:

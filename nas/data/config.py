@@ -72,9 +72,9 @@ class DataConfig:
     folder: Path | None = None
     """COCO-format folder: annotations/person_keypoints_{train,val}*.json and images/ (or train2017/, val2017/)."""
     train_annotations: Path | None = None
-    """Annotation file for training, in place of the one in the folder."""
+    """Annotation file for training, in place of the one in the folder; or a folder of PoseTrack18 files."""
     val_annotations: Path | None = None
-    """Annotation file for validation, in place of the one in the folder."""
+    """Annotation file for validation, in place of the one in the folder; or a folder of PoseTrack18 files."""
     train_images: Path | None = None
     """Folder of the training images, in place of the one in the folder."""
     val_images: Path | None = None
