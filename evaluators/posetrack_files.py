@@ -40,9 +40,16 @@ def _no_boxes() -> Floats:
     return np.zeros((0, 4))
 
 
+def _none_occluded() -> NDArray[np.bool_]:
+    return np.zeros((0, len(POSETRACK_KEYPOINTS)), dtype=bool)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoseTrackFrame:
-    """P persons of one frame. Box and score arrays of no rows mean that the file has none."""
+    """P persons of one frame. Box, area and other arrays of no rows mean that the file has none.
+
+    ``areas``, ``occluded`` and ``image_size`` are read where a file has them, and not written.
+    """
 
     image_id: int
     file_name: str
@@ -52,6 +59,9 @@ class PoseTrackFrame:
     bboxes_xywh: Floats = field(default_factory=_no_boxes)  # (P, 4) px, NaN where the file has none
     head_bboxes_xywh: Floats = field(default_factory=_no_boxes)  # (P, 4) px, likewise
     ignore_regions: tuple[Floats, ...] = ()  # polygons (V, 2) px
+    areas: Floats = field(default_factory=lambda: np.zeros(0))  # (P,) square px, NaN where the file has none
+    occluded: NDArray[np.bool_] = field(default_factory=_none_occluded)  # (P, 17) labelled, but hidden from sight
+    image_size: tuple[int, int] | None = None  # height, width; PoseTrack18's own files have none
 
 
 def read_posetrack(path: str | PathLike[str]) -> list[PoseTrackFrame]:
@@ -150,6 +160,9 @@ def _frame(image: Mapping[str, Any], people: list[Mapping[str, Any]], columns: l
         bboxes_xywh=_boxes(people, "bbox", name),
         head_bboxes_xywh=_boxes(people, "bbox_head", name),
         ignore_regions=polygons,
+        areas=np.array([_area(person, name) for person in people], dtype=np.float64),
+        occluded=_occluded(people, columns),
+        image_size=_image_size(image),
     )
 
 
@@ -185,6 +198,27 @@ def _boxes(people: list[Mapping[str, Any]], key: str, name: str) -> Floats:
         if person.get(key):
             boxes[row] = _numbers(person, key, 4, name)
     return boxes
+
+
+def _area(person: Mapping[str, Any], name: str) -> float:
+    return float(_numbers({**person, "area": [person["area"]]}, "area", 1, name)[0]) if person.get("area") else np.nan
+
+
+def _occluded(people: list[Mapping[str, Any]], columns: list[int]) -> NDArray[np.bool_]:
+    """(P, 17) from the lists of places in the file's order that some data sets give; what is no place is no error."""
+    occluded = np.zeros((len(people), len(POSETRACK_KEYPOINTS)), dtype=bool)
+    for row, person in enumerate(people):
+        places = person.get("occluded")
+        for place in places if isinstance(places, list) else []:
+            if isinstance(place, int) and 0 <= place < len(columns) and columns[place] >= 0:
+                occluded[row, columns[place]] = True
+    return occluded
+
+
+def _image_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    height, width = image.get("height"), image.get("width")
+    whole = isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0
+    return (height, width) if whole else None  # type: ignore[return-value]
 
 
 def _image_entry(frame: PoseTrackFrame, frames: int) -> dict[str, Any]:

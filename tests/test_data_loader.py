@@ -128,7 +128,7 @@ def test_every_epoch_shows_everybody_once_in_another_order(people: CocoKeypoints
     dataset = training_set(people, tmp_path)
     stream = TrainBatches(dataset, 4, seed=2)
     assert stream.steps_per_epoch == 4  # 14 people
-    seen = np.concatenate([stream._people(4 * s, 4 * s + 4) for s in range(14)]).reshape(4, 14)
+    seen = np.concatenate([stream._samples(4 * s, 4 * s + 4) for s in range(14)]).reshape(4, 14)
     assert (np.sort(seen, axis=1) == np.arange(14)).all()
     assert len({tuple(epoch) for epoch in seen.tolist()}) == 4
     big = TrainBatches(dataset, 40, seed=2).batch(0)  # a batch larger than the data set

@@ -1,4 +1,4 @@
-"""Check a folder of COCO keypoints: every problem in one pass, with the annotation or image that has it.
+"""Check a folder of COCO keypoints or PoseTrack18 videos: every problem in one pass, with the place that has it.
 
 Errors stop training and search; warnings do not. Exit code 2 if there is an error.
 """
@@ -13,18 +13,25 @@ from search_spaces.errors import InputError
 __all__ = ["add_arguments", "run"]
 
 SHOWN = 100
+HELP = "holds annotations/person_keypoints_{train,val}*.json, or annotations/{train,val}/*.json of PoseTrack18"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", type=Path, help="holds annotations/person_keypoints_{train,val}*.json")
+    parser.add_argument("folder", metavar="DIR", type=Path, help=HELP)
     parser.add_argument("--no-decode", action="store_true", help="only look whether the images exist (fast)")
     parser.add_argument("--all", action="store_true", help=f"print every problem, not the first {SHOWN}")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from nas.data.coco_check import check_coco
+    from nas.data.posetrack_check import check_posetrack, posetrack_parts
 
-    problems = check_coco(arguments.folder, decode_images=not arguments.no_decode)
+    decode = not arguments.no_decode
+    videos = posetrack_parts(arguments.folder)
+    images = any(arguments.folder.glob("annotations/person_keypoints_*.json"))
+    problems = check_coco(arguments.folder, decode_images=decode) if images or not videos else []
+    for folder in videos:
+        problems += check_posetrack(folder, decode_images=decode)
     shown = problems if arguments.all else problems[:SHOWN]
     for problem in shown:
         print(f"{problem.severity}: {problem}")

@@ -139,7 +139,7 @@ def read_coco(
     if detections is None:
         instances = _annotated_instances(truth, annotations, images)
     else:
-        boxes = _read_detections(Path(detections), category["id"], score_threshold)
+        boxes = read_detections(Path(detections), category["id"], score_threshold)
         instances = _detected_instances(boxes, truth, Path(detections), images, len(category["keypoints"]))
     _require_files(instances)
     return CocoKeypoints(
@@ -197,7 +197,7 @@ def _as_box(values: Sequence[float] | NDArray[np.float64]) -> Box:
     return x, y, width, height
 
 
-def _read_detections(path: Path, category_id: int, score_threshold: float) -> Iterator[tuple[int, Box, float]]:
+def read_detections(path: Path, category_id: int, score_threshold: float) -> Iterator[tuple[int, Box, float]]:
     """Image id, box and score of each detected person."""
     entries = load_json(path)
     if not isinstance(entries, list):

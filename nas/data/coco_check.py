@@ -12,6 +12,7 @@ from nas.data.coco_folder import find_coco_folder
 from nas.data.coco_problems import (
     Problem,
     annotation_problems,
+    as_problem,
     document_problems,
     find_person_category,
     load_json,
@@ -34,7 +35,7 @@ def check_coco(folder: Path, *, decode_images: bool = True) -> list[Problem]:
     try:
         found = find_coco_folder(Path(folder))
     except InputError as error:
-        return [_as_problem(error)]
+        return [as_problem(error)]
     problems = check_annotations(found.train_annotations, found.train_images, decode_images=decode_images)
     return problems + check_annotations(found.val_annotations, found.val_images, decode_images=decode_images)
 
@@ -48,14 +49,9 @@ def check_annotations(annotations: Path, images: Path, *, decode_images: bool = 
             return problems  # nothing below can be judged without the images' ids and sizes
         category = find_person_category(document, annotations)
     except InputError as error:
-        return [_as_problem(error)]
+        return [as_problem(error)]
     problems = list(annotation_problems(document, category, annotations))
     return problems + list(_file_problems(document, images, decode_images))
-
-
-def _as_problem(error: InputError) -> Problem:
-    where, _, message = str(error).partition(": ")
-    return Problem("error", where, message)
 
 
 def _file_problems(document: Json, images: Path, decode: bool) -> Iterator[Problem]:
@@ -77,7 +73,7 @@ def _file_problem(entry: Json, images: Path, decode: bool) -> Problem | None:
     try:
         height, width = read_image_bgr(path).shape[:2]
     except InputError as error:
-        return _as_problem(error)
+        return as_problem(error)
     if (height, width) != (entry["height"], entry["width"]):
         stated = f"{entry['width']} × {entry['height']}"
         return Problem("error", str(path), f"is {width} × {height} px, the annotations say {stated}; correct either")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from search_spaces.errors import InputError
 
-__all__ = ["CocoFolder", "find_coco_folder", "find_images_folder"]
+__all__ = ["CocoFolder", "find_coco_folder", "find_images_folder", "first_file_name"]
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ def find_images_folder(folder: Path, annotations: Path, part: str) -> Path:
     places = [place for place in (*places, folder / "images", folder) if place.is_dir()]
     if not places:
         raise InputError(f"{folder}: no such folder; images are looked for in it (data.folder, data.{part}_images)")
-    first_image = _first_file_name(annotations)
+    first_image = first_file_name(annotations)
     holding = [place for place in places if first_image and (place / first_image).is_file()]
     return (holding or places)[0]
 
 
-def _first_file_name(annotations: Path) -> str | None:
+def first_file_name(annotations: Path) -> str | None:
     """The first "file_name" in the first megabytes: parsing the whole of COCO for it would take seconds."""
     with annotations.open(encoding="utf-8", errors="replace") as file:
         found = re.search(r'"file_name"\s*:\s*"([^"\\]+)"', file.read(4_000_000))

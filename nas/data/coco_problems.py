@@ -14,7 +14,14 @@ from typing import Any, Literal
 
 from search_spaces.errors import InputError
 
-__all__ = ["Problem", "annotation_problems", "document_problems", "find_person_category", "load_json"]
+__all__ = [
+    "Problem",
+    "annotation_problems",
+    "as_problem",
+    "document_problems",
+    "find_person_category",
+    "load_json",
+]
 
 Json = dict[str, Any]
 
@@ -31,6 +38,12 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
+
+
+def as_problem(error: ValueError) -> Problem:
+    """A message of the form "where: what", as a problem."""
+    where, _, message = str(error).partition(": ")
+    return Problem("error", where, message)
 
 
 def load_json(path: Path) -> Any:

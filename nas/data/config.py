@@ -4,12 +4,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from nas.data.augmentation import Augmentation
 from nas.data.codec_name import CodecName
 from search_spaces.errors import InputError
 
-__all__ = ["DataConfig"]
+__all__ = ["DataConfig", "KeypointLayout", "VideoDataConfig"]
+
+KeypointLayout = Literal["posetrack", "coco"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoDataConfig:
+    """Which videos to train on and to judge by. Codec, padding, augmentation and caches are those of the images.
+
+    Raises:
+        InputError: a count that makes no sense.
+    """
+
+    folder: Path | None = None
+    """PoseTrack18 folder: annotations/{train,val}/*.json and the frames; its posetrack/ or posetrack_data/ will do."""
+    train_annotations: Path | None = None
+    """PoseTrack18 file, or folder of such files, for training, in place of those in the folder."""
+    val_annotations: Path | None = None
+    """PoseTrack18 file, or folder of such files, for validation, in place of those in the folder."""
+    images: Path | None = None
+    """What the frames' file names are relative to; empty: looked for beside the annotations."""
+    train_detections: Path | None = None
+    """Train with the person boxes of this detection file (COCO format), linked to the tracks."""
+    val_detections: Path | None = None
+    """Validate with the person boxes of this detection file (COCO format), linked to the tracks."""
+    layout: KeypointLayout = "posetrack"
+    """Keypoints as PoseTrack18 has them, or as COCO has them (eyes unlabelled), for a key frame network of COCO's."""
+    frame_step: int = 1
+    """A clip shows every frame (1), every second (2), …"""
+    train_stride: int = 1
+    """A training clip begins at every frame of a track (1), at every second (2), …"""
+    longest_gap: int = 4
+    """A track goes on through so many unlabelled frames, with boxes between its neighbours'."""
+    box_jitter: float = 0.04
+    """In training, move and stretch each frame's box by up to this part of its size, as a detector's boxes jitter."""
+    train_limit: int | None = None
+    """Train on random whole videos until their tracks have this many frames; empty: on all."""
+    val_limit: int | None = None
+    """Validate on random whole videos until their tracks have this many frames; empty: on all."""
+
+    def __post_init__(self) -> None:
+        for name in ("frame_step", "train_stride", "train_limit", "val_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        if self.longest_gap < 0:
+            raise InputError(f"longest_gap must not be negative, got {self.longest_gap}")
+        if not 0 <= self.box_jitter < 0.5:
+            raise InputError(f"box_jitter must be at least 0 and under 0.5, got {self.box_jitter}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +72,9 @@ class DataConfig:
     folder: Path | None = None
     """COCO-format folder: annotations/person_keypoints_{train,val}*.json and images/ (or train2017/, val2017/)."""
     train_annotations: Path | None = None
-    """Annotation file for training, in place of the one in the folder."""
+    """Annotation file for training, in place of the one in the folder; or a folder of PoseTrack18 files."""
     val_annotations: Path | None = None
-    """Annotation file for validation, in place of the one in the folder."""
+    """Annotation file for validation, in place of the one in the folder; or a folder of PoseTrack18 files."""
     train_images: Path | None = None
     """Folder of the training images, in place of the one in the folder."""
     val_images: Path | None = None
@@ -54,6 +103,8 @@ class DataConfig:
     """Keep decoded pictures of all training people if they take no more disk than this; 0: decode in every epoch."""
     workers: int = 1
     """Threads that prepare training batches in each process while the network computes."""
+    video: VideoDataConfig = field(default_factory=VideoDataConfig)
+    """Videos, for networks that see one frame after the other."""
 
     def __post_init__(self) -> None:
         for name in ("train_limit", "val_limit", "workers"):

@@ -6,6 +6,7 @@ cut out once, at a resolution a little above the network's, and kept in one memo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 from nas.data.augment import Augmentation
 from nas.data.build_once import build_once, content_key
 from nas.data.crop_files import stat_images, write_crops
-from nas.data.geometry import boxes_to_centers_scales, fix_aspect_ratio
+from nas.data.geometry import boxes_to_centers_scales, compose_affine, fix_aspect_ratio, invert_affine, warp_image
 from nas.data.images import read_image_bgr
 
-__all__ = ["CachedPictures", "ImageFiles", "Pictures"]
+__all__ = ["CachedPictures", "ImageFiles", "Pictures", "open_pictures", "warp_pictures"]
+
+_log = logging.getLogger(__name__)
 
 _FORMAT = "pictures 1"  # change it when the files below change their meaning
 
@@ -134,3 +137,40 @@ def _cut(image_bgr: Pixels, center: Floats, side: float, shrink: float) -> tuple
     zoom = size / (high - low)
     offset = (0.5 - low) * zoom - 0.5  # resizing keeps the outer edges in place, not the outer pixels' centres
     return cv2.cvtColor(part, cv2.COLOR_BGR2RGB), np.concatenate([np.diag(zoom), offset[:, None]], axis=1)
+
+
+def open_pictures(
+    files: Sequence[Path],
+    bbox_xywh: Floats,
+    input_size: tuple[int, int],
+    padding: float,
+    augmentation: Augmentation,
+    cache_folder: Path | None,
+    cache_limit_gb: float,
+    workers: int | None = None,
+) -> Pictures:
+    """Cached pictures below ``cache_folder``; the image files where there is none, or where they could take more space.
+
+    Raises:
+        InputError: an image is missing or does not decode.
+        OSError: the disk is full; nothing is left behind.
+    """
+    if cache_folder is None:
+        return ImageFiles(files)
+    gigabytes = CachedPictures.estimate_bytes(bbox_xywh, input_size, padding, augmentation) / 1e9
+    if gigabytes > cache_limit_gb:
+        _log.info("pictures of all people may take %.0f GB: decoding images in every epoch instead", gigabytes)
+        return ImageFiles(files)
+    return CachedPictures.build(cache_folder, files, bbox_xywh, input_size, padding, augmentation, workers)
+
+
+def warp_pictures(
+    pictures: Pictures, indices: NDArray[np.int64], matrices: Floats, input_size: tuple[int, int]
+) -> Pixels:
+    """Crops (N, H, W, 3) of the people ``indices``, by (N, 2, 3) maps from image pixels to crop pixels."""
+    crops = np.empty((len(indices), *input_size, 3), dtype=np.uint8)
+    found = [pictures.picture(index) for index in indices.tolist()]
+    maps = compose_affine(matrices, invert_affine(np.stack([to_picture for _, to_picture in found])))
+    for position, (picture, _) in enumerate(found):
+        crops[position] = warp_image(picture, maps[position], input_size)
+    return crops

@@ -8,13 +8,22 @@ from pathlib import Path
 
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints, read_coco
-from nas.data.coco_folder import find_coco_folder, find_images_folder
+from nas.data.coco_folder import find_coco_folder, find_images_folder, first_file_name
 from nas.data.codecs import Codec
 from nas.data.config import DataConfig
 from nas.data.loader import CropTrainingSet
+from nas.data.posetrack import read_posetrack_videos
+from nas.data.posetrack_folder import images_root, sequence_files
 from search_spaces.errors import InputError
 
-__all__ = ["PoseData"]
+__all__ = ["PoseData", "cache_folder"]
+
+
+def cache_folder(config: DataConfig) -> Path:
+    """The folder that is configured, or vipnas in the user's cache folder."""
+    if config.cache is not None:
+        return config.cache
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vipnas"
 
 
 class PoseData:
@@ -50,28 +59,33 @@ class PoseData:
         return Path(annotations), images or self._images(Path(annotations), part)
 
     def _images(self, annotations: Path, part: str) -> Path:
+        if annotations.is_dir():  # the frames of videos as images
+            first = first_file_name(sequence_files(annotations)[0])
+            return images_root(annotations, [first] if first else [])
         if not annotations.is_file():
-            raise InputError(f"{annotations}: no such file; check data.{part}_annotations")
+            raise InputError(f"{annotations}: no such file or folder; check data.{part}_annotations")
         folder = self.config.folder or annotations.parent.parent  # as in DIR/annotations/x.json, DIR/images
         return find_images_folder(Path(folder), annotations, part)
 
     @cached_property
     def train(self) -> CocoKeypoints:
         """The people to train on."""
-        people = self._checked(read_coco(*self.train_files))
+        people = self._checked(self._read(*self.train_files, None))
         limit = self.config.train_limit
         return people if limit is None else people.sample(limit, self.config.sample_seed)
 
     @cached_property
     def val(self) -> CocoKeypoints:
         """The people to judge by, in random order, and the ground truth of exactly their images."""
-        config = self.config
-        people = read_coco(
-            *self.val_files,
-            config.detections,
-            score_threshold=config.detection_threshold,
-        )
-        return self._checked(people).sample(config.val_limit, config.sample_seed)
+        people = self._checked(self._read(*self.val_files, self.config.detections))
+        return people.sample(self.config.val_limit, self.config.sample_seed)
+
+    def _read(self, annotations: Path, images: Path, detections: Path | None) -> CocoKeypoints:
+        threshold = self.config.detection_threshold
+        if not annotations.is_dir():
+            return read_coco(annotations, images, detections, score_threshold=threshold)
+        layout = self.config.video.layout
+        return read_posetrack_videos(annotations, images, detections, score_threshold=threshold, layout=layout).people
 
     def _checked(self, people: CocoKeypoints) -> CocoKeypoints:
         found = len(people.keypoint_set)
@@ -89,9 +103,7 @@ class PoseData:
     @property
     def cache_folder(self) -> Path:
         """Where decoded crops are kept."""
-        if self.config.cache is not None:
-            return self.config.cache
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vipnas"
+        return cache_folder(self.config)
 
     def training_set(self, input_size: tuple[int, int]) -> CropTrainingSet:
         """Augmented views of the training people."""

@@ -1,0 +1,108 @@
+"""Batches for training from any set of samples: the same stream for a seed, from any step on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, Protocol, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.errors import InputError
+
+__all__ = ["Batches", "TrainingSet"]
+
+Batch = TypeVar("Batch")
+Batch_co = TypeVar("Batch_co", covariant=True)
+
+
+class TrainingSet(Protocol[Batch_co]):
+    """Samples, and random views of them."""
+
+    def __len__(self) -> int: ...
+
+    def batch(
+        self, indices: NDArray[np.int64], generator: np.random.Generator, part: slice = ..., step: int = ...
+    ) -> Batch_co:
+        """Random views of the samples ``indices[part]``; the randomness is drawn for all of ``indices``."""
+        ...
+
+
+class Batches(Generic[Batch]):
+    """An endless stream of batches: permutation after permutation of the samples, cut into steps.
+
+    What step s holds depends on the seed, the size of the global batch and s alone: not on where the stream was
+    entered, nor on how many processes share it.
+    """
+
+    def __init__(
+        self,
+        dataset: TrainingSet[Batch],
+        batch_size: int,
+        seed: int = 0,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 1,
+        prefetch: int = 4,
+    ) -> None:
+        """
+        Args:
+            batch_size: samples a step in this process; the global batch is ``batch_size * world_size``.
+            workers: threads that make batches while the network computes.
+            prefetch: batches made ahead, at most.
+
+        Raises:
+            InputError: a number below 1, or a rank outside the world.
+        """
+        if min(batch_size, workers, prefetch, world_size) < 1 or not 0 <= rank < world_size:
+            raise InputError(
+                f"batch_size ({batch_size}), workers ({workers}), prefetch ({prefetch}) and world_size ({world_size}) "
+                f"must be at least 1, and rank ({rank}) below world_size"
+            )
+        self.dataset, self.seed = dataset, seed
+        self.batch_size, self.global_batch_size = batch_size, batch_size * world_size
+        self._part = slice(rank * batch_size, (rank + 1) * batch_size)
+        self._workers, self._prefetch = workers, prefetch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which every sample is seen once, rounded up."""
+        return -(-len(self.dataset) // self.global_batch_size)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step."""
+        first = step * self.global_batch_size
+        indices = self._samples(first, first + self.global_batch_size)
+        return self.dataset.batch(indices, np.random.default_rng([self.seed, 1, step]), self._part, step)
+
+    def _samples(self, first: int, last: int) -> NDArray[np.int64]:
+        """Places ``first`` to ``last`` of the endless sequence of permutations."""
+        count = len(self.dataset)
+        epochs = range(first // count, (last - 1) // count + 1)
+        order = np.concatenate([np.random.default_rng([self.seed, 0, epoch]).permutation(count) for epoch in epochs])
+        begin = first - epochs.start * count
+        return order[begin : begin + last - first]
+
+    def batches(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[Batch]:
+        """The batches from ``start_step`` on (to ``stop_step``, exclusive), made ahead in threads.
+
+        OpenCV is set to one thread of its own: the workers here, or other processes, keep the cores busy.
+        """
+        cv2.setNumThreads(1)
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="batches")
+        pending: deque[Future[Batch]] = deque()
+        step = start_step
+        try:
+            while True:
+                while len(pending) < self._prefetch and (stop_step is None or step < stop_step):
+                    pending.append(pool.submit(self.batch, step))
+                    step += 1
+                if not pending:
+                    return
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

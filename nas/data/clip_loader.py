@@ -1,0 +1,174 @@
+"""Batches of augmented clips for training: the same stream for a seed, from any step on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nas.data.augment import Augmentation, Views, change_colors, draw_color_tables, draw_views
+from nas.data.batches import Batches
+from nas.data.clips import Clip, distinct_people, previous_from_current
+from nas.data.codecs import Codec
+from nas.data.geometry import apply_affine, boxes_to_centers_scales
+from nas.data.instances import stack_instances
+from nas.data.keypoint_sets import KeypointSet
+from nas.data.pictures import open_pictures, warp_pictures
+from nas.data.tensors import to_tensor
+from search_spaces.errors import InputError
+
+__all__ = ["ClipBatch", "ClipBatches", "ClipTensors", "ClipTrainingSet", "clip_tensors"]
+
+Floats = NDArray[np.float64]
+
+
+class ClipTensors(NamedTuple):
+    """N clips of F = 1 + T frames as a network is trained on them, all float32 and on one device."""
+
+    images: Tensor
+    """(N, F, 3, H, W), normalised as those of still images."""
+    targets: Tensor
+    """(N, F, K, h, w) heatmaps."""
+    weights: Tensor
+    """(N, F, K), 0 where nothing is labelled."""
+    previous_from_current: Tensor
+    """(N, F, 2, 3) from input pixels (x, y) of a frame's crop to those of the frame before's; the key frame's is 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipBatch:
+    """N augmented clips of F = 1 + T frames and where the keypoints are in them."""
+
+    step: int
+    pixels: NDArray[np.uint8]
+    """(N, F, H, W, 3) RGB."""
+    keypoints_px: NDArray[np.float32]
+    """(N, F, K, 2) in crop pixels."""
+    visibility: NDArray[np.float32]
+    """(N, F, K) 1 where a keypoint is labelled, else 0."""
+    previous_from_current: NDArray[np.float32]
+    """(N, F, 2, 3), as in :class:`ClipTensors`."""
+    codec: Codec
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def tensors(self, device: torch.device | str = "cpu") -> ClipTensors:
+        """What a step computes with. Bytes and keypoints travel to the device; the rest happens there."""
+        size = self.pixels.shape[:2]
+        keypoints = torch.from_numpy(self.keypoints_px).to(device).flatten(0, 1)
+        visibility = torch.from_numpy(self.visibility).to(device).flatten(0, 1)
+        targets, weights = self.codec.encode(keypoints, visibility)
+        return ClipTensors(
+            images=clip_tensors(self.pixels, device),
+            targets=targets.unflatten(0, size),
+            weights=weights.unflatten(0, size),
+            previous_from_current=torch.from_numpy(self.previous_from_current).to(device),
+        )
+
+
+def clip_tensors(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """RGB clips (N, F, H, W, 3) uint8 to normalised float32 images (N, F, 3, H, W), each channels-last in memory."""
+    return to_tensor(pixels.reshape(-1, *pixels.shape[2:]), device).unflatten(0, pixels.shape[:2])
+
+
+class ClipTrainingSet:
+    """Clips to train on, and random views of them."""
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        keypoint_set: KeypointSet,
+        codec: Codec,
+        augmentation: Augmentation,
+        *,
+        padding: float = 1.25,
+        box_jitter: float = 0.04,
+        cache_folder: Path | None = None,
+        cache_limit_gb: float = 16.0,
+        workers: int | None = None,
+    ) -> None:
+        """
+        Args:
+            clips: all of one length.
+            augmentation: drawn once a clip, so that all of its frames are turned, scaled and moved alike. The half body
+                is not shown: which half is seen would change with the labels from frame to frame.
+            box_jitter: moves and stretches each frame's box on its own, by up to this part of its size.
+            cache_folder, cache_limit_gb, workers: as for ``CropTrainingSet``; a frame that several clips show is
+                decoded and kept once for each person.
+
+        Raises:
+            InputError: there is no clip, clips differ in length, or an image is missing or does not decode.
+            OSError: the disk is full.
+        """
+        lengths = sorted({len(clip) for clip in clips})
+        if len(lengths) != 1:
+            raise InputError(f"training clips must be of one length, and at least one; got lengths {lengths}")
+        self.codec, self.augmentation, self.padding, self.keypoint_set = codec, augmentation, padding, keypoint_set
+        self.box_jitter = box_jitter
+        self.frames = lengths[0] - 1
+        """T, the propagated frames."""
+        people, self.rows = distinct_people(clips, self.frames)
+        self.people = stack_instances(people)
+        farthest = augmentation.shift if augmentation.shift_probability else 0.0
+        reach = replace(augmentation, shift=min(farthest + box_jitter, 0.99), shift_probability=1.0)
+        files, boxes = [person.file for person in people], self.people.bbox_xywh
+        self.pictures = open_pictures(
+            files, boxes, codec.input_size, padding, reach, cache_folder, cache_limit_gb, workers
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(
+        self, indices: NDArray[np.int64], generator: np.random.Generator, part: slice = slice(None), step: int = 0
+    ) -> ClipBatch:
+        """Random views of the clips ``indices[part]``.
+
+        The randomness is drawn for all of ``indices`` and then cut, as for still images.
+        """
+        rows = self.rows[indices]
+        views = self._views(rows, generator)
+        tables = draw_color_tables(generator, self.augmentation.color, len(indices))[part]
+        shape = (*rows.shape, 2, 3)
+        matrices = views.matrices(self.codec.input_size, self.codec.udp).reshape(shape)[part]
+        rows, mirrored = rows[part], views.mirrored.reshape(rows.shape)[part]
+        pixels = warp_pictures(self.pictures, rows.ravel(), matrices.reshape(-1, 2, 3), self.codec.input_size)
+        pixels = pixels.reshape(*rows.shape, *pixels.shape[1:])
+        if self.augmentation.color:  # one light for all frames of a clip
+            for clip, table in enumerate(tables):
+                for frame in range(rows.shape[1]):
+                    pixels[clip, frame] = change_colors(pixels[clip, frame], table)
+        in_crop = apply_affine(matrices, self.people.keypoints_px[rows]).astype(np.float32)
+        labelled = (self.people.visibility[rows] > 0).astype(np.float32)
+        in_crop[mirrored] = in_crop[mirrored][:, self.keypoint_set.flip_indices]
+        labelled[mirrored] = labelled[mirrored][:, self.keypoint_set.flip_indices]
+        return ClipBatch(step, pixels, in_crop, labelled, previous_from_current(matrices), self.codec)
+
+    def _views(self, rows: NDArray[np.int64], generator: np.random.Generator) -> Views:
+        """Views of all N × F frames: one draw a clip, relative to the box, applied to each frame's own jittered box."""
+        count, frames = rows.shape
+        unit = np.broadcast_to([-0.5, -0.5, 1.0, 1.0], (count, 4))  # a box at 0 of size 1: the draw comes out relative
+        nobody = np.zeros((count, len(self.keypoint_set)), np.uint8)  # no labels: no half bodies
+        places = np.zeros((*nobody.shape, 2), np.float32)
+        draw = draw_views(generator, self.augmentation, unit, places, nobody, self.keypoint_set, padding=1.0)
+        jitter = generator.uniform(-self.box_jitter, self.box_jitter, (2, count, frames, 2))
+        centers, sizes = boxes_to_centers_scales(self.people.bbox_xywh[rows], self.padding)
+        moved = centers + (draw.centers[:, None] + jitter[0]) * sizes
+        scaled = sizes * draw.sizes[:, None] * (1 + jitter[1])
+        return Views(
+            centers=moved.reshape(-1, 2),
+            sizes=scaled.reshape(-1, 2),
+            rotations_deg=np.repeat(draw.rotations_deg, frames),
+            mirrored=np.repeat(draw.mirrored, frames),
+        )
+
+
+class ClipBatches(Batches[ClipBatch]):
+    """Batches of a :class:`ClipTrainingSet`; ``batch_size`` counts clips."""
