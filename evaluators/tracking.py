@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from .errors import MeasureInputError
 from .oks import COCO_SIGMAS, check_sigmas, oks
 
-__all__ = ["PoseTracker"]
+__all__ = ["PoseTracker", "box_iou"]
 
 Floats = NDArray[np.float64]
 VELOCITY_MEMORY = 0.6  # part of the old velocity that a new observation leaves
@@ -110,7 +110,7 @@ class PoseTracker:
         moved = np.stack([track.velocity * _frames_of_motion(track.unseen) for track in tracks])
         old = np.stack([track.keypoints for track in tracks])
         old_boxes = np.stack([track.box for track in tracks])
-        overlap = _iou(boxes, np.concatenate([old_boxes[:, :2] + moved, old_boxes[:, 2:]], axis=1))
+        overlap = box_iou(boxes, np.concatenate([old_boxes[:, :2] + moved, old_boxes[:, 2:]], axis=1))
         common = (keypoints[:, None, :, 2] > self._keypoint_score) & (old[None, :, :, 2] > self._keypoint_score)
         lost = np.array([track.unseen - 1 for track in tracks])
         area = old_boxes[:, 2] * old_boxes[:, 3] * (1 + LOST_TOLERANCE * lost)
@@ -155,7 +155,7 @@ def _frames_of_motion(unseen: int) -> float:
     return (1 - VELOCITY_DAMPING**unseen) / (1 - VELOCITY_DAMPING)
 
 
-def _iou(boxes: Floats, others: Floats) -> Floats:
+def box_iou(boxes: Floats, others: Floats) -> Floats:
     """(N, M) intersection over union of boxes x, y, width, height."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, :2] + boxes[:, None, 2:], others[None, :, :2] + others[None, :, 2:])

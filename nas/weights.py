@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,7 +14,10 @@ from nas.files import atomic_write_bytes
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet
 
-__all__ = ["load_network", "load_weights", "save_network", "save_weights"]
+if TYPE_CHECKING:
+    from nas.data.codecs import Codec
+
+__all__ = ["load_metadata", "load_network", "load_weights", "pose_metadata", "save_network", "save_weights"]
 
 FORMAT = "vipnas-network/1"
 
@@ -83,6 +87,28 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], PoseArchitecture]:
     except (ValueError, RecursionError):
         raise InputError(f"{path}: the architecture in the header is not JSON; the file is damaged") from None
     return state, PoseArchitecture.from_json(described, where=f"{path}: architecture")
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """What :func:`save_network` was given as ``metadata``, format and architecture beside it.
+
+    Raises:
+        InputError: no such file, or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
+
+
+def pose_metadata(codec: Codec, keypoint_names: Sequence[str]) -> dict[str, str]:
+    """What one must know beside the weights to turn a network's heatmaps into keypoints."""
+    return {"codec": codec.name, "sigma": str(codec.sigma), "keypoints": ",".join(keypoint_names)}
 
 
 def _check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:

@@ -26,7 +26,7 @@ from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.setting import computing, data_identity, training_batches, training_people
-from nas.weights import load_network, load_weights, save_weights
+from nas.weights import load_network, load_weights, pose_metadata, save_weights
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, initialize
 
@@ -213,6 +213,7 @@ class _Validation:
         if self.processes.is_first:
             if before is None or entry["AP"] > before["AP"]:
                 facts = {"steps": str(loop.step), "ap": str(entry["AP"])}
+                facts |= pose_metadata(self.codec, self.people.keypoint_names)
                 save_weights(self.best, loop.average.average, self.net.architecture, facts)
             atomic_write_json(self.out_dir / "results.json", self._summary(loop))
         return judged.metrics
