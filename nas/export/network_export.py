@@ -146,8 +146,8 @@ def _write(
     atomic_write_json(folder / "facts.json", facts)
     codec = data.codec(architecture.input_size)
     if "safetensors" in config.formats:
-        facts = {"origin": "inherited, calibrated", **pose_metadata(codec, data.val.keypoint_names)}
-        save_network(folder / "weights.safetensors", net, facts)
+        origin = {"origin": "inherited, calibrated", **pose_metadata(codec, data.val.keypoint_names)}
+        save_network(folder / "weights.safetensors", net, origin)
     if "mmpose" in config.formats:
         from .mmpose_export import export_mmpose
 

@@ -15,7 +15,14 @@ __all__ = ["PoseDrawer", "skeleton_of", "track_color"]
 # From the head down; where a set has a neck or a pelvis, limbs hang there, too.
 BONES = (
     *(("ankle", "knee"), ("knee", "hip"), ("hip", "shoulder"), ("shoulder", "elbow"), ("elbow", "wrist")),
-    *(("ear", "eye"), ("heel", "ankle"), ("big_toe", "ankle"), ("small_toe", "ankle"), ("foot", "ankle")),
+    *(
+        ("ear", "eye"),
+        ("ear", "shoulder"),
+        ("heel", "ankle"),
+        ("big_toe", "ankle"),
+        ("small_toe", "ankle"),
+        ("foot", "ankle"),
+    ),
 )
 MIDDLE_BONES = (
     *(("left_hip", "right_hip"), ("left_shoulder", "right_shoulder"), ("left_eye", "right_eye")),

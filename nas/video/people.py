@@ -6,7 +6,7 @@ frame before each may be; after it, who each of them is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +31,7 @@ ENLARGED = 1.25
 """A followed person's box, in units of the extent of the keypoints: heads and feet end beyond their keypoints."""
 SIZE_MEMORY, CENTER_MEMORY = 0.7, 0.3
 """Parts of the old box's size and middle that a new frame leaves."""
+VELOCITY_MEMORY = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,21 @@ class _Followed:
     bbox_xywh: Floats
     row: int = -1  # in the frame before
     low_frames: int = 0
+    keypoints_px: Floats | None = None  # (K, 3), when last sure
+    velocity: Floats = field(default_factory=lambda: np.zeros(2))  # px a frame
+
+    def go_on(self, keypoints_px: Floats, keypoint_score: float) -> None:
+        """Take this frame's keypoints, and move the box to where they will be in the next."""
+        box = next_box(self.bbox_xywh, keypoints_px, keypoint_score)
+        if self.keypoints_px is not None and self.low_frames == 0:
+            common = (keypoints_px[:, 2] > keypoint_score) & (self.keypoints_px[:, 2] > keypoint_score)
+            if common.any():
+                shift = (keypoints_px[common, :2] - self.keypoints_px[common, :2]).mean(axis=0)
+                self.velocity = VELOCITY_MEMORY * self.velocity + (1 - VELOCITY_MEMORY) * shift
+        else:
+            self.velocity = np.zeros(2)
+        self.bbox_xywh = np.concatenate([box[:2] + self.velocity, box[2:]])
+        self.keypoints_px, self.low_frames = keypoints_px, 0
 
 
 class FollowedPeople:
@@ -154,9 +170,8 @@ class FollowedPeople:
                 if person.low_frames < LOST_FRAMES:
                     stay.append(person)
             elif row in single:
-                person.low_frames = 0
                 ids[row] = person.number
-                person.bbox_xywh = next_box(person.bbox_xywh, keypoints_px[row], self._keypoint_score)
+                person.go_on(keypoints_px[row], self._keypoint_score)
                 stay.append(person)
         self._people = stay
         return Identified(ids, np.array(restart, dtype=np.int64))

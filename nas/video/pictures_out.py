@@ -68,7 +68,7 @@ class VideoFile:
         handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.stem}.", suffix=".mp4")
         os.close(handle)
         self._temporary = Path(temporary)
-        self._writer = cv2.VideoWriter(temporary, cv2.VideoWriter_fourcc(*"mp4v"), self._fps, self._size)
+        self._writer = cv2.VideoWriter(temporary, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
         if not self._writer.isOpened():
             self.discard()
             raise InputError(f"{self.path}: OpenCV cannot write an mp4 video here; use --images or --no-video")
@@ -165,7 +165,8 @@ class OneImage:
 
 
 def _encoded(image_bgr: Pixels, suffix: str) -> bytes:
-    coded, data = cv2.imencode(suffix, image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []
+    coded, data = cv2.imencode(suffix, image_bgr, settings)
     if not coded:
         raise RuntimeError(f"OpenCV could not encode an image of shape {image_bgr.shape}")
     return data.tobytes()
