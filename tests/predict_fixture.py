@@ -15,7 +15,7 @@ __all__ = ["dots_px", "draw_person", "frame_of", "write_detections", "write_dete
 
 SIZE = (96, 72)
 """The network's input: height, width."""
-FRAME = (120, 160)
+FRAME = (120, 240)
 DOTS = ((0, -25), (-8, 0), (8, 25))
 """Red, green and blue, from the person's middle."""
 BOX = (36, 70)
@@ -56,7 +56,9 @@ def write_network(path: Path, metadata: dict[str, str] | None = None, outputs: i
     level = numpy_helper.from_array(np.array(LEVEL, np.float32))
     nodes = [helper.make_node("Constant", [], ["level"], value=level)]
     for name in names:
-        nodes.append(helper.make_node("AveragePool", ["images"], [f"{name} 0"], kernel_shape=[4, 4], strides=[4, 4]))
+        # Windows of 5 pixels around every fourth: the convention of the codec, whose heatmap pixel k is at 4 k.
+        window = {"kernel_shape": [5, 5], "strides": [4, 4], "pads": [2, 2, 2, 2]}
+        nodes.append(helper.make_node("AveragePool", ["images"], [f"{name} 0"], **window))
         nodes.append(helper.make_node("Add", [f"{name} 0", "level"], [name]))
     graph = helper.make_graph(
         nodes,

@@ -34,7 +34,7 @@ from tests.predict_fixture import (
 from tests.program import assert_one_line, call
 
 PATH_A = [(40.0 + 3 * i, 60.0) for i in range(8)]
-PATH_B = [(115.0 - i, 58.0) for i in range(8)]
+PATH_B = [(190.0 - i, 58.0) for i in range(8)]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_video_with_boxes(network: Path, video: Path, tmp_path: Path) -> None:
         assert_found([entry for entry in results(out) if entry["track_id"] == track], path)
     drawn = list(open_frames(str(out / "walk_poses.mp4")))
     assert len(drawn) == 8
-    assert drawn[0].image_bgr.shape == (120, 160, 3)
+    assert drawn[0].image_bgr.shape == (120, 240, 3)
     assert np.abs(drawn[4].image_bgr.astype(int) - frame_of(PATH_A[4], PATH_B[4])).mean() > 2  # something is drawn
 
 
@@ -96,12 +96,12 @@ def test_boxes_are_given_once_and_followed(network: Path, video: Path, tmp_path:
 
 
 def test_a_detector(network: Path, video: Path, tmp_path: Path) -> None:
-    corners = np.array([[[8, 4, 50, 44, 0.9]]], np.float32)  # in 64 × 64; the frame is shrunk by 0.4
+    corners = np.array([[[8, 4, 50, 44, 0.9]]], np.float32)  # in 64 × 64; the frame is shrunk to 64 × 32
     detector = write_detector(tmp_path / "people.onnx", dets=corners, labels=np.zeros((1, 1), np.int64))
     out = tmp_path / "out"
     done = call("predict", video, "--model", network, "--detector", detector, "--out", out, "--max-frames", 3)
     assert done.returncode == 0, done.stderr
-    assert [entry["bbox"] for entry in results(out)] == [[20, 10, 105, 100]] * 3
+    assert [entry["bbox"] for entry in results(out)] == [[30, 15, 157.5, 105]] * 3
 
 
 def test_one_image_of_one_person(network: Path, tmp_path: Path) -> None:

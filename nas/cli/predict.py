@@ -102,17 +102,14 @@ def run(arguments: argparse.Namespace) -> int:
         keypoint_score=arguments.keypoint_score,
     )
     stem = arguments.out / f"{source.name}_poses" if arguments.out else None
-    try:
-        with _window(arguments.show) as show, _progress() as progress:
-            done = predict(
-                source, predictor, model, stem=stem, sink=_sink(arguments, source, stem), show=show,
-                max_frames=arguments.max_frames, keypoint_score=arguments.keypoint_score, progress=progress,
-            )  # fmt: skip
-    except KeyboardInterrupt as interruption:
-        if hasattr(interruption, "prediction"):
-            _tell(interruption.prediction)
-        raise
+    with _window(arguments.show) as show, _progress() as progress:
+        done = predict(
+            source, predictor, model, stem=stem, sink=_sink(arguments, source, stem), show=show,
+            max_frames=arguments.max_frames, keypoint_score=arguments.keypoint_score, progress=progress,
+        )  # fmt: skip
     _tell(done)
+    if done.interrupted:
+        raise KeyboardInterrupt
     return 0
 
 

@@ -116,15 +116,17 @@ class BoxFile:
         self._image_ids = self._match(images, [e for e in document if isinstance(e, Mapping)], source)
         if not self._image_ids:
             raise InputError(f"{self._path}: names no frame of {source.name}; do the two belong together?")
+        by_number = all(index == identity for index, identity in self._image_ids.items())
+        self._first_free_id = 0 if by_number else max(self._image_ids.values()) + 1
 
     def __call__(self, frame: Frame) -> Boxes:
         found = self._of_image.get(self._image_ids.get(frame.index, -1), [])
         return Boxes(np.array([box for box, _ in found]).reshape(-1, 4), np.array([score for _, score in found]))
 
     def image_id(self, frame: Frame) -> int:
-        """The file's id of the image; for a frame that it does not name, one beyond all of them."""
+        """The file's id of the image; for a frame that it does not name, one that no image of it has."""
         known = self._image_ids.get(frame.index)
-        return known if known is not None else max(self._image_ids.values()) + 1 + frame.index
+        return known if known is not None else self._first_free_id + frame.index
 
     def _entries(self, document: Any) -> list[Any]:
         entries = document

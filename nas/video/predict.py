@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluators import rescore
+from nas.training.interruption import noticing_interruption
 from nas.video.boxes import BoxSource
 from nas.video.crops import Cropper
 from nas.video.drawing import PoseDrawer
@@ -39,6 +40,7 @@ class Prediction:
     tracks: int = 0
     unpublished: str = ""
     """Why there is no PoseTrack18 file; empty where there is one."""
+    interrupted: bool = False
 
 
 class Predictor:
@@ -108,7 +110,7 @@ def predict(
     keypoint_score: float = KEYPOINT_SCORE,
     progress: Callable[[int, int | None, float], None] | None = None,
 ) -> Prediction:
-    """Run over all frames and write the results. Interrupted, it completes what there is and raises again.
+    """Run over all frames and write the results. Ctrl-C or SIGTERM ends it after the frame in hand, files complete.
 
     Args:
         stem: result files are named after it; None writes none.
@@ -118,39 +120,35 @@ def predict(
 
     Raises:
         InputError: a frame cannot be read; nothing is left behind.
-        KeyboardInterrupt: after the files are complete.
+        KeyboardInterrupt: at a second Ctrl-C; nothing is left behind.
     """
     watch, poses = Stopwatch(), []
     drawer = PoseDrawer(model.keypoint_set.names, keypoint_score)
     total = source.length if max_frames is None else min(max_frames, source.length or max_frames)
-    interruption: KeyboardInterrupt | None = None
     try:
-        for frame in _timed(islice(iter(source), max_frames), watch):
-            found = predictor(frame, watch)
-            going_on = True
-            if sink is not None or show is not None:
-                image = frame.image_bgr  # drawn into: nobody else needs the frame
-                drawer.draw(image, found.keypoints_px, found.bbox_xywh, found.track_ids, found.scores)
-                if sink is not None:
-                    sink.add(image, frame.name)
-                going_on = show is None or show(image)
-            watch.lap("draw")
-            watch.end_frame()
-            poses.append(found)
-            if progress is not None:
-                progress(watch.frames, total, watch.frames_per_second)
-            if not going_on:
-                break
-    except KeyboardInterrupt as error:
-        interruption = error
+        with noticing_interruption() as interruption:
+            for frame in _timed(islice(iter(source), max_frames), watch):
+                found = predictor(frame, watch)
+                going_on = True
+                if sink is not None or show is not None:
+                    image = frame.image_bgr  # drawn into: nobody else needs the frame
+                    drawer.draw(image, found.keypoints_px, found.bbox_xywh, found.track_ids, found.scores)
+                    if sink is not None:
+                        sink.add(image, frame.name)
+                    going_on = show is None or show(image)
+                watch.lap("draw")
+                watch.end_frame()
+                poses.append(found)
+                if progress is not None:
+                    progress(watch.frames, total, watch.frames_per_second)
+                if interruption.requested or not going_on:
+                    break
+            result = _finish(watch, poses, model, stem, sink)
     except BaseException:
         if sink is not None:
             sink.discard()
         raise
-    result = _finish(watch, poses, model, stem, sink)
-    if interruption is not None:
-        interruption.prediction = result  # type: ignore[attr-defined]  # for who tells the user
-        raise interruption
+    result.interrupted = interruption.requested
     return result
 
 
