@@ -2,8 +2,19 @@
 
 from .calibration import UncalibratedSubnet, calibrate
 from .folding import fold
-from .networks import PoseNet, initialize
+from .networks import PoseNet, PropagatedNet, VideoPoseNet, initialize, resample_heatmaps
 from .sharing import Sharing
 from .supernet import Supernet
 
-__all__ = ["PoseNet", "Sharing", "Supernet", "UncalibratedSubnet", "calibrate", "fold", "initialize"]
+__all__ = [
+    "PoseNet",
+    "PropagatedNet",
+    "Sharing",
+    "Supernet",
+    "UncalibratedSubnet",
+    "VideoPoseNet",
+    "calibrate",
+    "fold",
+    "initialize",
+    "resample_heatmaps",
+]
