@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+import torch
 
 from evaluators import POSETRACK_KEYPOINTS
 from nas.data.coco_problems import find_person_category, load_json
 from nas.data.codec_name import CODEC_NAMES, CodecName
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET, KeypointSet
-from nas.video.pose_step import OnnxImageStep, PoseStep, TorchImageStep
+from nas.export.onnx_export import onnx_bytes
+from nas.video.pose_step import OnnxImageStep, OnnxVideoStep, PoseStep, TorchStep
 from nas.weights import load_metadata, load_network
 from search_spaces import InputError
+from supernet import PoseNet, PropagatedNet, VideoPoseNet, fold
 
-__all__ = ["OnlineRuntime", "PoseModel", "find_model_file", "load_pose_model", "read_keypoint_set"]
+__all__ = ["OnlineRuntime", "PoseModel", "find_model_file", "load_pose_model", "make_step", "read_keypoint_set"]
 
 OnlineRuntime = Literal["torch", "onnxruntime"]
 WEIGHTS = ("best.safetensors", "weights.safetensors")
@@ -64,10 +68,7 @@ def load_pose_model(
         metadata = onnx.metadata
     else:
         net, metadata = load_network(file), load_metadata(file)
-        if runtime == "onnxruntime":
-            step = OnnxImageStep(_onnx_of(net), str(file), threads)
-        else:
-            step = TorchImageStep(net)
+        step = make_step(net, runtime or "torch", codec or _codec_name(metadata), threads)
     names = keypoint_set or _keypoint_set(metadata, step.keypoints)
     if len(names) != step.keypoints:
         raise InputError(f"{file}: gives {step.keypoints} heatmaps, and {len(names)} keypoints are named (--keypoints)")
@@ -77,7 +78,7 @@ def load_pose_model(
         heatmap_size=step.heatmap_size,
         sigma=_sigma(metadata, step.input_size),
     )
-    resolved: OnlineRuntime = "onnxruntime" if isinstance(step, OnnxImageStep) else "torch"
+    resolved: OnlineRuntime = "torch" if isinstance(step, TorchStep) else "onnxruntime"
     return PoseModel(step=step, codec=chosen, keypoint_set=names, file=file, runtime=resolved)
 
 
@@ -121,14 +122,27 @@ def _file_in(folder: Path, runtime: OnlineRuntime | None) -> Path:
     raise InputError(f"{folder}: holds no network ({expected}); name a folder that vipnas export or retrain wrote")
 
 
-def _onnx_of(net: object) -> bytes:
-    import torch
+def make_step(
+    net: PoseNet | VideoPoseNet, runtime: OnlineRuntime, codec: CodecName = "gaussian", threads: int = 1
+) -> PoseStep:
+    """A trained image or video network in a runtime. The codec says how previous heatmaps lie in their crops."""
+    networks = net.networks if isinstance(net, VideoPoseNet) else [net]
+    architecture = networks[0].architecture
+    stride = replace(Codec.of(codec, architecture.input_size), heatmap_size=architecture.heatmap_size).stride
+    if runtime == "torch":
+        return TorchStep(networks, stride.tolist())
+    models = [_onnx_of(network) for network in networks]
+    if len(models) == 1:
+        return OnnxImageStep(models[0], architecture.id, threads)
+    return OnnxVideoStep(models, architecture.id, threads, stride.tolist())
 
-    from nas.export.onnx_export import onnx_bytes
-    from supernet import PoseNet, fold
 
-    assert isinstance(net, PoseNet)
-    return onnx_bytes(fold(net), (torch.zeros(2, 3, *net.architecture.input_size),), dynamic_batch=True)
+def _onnx_of(net: PoseNet) -> bytes:
+    architecture = net.architecture
+    inputs = [torch.zeros(2, 3, *architecture.input_size)]
+    if isinstance(net, PropagatedNet):
+        inputs.append(torch.zeros(2, architecture.keypoints, *architecture.heatmap_size))
+    return onnx_bytes(fold(net), tuple(inputs), dynamic_batch=True)
 
 
 def read_keypoint_set(text: str) -> KeypointSet:

@@ -7,7 +7,7 @@ of the frame before as well.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -18,9 +18,9 @@ from torch import Tensor
 from evaluators.latency.runtimes import freeze
 from nas.export.deployment import deployment_form
 from search_spaces.errors import InputError
-from supernet import PoseNet, fold
+from supernet import PoseNet, PropagatedNet, fold, resample_heatmaps
 
-__all__ = ["OnnxImageStep", "PoseStep", "TorchImageStep", "open_session"]
+__all__ = ["OnnxImageStep", "OnnxVideoStep", "PoseStep", "TorchStep", "open_session"]
 
 Floats32 = NDArray[np.float32]
 TRACED_WHEN_SEEN = 3
@@ -75,21 +75,25 @@ class PoseStep(Protocol):
         ...
 
 
-class TorchImageStep:
-    """An image network in torch: folded, channels-last, traced for the numbers of people that come often."""
+class TorchStep:
+    """Networks in torch, one a position: folded, channels-last, traced for the numbers of people that come often.
 
-    length = 0
+    Args:
+        networks: an image network alone, or a key frame's and those of the T propagated frames.
+        stride: input pixels (x, y) a heatmap pixel, by which previous heatmaps are resampled (``Codec.stride``).
+    """
+
     channels_last = True
 
-    def __init__(self, net: PoseNet) -> None:
-        self.architecture = net.architecture
-        self.input_size = net.architecture.input_size
-        self.keypoints = net.architecture.keypoints
-        deployed = deployment_form(fold(net), "torch").requires_grad_(False)
-        self._net = cast(Any, deployed).to(memory_format=torch.channels_last)
-        self._traced: dict[int, Callable[..., Tensor]] = {}
-        self._seen: Counter[int] = Counter()
+    def __init__(self, networks: Sequence[PoseNet], stride: Sequence[float] | None = None) -> None:
+        key = networks[0].architecture
+        self.input_size, self.keypoints, self.length = key.input_size, key.keypoints, len(networks) - 1
+        self._takes_previous = [isinstance(net, PropagatedNet) for net in networks]
+        self._networks = [_deployed(net) for net in networks]
+        self._traced: dict[tuple[int, int], Callable[..., Tensor]] = {}
+        self._seen: Counter[tuple[int, int]] = Counter()
         self.heatmap_size = _heatmap_size(self.step(np.zeros((1, 3, *self.input_size), dtype=np.float32)))
+        self._stride = heatmap_stride(self.input_size, self.heatmap_size, stride)
 
     def step(
         self,
@@ -98,16 +102,37 @@ class TorchImageStep:
         position: int = 0,
         previous_from_current: NDArray[np.float64] | None = None,
     ) -> Floats32:
-        images = torch.from_numpy(crops).contiguous(memory_format=torch.channels_last)
+        inputs = [torch.from_numpy(crops).contiguous(memory_format=torch.channels_last)]
         with torch.inference_mode():
-            return self._run(images).numpy()
+            if self._takes_previous[position]:
+                assert previous_heatmaps is not None
+                inputs.append(resampled(previous_heatmaps, previous_from_current, self._stride))
+            return self._run(position, *inputs).numpy()
 
-    def _run(self, images: Tensor) -> Tensor:
-        people = len(images)
-        self._seen[people] += 1
-        if self._seen[people] == TRACED_WHEN_SEEN:
-            self._traced[people] = freeze(self._net, (images,))
-        return self._traced.get(people, self._net)(images)
+    def _run(self, position: int, *inputs: Tensor) -> Tensor:
+        key = position, len(inputs[0])
+        self._seen[key] += 1
+        if self._seen[key] == TRACED_WHEN_SEEN:
+            self._traced[key] = freeze(self._networks[position], inputs)
+        return self._traced.get(key, self._networks[position])(*inputs)
+
+
+def _deployed(net: PoseNet) -> Any:
+    return cast(Any, deployment_form(fold(net), "torch").requires_grad_(False)).to(memory_format=torch.channels_last)
+
+
+def heatmap_stride(
+    input_size: tuple[int, int], heatmap_size: tuple[int, int], stride: Sequence[float] | None
+) -> tuple[float, float]:
+    """Input pixels (x, y) a heatmap pixel; without ``stride``, the ratio of the sizes."""
+    x, y = stride if stride is not None else (input_size[1] / heatmap_size[1], input_size[0] / heatmap_size[0])
+    return float(x), float(y)
+
+
+def resampled(heatmaps: Floats32, maps: NDArray[np.float64] | None, stride: tuple[float, float]) -> Tensor:
+    """Heatmaps (N, K, h, w) as they lie in the present crops, by the maps (N, 2, 3) of :meth:`PoseStep.step`."""
+    previous = torch.from_numpy(heatmaps)
+    return previous if maps is None else resample_heatmaps(previous, torch.from_numpy(maps), stride)
 
 
 class OnnxImageStep:
@@ -158,6 +183,39 @@ class OnnxImageStep:
 
     def _run(self, crops: Floats32) -> Floats32:
         return cast(Floats32, self._session.run(None, {self._input: crops})[0])
+
+
+class OnnxVideoStep:
+    """A video network in onnxruntime: one model a position, those of propagated frames with a second input."""
+
+    channels_last = False
+
+    def __init__(
+        self, models: Sequence[bytes], where: str, threads: int = 1, stride: Sequence[float] | None = None
+    ) -> None:
+        self._key = OnnxImageStep(models[0], where, threads)
+        self._sessions = [open_session(model, where, threads) for model in models[1:]]
+        self.length = len(self._sessions)
+        self.input_size, self.heatmap_size = self._key.input_size, self._key.heatmap_size
+        self.keypoints = self._key.keypoints
+        self._stride = heatmap_stride(self.input_size, self.heatmap_size, stride)
+
+    def step(
+        self,
+        crops: Floats32,
+        previous_heatmaps: Floats32 | None = None,
+        position: int = 0,
+        previous_from_current: NDArray[np.float64] | None = None,
+    ) -> Floats32:
+        if position == 0:
+            return self._key.step(crops)
+        session = self._sessions[position - 1]
+        names = [value.name for value in session.get_inputs()]
+        feeds = {names[0]: np.ascontiguousarray(crops)}
+        if len(names) > 1:
+            assert previous_heatmaps is not None
+            feeds[names[1]] = resampled(previous_heatmaps, previous_from_current, self._stride).numpy()
+        return cast(Floats32, session.run(None, feeds)[0])
 
 
 def open_session(model: bytes, where: str, threads: int = 1) -> Any:
