@@ -130,9 +130,7 @@ class VideoSearchSpace:
             if not 0 <= int(fusion) < len(self.fusions):
                 last = len(self.fusions) - 1
                 raise InputError(f"space {self.name}: frame{frame + 1}.fusion={fusion}; from 0 to {last} are possible")
-            frames.append(
-                PropagatedFrame(architecture=self.spatial.decode(network), fusion=self.fusions[int(fusion)])
-            )
+            frames.append(PropagatedFrame(architecture=self.spatial.decode(network), fusion=self.fusions[int(fusion)]))
         return VideoArchitecture(key=self.key, frames=tuple(frames))
 
     def encode(self, architecture: VideoArchitecture) -> tuple[int, ...]:

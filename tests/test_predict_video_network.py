@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from nas.data.codecs import Codec
 from nas.data.geometry import compose_affine, invert_affine
-from nas.video.model import OnlineRuntime, make_step
+from nas.video.model import OnlineRuntime, load_pose_model, make_step
 from nas.video.scheduler import StepScheduler
+from nas.video_weights import save_video_network
 from search_spaces import get_video_space
 from supernet import VideoPoseNet
 
@@ -29,7 +32,8 @@ def test_online_steps_equal_the_clip(runtime: OnlineRuntime, codec: str) -> None
     for person, frame in np.ndindex(2, frames):
         zoom = 1 + 0.05 * frame * (1 + person)
         matrices[person, frame] = [[zoom, 0, 3 * frame - person], [0, zoom, 2.0 * frame]]
-    maps = compose_affine(matrices[:, :-1], invert_affine(matrices[:, 1:]))
+    before = np.roll(matrices, 1, axis=1)  # the key frame's map is not read
+    maps = compose_affine(before, invert_affine(matrices))
     with torch.no_grad():
         expected = net(torch.from_numpy(clip), torch.from_numpy(maps)).numpy()
     step = make_step(net, runtime, codec)  # type: ignore[arg-type]
@@ -40,3 +44,11 @@ def test_online_steps_equal_the_clip(runtime: OnlineRuntime, codec: str) -> None
             previous = [-1, -1] if group == frame == 0 else [0, 1]
             found = scheduler.step(clip[:, frame], matrices[:, frame], previous)
             np.testing.assert_allclose(found, expected[:, frame], atol=2e-3 * expected.std())
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+def test_a_video_network_is_loaded_from_its_weights(runtime: OnlineRuntime, tmp_path: Path) -> None:
+    architecture = get_video_space("resnet-tiny").sample(np.random.default_rng(1))
+    save_video_network(tmp_path / "best.safetensors", VideoPoseNet(architecture, torch.Generator().manual_seed(0)))
+    model = load_pose_model(str(tmp_path), runtime)
+    assert (model.runtime, model.step.length) == (runtime, len(architecture.frames))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
+import nas.export.onnx_export as onnx_export_module
 from nas.data.codecs import Codec, CodecName
 from nas.data.geometry import apply_affine, compose_affine, invert_affine, warp_matrices
+from nas.export.onnx_export import export_video_onnx
 from search_spaces import FusionChoice, PropagatedFrame, VideoArchitecture, get_video_space
 from supernet import PoseNet, PropagatedNet, VideoPoseNet, fold, initialize, resample_heatmaps
 
@@ -50,7 +54,7 @@ def clip(architecture: VideoArchitecture, count: int = 2) -> Tensor:
 def shifts(architecture: VideoArchitecture, count: int = 2) -> Tensor:
     """Maps between crops that differ a little."""
     generator = torch.Generator().manual_seed(2)
-    identity = torch.eye(2, 3).expand(count, architecture.length, 2, 3)
+    identity = torch.eye(2, 3).expand(count, 1 + architecture.length, 2, 3)
     return identity + torch.randn(identity.shape, generator=generator) * torch.tensor([0.03, 0.03, 4.0])
 
 
@@ -66,7 +70,7 @@ def test_the_clip_and_the_steps_give_the_same_numbers(name: str, moving: bool) -
     previous = None
     for position in range(4):
         frame = images[:, position].contiguous()  # as a user has it who sees one frame at a time
-        between = maps[:, position - 1].contiguous() if maps is not None and position else None
+        between = maps[:, position].contiguous() if maps is not None else None
         previous = net.step(frame, previous, position=position, previous_from_current=between)
         assert torch.equal(previous, whole[:, position])
 
@@ -224,3 +228,37 @@ def test_the_stride_is_that_of_the_codec() -> None:
         stride = (float(codec.stride[0]), float(codec.stride[1]))
         chosen = VideoPoseNet(architecture, stride=stride if codec.udp else None)
         assert chosen.stride == stride
+
+
+# ONNX ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_position_is_exported_and_equal(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All fusions of the family, in a clip that is run step by step on onnxruntime."""
+
+    def no_fallback(*args: object) -> bytes:
+        raise AssertionError("fusions are written directly")
+
+    monkeypatch.setattr(onnx_export_module, "_torchscript_bytes", no_fallback)
+    space, rng = get_video_space(name), np.random.default_rng(4)
+    frames = [PropagatedFrame(architecture=space.spatial.sample(rng), fusion=fusion) for fusion in space.fusions]
+    architecture = VideoArchitecture(key=space.spatial.smallest(), frames=tuple(frames))
+    net = fold(randomized(VideoPoseNet(architecture)), in_place=True)
+    paths = export_video_onnx(net, tmp_path, metadata={"codec": "gaussian"})
+    assert [path.name for path in paths] == [f"frame{position}.onnx" for position in range(len(frames) + 1)]
+    for count in (1, 3):
+        images = clip(architecture, count)
+        found: list[np.ndarray] = []
+        for position, path in enumerate(paths):
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            names = [value.name for value in session.get_inputs()]
+            alone = position == 0 or frames[position - 1].fusion.is_none
+            assert names == (["images"] if alone else ["images", "previous_heatmaps"])
+            facts = session.get_modelmeta().custom_metadata_map
+            assert (facts["codec"], facts["position"]) == ("gaussian", str(position))
+            values = [images[:, position].numpy(), *found[-1:]]
+            found += session.run(None, dict(zip(names, values, strict=False)))
+        with torch.no_grad():
+            expected = net(images).numpy()
+        assert np.abs(np.stack(found, axis=1) - expected).max() < 1e-3 * expected.std()

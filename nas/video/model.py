@@ -16,6 +16,8 @@ from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET, KeypointSet
 from nas.export.onnx_export import onnx_bytes
 from nas.video.pose_step import OnnxImageStep, OnnxVideoStep, PoseStep, TorchStep
+from nas.video_weights import FORMAT as VIDEO_FORMAT
+from nas.video_weights import load_video_network
 from nas.weights import load_metadata, load_network
 from search_spaces import InputError
 from supernet import PoseNet, PropagatedNet, VideoPoseNet, fold
@@ -67,7 +69,9 @@ def load_pose_model(
         step = onnx = OnnxImageStep(file.read_bytes(), str(file), threads)
         metadata = onnx.metadata
     else:
-        net, metadata = load_network(file), load_metadata(file)
+        metadata = load_metadata(file)
+        is_video = metadata.get("format") == VIDEO_FORMAT
+        net: PoseNet | VideoPoseNet = load_video_network(file) if is_video else load_network(file)
         step = make_step(net, runtime or "torch", codec or _codec_name(metadata), threads)
     names = keypoint_set or _keypoint_set(metadata, step.keypoints)
     if len(names) != step.keypoints:

@@ -82,12 +82,12 @@ class VideoPoseNet(nn.Module):
 
         Args:
             clip: ``(N, 1 + T, 3, H, W)``, normalised; fewer frames than that are possible.
-            previous_from_current: ``(N, T, 2, 3)``: for each propagated frame the affine map of :meth:`step`; None
-                where all frames of a clip show the same crop.
+            previous_from_current: ``(N, 1 + T, 2, 3)``: for each frame the affine map of :meth:`step`, of which the key
+                frame's is not used; None where all frames of a clip show the same crop.
         """
         found: list[Tensor] = []
         for position in range(clip.shape[1]):
-            maps = None if previous_from_current is None or not position else previous_from_current[:, position - 1]
+            maps = None if previous_from_current is None else previous_from_current[:, position]
             found.append(self.step(clip[:, position], found[-1] if found else None, position, maps))
         return torch.stack(found, dim=1)
 
