@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,7 +14,19 @@ from nas.files import atomic_write_bytes
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet
 
-__all__ = ["load_network", "load_weights", "save_network", "save_weights"]
+if TYPE_CHECKING:
+    from nas.data.codecs import Codec
+
+__all__ = [
+    "check_state",
+    "load_metadata",
+    "load_network",
+    "load_weights",
+    "pose_metadata",
+    "read_weights",
+    "save_network",
+    "save_weights",
+]
 
 FORMAT = "vipnas-network/1"
 
@@ -53,7 +66,7 @@ def load_network(path: Path, architecture: PoseArchitecture | None = None) -> Po
         raise InputError(f"{path}: holds the network {found.id}, not {architecture.id}; give its own weights")
     with torch.device("meta"):
         net = PoseNet(found)
-    _check_state(net.state_dict(), state, path)
+    check_state(net.state_dict(), state, path)
     net.load_state_dict(state, assign=True)
     return net.requires_grad_(True).eval()
 
@@ -64,9 +77,24 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], PoseArchitecture]:
     Raises:
         InputError: no such file, damaged, or not a network's weights.
     """
+    header, state = read_weights(Path(path), FORMAT, "a network's weights")
+    if "architecture" not in header:
+        raise InputError(f"{path}: the header names no architecture; the file is damaged")
+    try:
+        described = json.loads(header["architecture"])
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: the architecture in the header is not JSON; the file is damaged") from None
+    return state, PoseArchitecture.from_json(described, where=f"{path}: architecture")
+
+
+def read_weights(path: Path, tag: str, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file of the format ``tag``.
+
+    Raises:
+        InputError: no such file, damaged, or not ``what``.
+    """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -76,16 +104,35 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], PoseArchitecture]:
             state = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dictionary
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
-    if header.get("format") != FORMAT or "architecture" not in header:
-        raise InputError(f"{path}: not a network's weights of this version (expected format {FORMAT!r})")
+    if header.get("format") != tag:
+        raise InputError(f"{path}: not {what} of this version (expected format {tag!r})")
+    return header, state
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """What :func:`save_network` was given as ``metadata``, format and architecture beside it.
+
+    Raises:
+        InputError: no such file, or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
     try:
-        described = json.loads(header["architecture"])
-    except (ValueError, RecursionError):
-        raise InputError(f"{path}: the architecture in the header is not JSON; the file is damaged") from None
-    return state, PoseArchitecture.from_json(described, where=f"{path}: architecture")
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
 
 
-def _check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+def pose_metadata(codec: Codec, keypoint_names: Sequence[str]) -> dict[str, str]:
+    """What one must know beside the weights to turn a network's heatmaps into keypoints."""
+    return {"codec": codec.name, "sigma": str(codec.sigma), "keypoints": ",".join(keypoint_names)}
+
+
+def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+    """Raise InputError, which names the first weight that is missing, surplus, misshapen or mistyped."""
     for kind, names in (("missing", expected.keys() - found.keys()), ("unknown", found.keys() - expected.keys())):
         if names:
             raise InputError(f"{path}: {len(names)} weights are {kind}, the first is {min(names)}")

@@ -6,20 +6,27 @@ from .families import family_names
 from .mmpose import from_mmpose, to_mmpose
 from .published import get_space, published, published_names, space_names
 from .space import HeadChoices, SearchSpace, StageChoices, StemChoices
+from .video import FusionChoice, PropagatedFrame, VideoArchitecture
+from .video_space import VideoSearchSpace, get_video_space
 
 __all__ = [
+    "FusionChoice",
     "Head",
     "HeadChoices",
     "InputError",
     "PoseArchitecture",
+    "PropagatedFrame",
     "SearchSpace",
     "Stage",
     "StageChoices",
     "Stem",
     "StemChoices",
+    "VideoArchitecture",
+    "VideoSearchSpace",
     "family_names",
     "from_mmpose",
     "get_space",
+    "get_video_space",
     "published",
     "published_names",
     "space_names",

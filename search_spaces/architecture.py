@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from . import families
 from .errors import InputError
-from .serialization import LATER, canonical_json, from_fields, read_json_object, to_fields
+from .serialization import LATER, canonical_json, from_tagged, read_json_object, to_fields
 
 __all__ = ["Activation", "Head", "Normalization", "PoseArchitecture", "Stage", "Stem"]
 
@@ -160,12 +160,21 @@ class PoseArchitecture:
     @property
     def heatmap_size(self) -> tuple[int, int]:
         """(height, width) of the heatmaps for :attr:`input_size`; (H/4, W/4) for the published networks."""
-        strides = (*families.family(self.family).stem_strides(self.stem), *(stage.stride for stage in self.stages))
-        height, width = self.input_size
-        for stride in strides:
-            height, width = -(-height // stride), -(-width // stride)
+        height, width = self.feature_sizes[-1]
         factor = 2 ** len(self.head.widths)
         return height * factor, width * factor
+
+    @property
+    def feature_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of the features F1, F2, … (the stages' outputs) for :attr:`input_size`."""
+        height, width = self.input_size
+        for stride in families.family(self.family).stem_strides(self.stem):
+            height, width = -(-height // stride), -(-width // stride)
+        sizes = []
+        for stage in self.stages:
+            height, width = -(-height // stage.stride), -(-width // stage.stride)
+            sizes.append((height, width))
+        return tuple(sizes)
 
     @property
     def keypoints(self) -> int:
@@ -186,17 +195,7 @@ class PoseArchitecture:
         Raises:
             InputError: a field is unknown, missing, mistyped or out of its range.
         """
-        if not isinstance(value, dict):
-            raise InputError(f"{where}: expected an object")
-        fields = dict(value)
-        found = fields.pop("format", FORMAT)
-        if found != FORMAT:
-            raise InputError(f"{where}: format {found!r} is not known; this version reads {FORMAT!r}")
-        try:
-            return from_fields(cls, fields, where)
-        except InputError as error:
-            message = str(error)
-            raise InputError(message if message.startswith(where) else f"{where}: {message}") from None
+        return from_tagged(cls, value, FORMAT, where)
 
     @classmethod
     def load(cls, path: Path | str) -> PoseArchitecture:

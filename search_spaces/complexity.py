@@ -10,14 +10,24 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol, cast
 
 from .architecture import Head, PoseArchitecture, Stage, Stem
-from .costs import Cost, Size, conv, deconv_norm, total
+from .costs import Cost, Size, conv, conv_norm, deconv_norm, total
 from .families import family
+from .video import FusionChoice, PropagatedFrame, VideoArchitecture, resize_factors
 
-__all__ = ["Complexity", "FamilyCosts", "PartCost", "count"]
+__all__ = [
+    "Complexity",
+    "FamilyCosts",
+    "PartCost",
+    "VideoComplexity",
+    "count",
+    "count_frame",
+    "count_video",
+    "fusion_cost",
+]
 
 
 class PartCost(NamedTuple):
-    """One part of a network: the stem, a stage, or the head. ``output_size`` is (height, width)."""
+    """One part of a network: the stem, a stage, the head, or a fusion. ``output_size`` is (height, width)."""
 
     name: str
     parameters: int
@@ -31,6 +41,15 @@ class Complexity(NamedTuple):
     parameters: int
     macs: int
     by_part: tuple[PartCost, ...]
+
+
+class VideoComplexity(NamedTuple):
+    """``macs`` are those of one person in all 1 + T frames; every frame has parameters of its own."""
+
+    parameters: int
+    macs: int
+    by_frame: tuple[Complexity, ...]
+    """The key frame's first."""
 
 
 class FamilyCosts(Protocol):
@@ -54,6 +73,34 @@ def count(architecture: PoseArchitecture) -> Complexity:
     parts.append(("head", _head_cost(channels, architecture.head, parts[-1][1].size)))
     whole = total(*(cost for _, cost in parts))
     return Complexity(whole.parameters, whole.macs, tuple(PartCost(part, *cost) for part, cost in parts))
+
+
+def count_frame(frame: PropagatedFrame) -> Complexity:
+    """As :func:`count`, with the fusion as a part after the stage whose output it changes."""
+    alone = count(frame.architecture)
+    if frame.fusion.is_none:
+        return alone
+    cost = fusion_cost(frame.architecture, frame.fusion)
+    at = frame.fusion.feature + 1
+    parts = (*alone.by_part[:at], PartCost("fusion", *cost), *alone.by_part[at:])
+    return Complexity(alone.parameters + cost.parameters, alone.macs + cost.macs, parts)
+
+
+def count_video(architecture: VideoArchitecture) -> VideoComplexity:
+    """Parameters and MACs of a video network, in total and by frame position."""
+    frames = (count(architecture.key), *(count_frame(frame) for frame in architecture.frames))
+    return VideoComplexity(sum(f.parameters for f in frames), sum(f.macs for f in frames), frames)
+
+
+def fusion_cost(architecture: PoseArchitecture, fusion: FusionChoice) -> Cost:
+    """What a fusion adds: the projection, at the smaller of the two sizes, and the mixing of ``cat``."""
+    channels, size = architecture.stages[fusion.feature - 1].width, architecture.feature_sizes[fusion.feature - 1]
+    _, repeated = resize_factors(architecture, fusion.feature)
+    small = (size[0] // repeated, size[1] // repeated)
+    layers = [conv_norm(architecture.keypoints, channels, 1, small)]
+    if fusion.operation == "cat":
+        layers.append(conv_norm(2 * channels, channels, 1, size))
+    return total(*layers)._replace(size=size)
 
 
 @lru_cache(maxsize=4096)

@@ -51,7 +51,12 @@ def family_names() -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-_INFRASTRUCTURE = frozenset({"architecture", "errors", "families", "mmpose", "published", "serialization", "space"})
+_INFRASTRUCTURE = frozenset(
+    {
+        "architecture", "errors", "families", "mmpose", "operators", "published", "serialization", "space", "video",
+        "video_space",
+    }
+)  # fmt: skip
 
 
 def family(name: str) -> Family:

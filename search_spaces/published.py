@@ -13,7 +13,7 @@ from .errors import InputError
 from .serialization import MAX_FILE_BYTES
 from .space import SearchSpace
 
-__all__ = ["get_space", "published", "published_names", "space_names"]
+__all__ = ["get_space", "is_file_name", "published", "published_names", "read_yaml", "space_names"]
 
 
 def published_names() -> tuple[str, ...]:
@@ -39,10 +39,14 @@ def get_space(name: str | Path) -> SearchSpace:
     Raises:
         InputError: there is none of that name, or the file is not a space.
     """
-    path = Path(name)
-    if path.suffix.lower() in (".yaml", ".yml", ".json"):
-        return SearchSpace.from_json(_read_yaml(path), where=str(path))
+    if is_file_name(name):
+        return SearchSpace.from_json(read_yaml(Path(name)), where=str(name))
     return _lookup("search space", str(name), _all_spaces(), hint="or give the path of a .yaml file")
+
+
+def is_file_name(name: str | Path) -> bool:
+    """Whether it names a YAML or JSON file, rather than something that comes with the package."""
+    return Path(name).suffix.lower() in (".yaml", ".yml", ".json")
 
 
 def _all_published() -> dict[str, PoseArchitecture]:
@@ -61,7 +65,12 @@ def _lookup(kind: str, name: str, known: Mapping[str, Any], hint: str = "") -> A
     raise InputError(f"no {kind} {name!r}; {advice}{' ' + hint if hint else ''}")
 
 
-def _read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """What a small YAML file holds.
+
+    Raises:
+        InputError: no such file, too large, or broken.
+    """
     import yaml  # the one room-external import: a space file is the user's, and YAML is what users write
 
     try:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from .errors import InputError
 
-__all__ = ["LATER", "canonical_json", "from_fields", "read_json_object", "to_fields"]
+__all__ = ["LATER", "canonical_json", "from_fields", "from_tagged", "read_json_object", "to_fields"]
 
 T = TypeVar("T")
 LATER = {"later": True}
@@ -63,9 +63,30 @@ def from_fields(cls: type[T], value: Any, where: str) -> T:
     return cls(**arguments)
 
 
+def from_tagged(cls: type[T], value: Any, tag: str, where: str) -> T:
+    """As :func:`from_fields`; a field ``format`` may say of which format the object is.
+
+    Raises:
+        InputError: it is of another format, or as :func:`from_fields`; the message begins with ``where``.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: expected an object")
+    fields = dict(value)
+    found = fields.pop("format", tag)
+    if found != tag:
+        raise InputError(f"{where}: format {found!r} is not known; this version reads {tag!r}")
+    try:
+        return from_fields(cls, fields, where)
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if message.startswith(where) else f"{where}: {message}") from None
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, typing.cast(type, hint)):
+            return value
         return from_fields(typing.cast(type, hint), value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from . import families
+from . import families, operators
 from .architecture import Activation, Head, Normalization, PoseArchitecture, Stage, Stem
 from .errors import InputError
-from .serialization import LATER, canonical_json, from_fields, read_json_object, to_fields
+from .serialization import LATER, canonical_json, from_tagged, read_json_object, to_fields
 
 __all__ = ["HeadChoices", "SearchSpace", "StageChoices", "StemChoices"]
 
@@ -346,27 +346,13 @@ class SearchSpace:
 
         ``rate`` is one number, or one for each gene.
         """
-        if self.size == 1:
-            return architecture
-        parent = self.encode(architecture)
-        sizes = np.array(self.gene_sizes)
-        while True:
-            chosen = (rng.random(len(sizes)) < rate) & (sizes > 1)
-            if not chosen.any():
-                chosen[rng.choice(np.flatnonzero(sizes > 1))] = True
-            child = list(parent)
-            for index in np.flatnonzero(chosen):
-                child[index] = (child[index] + 1 + int(rng.integers(sizes[index] - 1))) % int(sizes[index])
-            mutant = self.decode(child)
-            if mutant != architecture:
-                return mutant
+        return operators.mutate(self, architecture, rng, rate)
 
     def crossover(
         self, first: PoseArchitecture, second: PoseArchitecture, rng: np.random.Generator
     ) -> PoseArchitecture:
         """Each gene from one of two parents, with equal probability."""
-        pair = np.array([self.encode(first), self.encode(second)])
-        return self.decode(pair[rng.integers(2, size=pair.shape[1]), np.arange(pair.shape[1])].tolist())
+        return operators.crossover(self, first, second, rng)
 
     def smallest(self) -> PoseArchitecture:
         """The member with the least of everything, and the most groups that its widths allow."""
@@ -429,15 +415,7 @@ class SearchSpace:
         """
         if not isinstance(value, dict):
             raise InputError(f"{where}: expected an object with the fields name, family, stem, stages and head")
-        fields = _listed(dict(value))
-        found = fields.pop("format", FORMAT)
-        if found != FORMAT:
-            raise InputError(f"{where}: format {found!r} is not known; this version reads {FORMAT!r}")
-        try:
-            return from_fields(cls, fields, where)
-        except InputError as error:
-            message = str(error)
-            raise InputError(message if message.startswith(where) else f"{where}: {message}") from None
+        return from_tagged(cls, _listed(dict(value)), FORMAT, where)
 
     @classmethod
     def load(cls, path: Path | str) -> SearchSpace:

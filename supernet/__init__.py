@@ -1,9 +1,24 @@
 """The static networks, the weight sharing, BatchNorm calibration and subnet extraction."""
 
-from .calibration import UncalibratedSubnet, calibrate
+from .calibration import UncalibratedSubnet, UncalibratedVideo, calibrate, calibrate_video
 from .folding import fold
-from .networks import PoseNet, initialize
+from .networks import PoseNet, PropagatedNet, VideoPoseNet, initialize, resample_heatmaps
 from .sharing import Sharing
 from .supernet import Supernet
+from .temporal import TemporalSupernet
 
-__all__ = ["PoseNet", "Sharing", "Supernet", "UncalibratedSubnet", "calibrate", "fold", "initialize"]
+__all__ = [
+    "PoseNet",
+    "PropagatedNet",
+    "Sharing",
+    "Supernet",
+    "TemporalSupernet",
+    "UncalibratedSubnet",
+    "UncalibratedVideo",
+    "VideoPoseNet",
+    "calibrate",
+    "calibrate_video",
+    "fold",
+    "initialize",
+    "resample_heatmaps",
+]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .networks import ConvNorm
 
-__all__ = ["Reader", "Sharing", "band_blocks", "centre", "diagonal_blocks", "leading", "readers"]
+__all__ = ["Reader", "Sharing", "band_blocks", "centre", "diagonal_blocks", "leading", "leading_of_each", "readers"]
 
 Store = Mapping[str, Tensor]
 Reader = Callable[[Store], Tensor]
@@ -73,11 +73,18 @@ def band_blocks(band: Tensor, channels: int, group_width: int) -> Tensor:
     return band.as_strided(shape, strides, offset).flatten(0, 1)
 
 
+def leading_of_each(storage: Tensor, rows: int, columns: int, inputs: int) -> Tensor:
+    """(A, n·B, k, k) → (rows, columns, k, k) for n inputs that are read one after another: the leading part of each."""
+    return storage.unflatten(1, (inputs, -1))[:rows, :, : columns // inputs].flatten(1, 2)
+
+
 def _weight(storage: Tensor, module: nn.Conv2d | nn.ConvTranspose2d, sharing: Sharing, is_band: bool) -> Tensor:
     """The channels of a (de)convolution's weight, at the storage's full kernel size."""
     first, second = module.weight.shape[:2]
     if sharing.groups == "diagonal" and is_band:
         return band_blocks(storage, first, second)
+    if (inputs := getattr(module, "inputs", 1)) > 1:
+        return leading_of_each(storage, first, second, inputs)
     if sharing.groups == "leading" or module.groups == 1:
         return storage[:first, :second]
     return diagonal_blocks(storage[:first, : second * module.groups], module.groups)

@@ -2,61 +2,43 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-import json
-from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from search_spaces import InputError, PoseArchitecture, SearchSpace
-from search_spaces.serialization import from_fields
+from search_spaces import PoseArchitecture, SearchSpace
 
 from .calibration import UncalibratedSubnet
-from .layout import band_widths, elastic_groups, elastic_kernels, grouped_weights, layout_parts
-from .networks import PoseNet, build_part, initialize, part_name
-from .sharing import Reader, Sharing, affine_name, readers, transform_name
+from .networks import PoseNet, build_part, part_name
+from .sharing import Reader, Sharing
+from .spatial import SpatialSharing
+from .storage import SharedStorage, open_storage
 
 __all__ = ["Supernet"]
 
-FORMAT = "vipnas-supernet/1"
-CACHED_SUBNETS = 256
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Subnet:
-    """A static network on the meta device, with the readers that fill it."""
-
-    net: PoseNet
-    readers: dict[str, Reader]
-
-
-class Supernet(nn.Module):
+class Supernet(SharedStorage[PoseArchitecture]):
     """All networks of a search space in one set of weights.
 
     ``supernet(images, architecture)`` runs one of them; the architecture is an argument, never a state. Gradients reach
     the shared storage through the views. ``supernet.extract(architecture)`` gives a static network with copies.
     """
 
+    FORMAT = "vipnas-supernet/1"
+
     def __init__(
         self, space: SearchSpace, sharing: Sharing | None = None, generator: torch.Generator | None = None
     ) -> None:
-        super().__init__()
-        self.space = space
-        self.sharing = sharing or Sharing()
-        generator = generator or torch.Generator().manual_seed(0)
-        self.kernel_sizes = elastic_kernels(space)
-        self.group_counts = elastic_groups(space)
-        self.bands = band_widths(space)
-        self._banded = frozenset(name for name, part in grouped_weights(space).items() if part in self.bands)
-        self._store = nn.ParameterDict()
-        for name, value in _initial_store(self, generator).items():
-            self._store[_key(name)] = nn.Parameter(value)
-        self._subnets: OrderedDict[PoseArchitecture, _Subnet] = OrderedDict()
+        spatial = SpatialSharing(space, sharing or Sharing())
+        super().__init__(spatial.initial_store(generator or torch.Generator().manual_seed(0)))
+        self.space, self.sharing, self._spatial = space, spatial.sharing, spatial
+
+    @property
+    def bands(self) -> dict[int, int]:
+        """Stage (from 1) → channels of its widest group, where a band of the grouped weights is stored."""
+        return self._spatial.bands
 
     def forward(self, images: Tensor, architecture: PoseArchitecture) -> Tensor:
         """Heatmaps ``(N, K, H/4, W/4)`` of one subnet.
@@ -67,26 +49,11 @@ class Supernet(nn.Module):
         Raises:
             InputError: the architecture is not a member of the space.
         """
-        subnet = self._subnet(architecture)
-        subnet.net.train(self.training)
-        store = self.store
-        tensors = {name: read(store) for name, read in subnet.readers.items()}
-        tensors.update(_fresh_buffers(subnet.net, images.device))
-        return functional_call(subnet.net, tensors, (images,))
+        return self._run(architecture, images)
 
     def extract(self, architecture: PoseArchitecture) -> UncalibratedSubnet:
         """A static network with copies of the weights; its BatchNorm is to be calibrated."""
-        store = self.store
-        with torch.device("meta"):
-            net = PoseNet(architecture)
-        with torch.no_grad():
-            subnet = self._subnet(architecture)
-            state = {name: read(store).detach().clone() for name, read in subnet.readers.items()}
-        state.update(_fresh_buffers(net, next(iter(state.values())).device))
-        net.load_state_dict(state, assign=True)
-        for parameter in net.parameters():
-            parameter.requires_grad_(True)
-        return UncalibratedSubnet(net.train(self.training))
+        return self._extract(architecture)
 
     @torch.no_grad()
     def extract_part(self, architecture: PoseArchitecture, index: int) -> nn.Module:
@@ -100,51 +67,18 @@ class Supernet(nn.Module):
             part.get_parameter(name.removeprefix(prefix)).copy_(read(store))
         return part.train(self.training)
 
+    def _network(self, key: PoseArchitecture) -> PoseNet:
+        self.space.encode(key)  # names what does not fit
+        return PoseNet(key)
+
     def _readers(self, net: nn.Module, prefix: str = "") -> dict[str, Reader]:
-        return readers(net, self.sharing, self.kernel_sizes, frozenset(self.group_counts), self._banded, prefix)
-
-    @property
-    def store(self) -> dict[str, Tensor]:
-        """The shared storage: name → parameter."""
-        return {key.replace("/", "."): value for key, value in self._store.items()}
-
-    def _subnet(self, architecture: PoseArchitecture) -> _Subnet:
-        subnet = self._subnets.get(architecture)
-        if subnet is None:
-            self.space.encode(architecture)  # names what does not fit
-            with torch.device("meta"):
-                net = PoseNet(architecture)
-            subnet = _Subnet(net, self._readers(net))
-            self._subnets[architecture] = subnet
-            if len(self._subnets) > CACHED_SUBNETS:
-                self._subnets.popitem(last=False)
-        else:
-            self._subnets.move_to_end(architecture)
-        return subnet
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_subnets": OrderedDict()}  # readers are closures; they are made again
+        return self._spatial.readers(net, prefix)
 
     # Files ----------------------------------------------------------------------------------------------------------
 
-    def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
+    def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write the weights as safetensors, with the space and the sharing rule in the header."""
-        from safetensors.torch import save
-
-        header = {
-            "format": FORMAT,
-            "space": json.dumps(self.space.to_json()),
-            "sharing": json.dumps(dataclasses.asdict(self.sharing)),
-            **(metadata or {}),
-        }
-        data = save({name: value.detach().cpu().contiguous() for name, value in self.store.items()}, header)
-        temporary = path.with_name(f".{path.name}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        self._save(path, self.space, self.sharing, metadata or {})
 
     @classmethod
     def load(cls, path: Path, space: SearchSpace | None = None) -> Supernet:
@@ -157,103 +91,7 @@ class Supernet(nn.Module):
         Raises:
             InputError: no such file, not a supernet, damaged, or of another space.
         """
-        header, tensors = _read_safetensors(path)
-        if header.get("format") != FORMAT:
-            raise InputError(f"{path}: not a supernet of this version (expected format {FORMAT!r})")
-        found = SearchSpace.from_json(json.loads(header["space"]), where=f"{path}: space")
-        if space is not None and space.id != found.id:
-            raise InputError(
-                f"{path}: holds a supernet of the space {found.name!r} ({found.id}), not of {space.name!r} ({space.id})"
-            )
-        supernet = cls(found, from_fields(Sharing, json.loads(header["sharing"]), f"{path}: sharing"))
+        found, sharing, tensors = open_storage(path, cls.FORMAT, "supernet", space, SearchSpace.from_json)
+        supernet = cls(found, sharing)
         supernet.load_store(tensors, str(path))
         return supernet
-
-    def load_store(self, tensors: dict[str, Tensor], where: str) -> None:
-        """Copy weights into the storage; names and shapes must be equal."""
-        store = self.store
-        _check_names(set(store), set(tensors), where)
-        with torch.no_grad():
-            for name, value in store.items():
-                if value.shape != tensors[name].shape:
-                    shapes = f"{tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
-                    raise InputError(f"{where}: {name} has shape {shapes}")
-                value.copy_(tensors[name])
-
-
-def _key(name: str) -> str:
-    return name.replace(".", "/")  # a parameter's name may not hold a dot
-
-
-def _check_names(expected: set[str], found: set[str], where: str) -> None:
-    if missing := sorted(expected - found):
-        raise InputError(f"{where}: {len(missing)} weights are missing, the first is {missing[0]}")
-    if surplus := sorted(found - expected):
-        raise InputError(f"{where}: {len(surplus)} weights are unknown, the first is {surplus[0]}")
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
-
-
-def _initial_store(supernet: Supernet, generator: torch.Generator) -> dict[str, Tensor]:
-    """Freshly drawn weights of the storage's shapes."""
-    store: dict[str, Tensor] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for prefix, module in layout_parts(supernet.space, supernet.bands):
-        for name, parameter in module.named_parameters(prefix):
-            pairs = zip(shapes.get(name, parameter.shape), parameter.shape, strict=True)
-            shapes[name] = tuple(max(pair) for pair in pairs)
-        if shapes.keys() - store.keys():
-            module = module.to_empty(device="cpu")
-            initialize(module, generator)
-            store.update({n: p.detach() for n, p in module.named_parameters(prefix) if n not in store})
-    for name, part in grouped_weights(supernet.space).items():
-        if part in supernet.bands:
-            shapes[name] = _band_shape(shapes[name], supernet.bands[part], supernet.sharing)
-    for name, shape in shapes.items():
-        if store[name].shape != shape:  # a band, or a shortcut whose largest form no single member has
-            store[name] = nn.init.kaiming_normal_(torch.empty(shape), mode="fan_out", generator=generator)
-    return {**store, **_refinements(supernet, store)}
-
-
-def _band_shape(shape: tuple[int, ...], widest: int, sharing: Sharing) -> tuple[int, ...]:
-    """The storage of a grouped weight (C, 1, k, k) whose widest group has ``widest`` channels."""
-    columns = 2 * widest - 1 if sharing.groups == "diagonal" else widest
-    return (shape[0], columns, *shape[2:])
-
-
-def _refinements(supernet: Supernet, store: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The extra parameters of the sharing rules that have some."""
-    extra: dict[str, Tensor] = {}
-    if supernet.sharing.kernel == "transform":
-        for name, sizes in supernet.kernel_sizes.items():
-            steps = sorted(sizes, reverse=True)
-            for larger, smaller in itertools.pairwise(steps):
-                extra[transform_name(name, larger, smaller)] = torch.eye(smaller**2)
-    if supernet.sharing.affine == "per-groups":
-        for weight, counts in supernet.group_counts.items():
-            norm = weight.removesuffix("conv.weight") + "norm"
-            for local in ("weight", "bias"):
-                shared = store.pop(f"{norm}.{local}")
-                extra.update({affine_name(f"{norm}.{local}", count): shared.clone() for count in counts})
-    return extra
-
-
-def _fresh_buffers(net: nn.Module, device: torch.device) -> dict[str, Tensor]:
-    """BatchNorm buffers that nobody shares: statistics of one subnet mean nothing to another."""
-    buffers: dict[str, Tensor] = {}
-    for path, layer in net.named_modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            buffers[f"{path}.running_mean"] = torch.zeros(layer.num_features, device=device)
-            buffers[f"{path}.running_var"] = torch.ones(layer.num_features, device=device)
-            buffers[f"{path}.num_batches_tracked"] = torch.zeros((), dtype=torch.long, device=device)
-    return buffers

@@ -27,6 +27,7 @@ __all__ = [
     "deploy_onnxruntime",
     "deploy_openvino",
     "deploy_torch",
+    "freeze",
     "reference_network",
     "require_equal",
     "runtime_version",
@@ -82,7 +83,7 @@ def deploy_torch(module: nn.Module, inputs: tuple[Tensor, ...], precision: Preci
     module.requires_grad_(False).to(dtype)
     cast(Any, module).to(memory_format=torch.channels_last)  # torch's stubs know this form for tensors only
     inputs = tuple(_channels_last(tensor.to(dtype)) for tensor in inputs)
-    frozen = _frozen(module, inputs)
+    frozen = freeze(module, inputs)
 
     def run() -> Tensor:
         with torch.inference_mode():
@@ -102,7 +103,7 @@ class _Constant(nn.Module):
         return cast(Tensor, self.hidden[0](*inputs))
 
 
-def _frozen(module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
+def freeze(module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
     """A traced and frozen module, to the bit, at a fifth of the time.
 
     Not ``torch.jit.trace``: what it makes is never freed, weights included, which a search that measures hundreds of

@@ -34,6 +34,11 @@ COMMANDS = (
     Command("export", "write networks of the front to files", "vipnas export runs/quickstart --networks 3"),
     Command("retrain", "train found or published networks", "vipnas retrain configs/quickstart.yaml"),
     Command("evaluate", "judge trained networks by COCO's measures", "vipnas evaluate configs/quickstart.yaml"),
+    Command(
+        "predict",
+        "find poses in images, a video or a camera",
+        "vipnas predict video.mp4 --model runs/quickstart:3f --detector people.onnx --out poses",
+    ),
     Command("report", "write the report of a run, one HTML page", "vipnas report runs/quickstart"),
     Command(
         "convert", "read an MMPose checkpoint", "vipnas convert s_vipnas_res50.pth --architecture s-vipnas-res50"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nas.search.loop import SearchProgress
 
-__all__ = ["counting", "searching", "training"]
+__all__ = ["counting", "frames", "searching", "training"]
 
 Follow = Callable[[float, str], None]
 """Takes the fraction done, and a note to show beside it."""
@@ -26,6 +26,19 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     with _display() as add:
         follow = add(what)
         yield lambda done, total: follow(done / max(total, 1), f"{done} of {total}")
+
+
+@contextmanager
+def frames(what: str) -> Iterator[Callable[[int, int | None, float], None]]:
+    """Yields the function that takes (frames done, frames in all or None, frames a second)."""
+    with _display() as add:
+        follow = add(what)
+
+        def note(done: int, total: int | None, per_second: float) -> None:
+            of_total = f" of {total}" if total else ""
+            follow(done / total if total else 0.0, f"frame {done}{of_total}, {per_second:.1f} a second")
+
+        yield note
 
 
 @contextmanager

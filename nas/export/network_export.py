@@ -17,7 +17,7 @@ from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json, atomic_write_text
 from nas.report.describe import latency_source
 from nas.run_folder import RunFolder, read_json_lines
-from nas.weights import save_network
+from nas.weights import pose_metadata, save_network
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, Supernet, calibrate, fold
 
@@ -146,7 +146,8 @@ def _write(
     atomic_write_json(folder / "facts.json", facts)
     codec = data.codec(architecture.input_size)
     if "safetensors" in config.formats:
-        save_network(folder / "weights.safetensors", net, {"origin": "inherited, calibrated", "codec": codec.name})
+        origin = {"origin": "inherited, calibrated", **pose_metadata(codec, data.val.keypoint_names)}
+        save_network(folder / "weights.safetensors", net, origin)
     if "mmpose" in config.formats:
         from .mmpose_export import export_mmpose
 
@@ -154,6 +155,6 @@ def _write(
     if "onnx" in config.formats:
         with torch.no_grad():
             folded = fold(net)
-        names = {"architecture": architecture.id, "codec": codec.name, "keypoints": ",".join(data.val.keypoint_names)}
+        names = {"architecture": architecture.id, **pose_metadata(codec, data.val.keypoint_names)}
         export_onnx(folded, folder / "model.onnx", architecture.input_size, batch=None, metadata=names)
     atomic_write_text(folder / "card.md", card(architecture, record, metrics, config, data, source))

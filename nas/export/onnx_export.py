@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from nas.files import atomic_write_bytes
+from supernet import PropagatedNet, VideoPoseNet
 
 from .onnx_graph import OPSET, GraphWriter, UnsupportedError
 
-__all__ = ["export_onnx", "onnx_bytes"]
+__all__ = ["export_onnx", "export_video_onnx", "onnx_bytes"]
 
 TOLERANCE = 1e-3
 """Largest difference between onnxruntime and torch, in standard deviations of the output."""
@@ -37,7 +38,8 @@ def export_onnx(
     """Write ``path`` and check that onnxruntime computes from it what torch does.
 
     Args:
-        net: folded, in eval mode, fp32, on the CPU; images ``(N, 3, H, W)`` → heatmaps.
+        net: folded, in eval mode, fp32, on the CPU; images ``(N, 3, H, W)`` → heatmaps. The network of a propagated
+            frame has a second input, ``previous_heatmaps``, resampled to the present crop.
         path: the file, written whole or not at all.
         input_size: (height, width) of the images.
         batch: the number of images, or None for any.
@@ -47,22 +49,51 @@ def export_onnx(
         RuntimeError: onnxruntime's output differs from torch's.
     """
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch or 2, 3, *input_size, generator=generator)
-    data = onnx_bytes(net, (images,), dynamic_batch=batch is None, metadata=metadata)
+    inputs = [torch.randn(batch or 2, 3, *input_size, generator=generator)]
+    if isinstance(net, PropagatedNet):
+        size = net.architecture.heatmap_size
+        inputs.append(torch.rand(batch or 2, net.architecture.keypoints, *size, generator=generator))
+    data = onnx_bytes(net, tuple(inputs), dynamic_batch=batch is None, metadata=metadata)
     for count in {batch or 1, batch or 2}:
-        _check(net, data, images[:count], path)
+        _check(net, data, [value[:count] for value in inputs], path)
     atomic_write_bytes(path, data)
 
 
-def _check(net: nn.Module, data: bytes, images: Tensor, path: Path) -> None:
+def export_video_onnx(
+    net: VideoPoseNet, folder: Path, *, batch: int | None = None, metadata: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Write ``frame0.onnx`` (the key frame), ``frame1.onnx`` … into ``folder``: one step each, checked.
+
+    A frame with fusion has the inputs ``images`` and ``previous_heatmaps``; the caller resamples those to the present
+    crop. Without fusion a frame has the input ``images`` alone. The output is ``heatmaps``.
+
+    Args:
+        net: folded, in eval mode, fp32, on the CPU.
+        batch: the number of persons, or None for any.
+        metadata: goes into each file, with ``position`` and ``fusion``.
+
+    Raises:
+        RuntimeError: onnxruntime's output differs from torch's.
+    """
+    paths = []
+    for position, subnet in enumerate(net.networks):
+        fusion = str(net.architecture.frames[position - 1].fusion) if position else "none"
+        facts = {**(metadata or {}), "position": str(position), "fusion": fusion}
+        paths.append(folder / f"frame{position}.onnx")
+        export_onnx(subnet, paths[-1], net.architecture.input_size, batch=batch, metadata=facts)
+    return paths
+
+
+def _check(net: nn.Module, data: bytes, inputs: Sequence[Tensor], path: Path) -> None:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    names = [value.name for value in session.get_inputs()]
+    (found,) = session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
     with torch.no_grad():
-        expected = net(images).numpy()
+        expected = net(*inputs).numpy()
     if found.shape != expected.shape:
         raise RuntimeError(f"{path}: onnxruntime gives the shape {found.shape}, torch {expected.shape}")
     difference = float(np.abs(found - expected).max()) / (float(expected.std()) or 1.0)

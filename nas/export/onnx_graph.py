@@ -219,6 +219,21 @@ def _average_pool(writer: GraphWriter, node: fx.Node, x: fx.Node, output_size: i
     return writer.node("GlobalAveragePool", node, [writer.value_name(x)])
 
 
+def _mean_pool(writer: GraphWriter, node: fx.Node, x: fx.Node, kernel_size: int) -> str:
+    sizes: dict[str, Any] = {"kernel_shape": [kernel_size] * 2, "strides": [kernel_size] * 2}
+    return writer.node("AveragePool", node, [writer.value_name(x)], **sizes)
+
+
+def _interpolate(writer: GraphWriter, node: fx.Node, x: fx.Node, **options: Any) -> str:
+    chosen = {name: value for name, value in options.items() if value not in (None, False)}
+    factor = chosen.pop("scale_factor", None)
+    if chosen != {"mode": "nearest"} or not isinstance(factor, int):
+        raise UnsupportedError("interpolation other than repetition")
+    factors = writer.constant(f"{node.name}.factors", np.array([1, 1, factor, factor], dtype=np.float32))
+    how: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": "nearest"}
+    return writer.node("Resize", node, [writer.value_name(x), "", factors], **how)
+
+
 def _pixel_shuffle(writer: GraphWriter, node: fx.Node, x: fx.Node, upscale_factor: int) -> str:
     return writer.node("DepthToSpace", node, [writer.value_name(x)], blocksize=upscale_factor, mode="CRD")
 
@@ -234,6 +249,8 @@ _FUNCTIONS: dict[Any, Callable[..., str]] = {
     F.hardswish: _unary("HardSwish"),
     F.max_pool2d: _max_pool,
     F.adaptive_avg_pool2d: _average_pool,
+    F.avg_pool2d: _mean_pool,
+    F.interpolate: _interpolate,
     F.pixel_shuffle: _pixel_shuffle,
     torch.softmax: _softmax,
     torch.matmul: _binary("MatMul"),

@@ -11,7 +11,13 @@ from nas.evaluation_config import EvaluationConfig
 from nas.training.schedule import Budget, Schedule
 from search_spaces import InputError
 
-__all__ = ["RetrainConfig", "SupernetTrainingConfig", "TrainingConfig"]
+__all__ = [
+    "RetrainConfig",
+    "SupernetTrainingConfig",
+    "TemporalTrainingConfig",
+    "TrainingConfig",
+    "VideoRetrainConfig",
+]
 
 Auto = Literal["auto"]
 
@@ -121,6 +127,16 @@ class SupernetTrainingConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TemporalTrainingConfig(SupernetTrainingConfig):
+    """Sandwich training of a temporal supernet: `batch_size` counts clips, a subnet is one network a frame."""
+
+    batch_size: int = 16
+    """Clips a step, in each process."""
+    train_key: bool = False
+    """Train the key frame's network too; otherwise it stays as it was given."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetrainConfig(TrainingConfig):
     """Training one network. The defaults are the recipe of the released S-ViPNAS (8 processes of 64 persons)."""
 
@@ -168,6 +184,18 @@ class RetrainConfig(TrainingConfig):
     def rate(self) -> Schedule:
         """The learning rate's course."""
         return Schedule(shape=self.schedule, warmup_steps=self.warmup_steps, milestones=self.milestones)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRetrainConfig(RetrainConfig):
+    """Training a video network: `batch_size` counts clips, `epochs` passes over the clips."""
+
+    batch_size: int = 16
+    """Clips a step, in each process."""
+    train_key: bool = False
+    """Train the key frame's network too; otherwise it stays as it was given."""
+    through_time: bool = False
+    """Let gradients flow through the heatmaps into the frames before; otherwise each frame is trained by itself."""
 
 
 def _require(holds: bool, config: object, name: str, allowed: str) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from nas.configuration import to_plain
-from nas.data.loader import TrainBatch, TrainBatches
 from nas.training.checkpoint import State, load_checkpoint, save_checkpoint
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
@@ -25,7 +24,7 @@ from nas.training.muon import Muon
 from nas.training.schedule import Budget, Schedule
 from search_spaces.errors import InputError
 
-__all__ = ["Accumulate", "Loss", "TrainingLoop", "run_identity"]
+__all__ = ["BatchStream", "Loss", "TrainingLoop", "run_identity"]
 
 LONGEST_CHECKPOINT_GAP_S = 600.0
 TOLERATED_BROKEN_STEPS = 5
@@ -34,6 +33,9 @@ NOT_OF_THE_RUN = ("checkpoint_every", "log_every", "threads", "device", "validat
 """Configuration that may change when a run is resumed."""
 
 _log = logging.getLogger(__name__)
+
+Batch = TypeVar("Batch")
+Batch_co = TypeVar("Batch_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,10 @@ class Loss:
     """A detached scalar."""
 
 
-Accumulate = Callable[[TrainBatch, int], Sequence[Loss]]
-"""Adds the gradients of one step's batch to the parameters; gives its losses."""
+class BatchStream(Protocol[Batch_co]):
+    """Batches of whatever is trained on, from any step on."""
+
+    def batches(self, start_step: int = ...) -> Iterator[Batch_co]: ...
 
 
 def run_identity(config: TrainingConfig, **facts: Any) -> State:
@@ -154,14 +158,15 @@ class TrainingLoop:
 
     def run(
         self,
-        batches: TrainBatches,
-        accumulate: Accumulate,
+        batches: BatchStream[Batch],
+        accumulate: Callable[[Batch, int], Sequence[Loss]],
         progress: ProgressCallback | None = None,
         after_step: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         """Train from where the loop stands to the end of the budget.
 
         Args:
+            accumulate: adds the gradients of one step's batch to the parameters; gives its losses.
             after_step: called after each step (validation, say); what it returns is logged.
 
         Raises:

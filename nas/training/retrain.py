@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from evaluators import CocoKeypointAP
-from nas.configuration import to_plain
 from nas.data.loader import TrainBatch
 from nas.data.pose_data import PoseData
 from nas.evaluation import evaluate_network
@@ -26,27 +22,15 @@ from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.setting import computing, data_identity, training_batches, training_people
-from nas.weights import load_network, load_weights, save_weights
+from nas.training.validation import RetrainResult, Validation
+from nas.weights import load_network, load_weights, pose_metadata, save_weights
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, initialize
 
-__all__ = ["RetrainConfig", "RetrainResult", "retrain"]
+__all__ = ["RetrainConfig", "RetrainResult", "begin_with", "load_teacher", "retrain", "scaled_rate"]
 
 LEARNING_RATE_BASE_BATCH = 512
 """Persons a step, over all processes, for which the released learning rate is meant."""
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainResult:
-    """What a training came to."""
-
-    best_ap: float
-    metrics: dict[str, float]
-    """All measures of the best network."""
-    path: Path
-    """Its weights."""
 
 
 def retrain(
@@ -82,13 +66,12 @@ def retrain(
         net = _initial_network(architecture, config, initial_state).to(processes.device)
         if config.channels_last is not False:
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        teacher = _teacher(architecture, config, processes)
+        teacher = load_teacher(architecture, config, processes)
         people = training_people(data, architecture)
         batches = training_batches(people, data, config, processes)
-        validation = _Validation(net, data, config, processes, out_dir)
-        share = config.batch_size * processes.world / LEARNING_RATE_BASE_BATCH if config.autoscale_lr else 1.0
+        validation = _CropValidation(net, data, config, processes, out_dir)
         loop = TrainingLoop(
-            config=config.replace(learning_rate=config.learning_rate * share),
+            config=scaled_rate(config, processes),
             budget=config.budget(batches.steps_per_epoch),
             schedule=config.rate(),
             parameters=dict(net.named_parameters()),
@@ -114,23 +97,57 @@ def _initial_network(
         net = PoseNet(architecture)
     net = net.to_empty(device="cpu")
     initialize(net, torch.Generator().manual_seed(config.seed), config.initialization)
-    if config.initialize_from == "scratch":
-        return net
-    if config.initialize_from == "inherited":
-        if initial_state is None:
-            raise InputError("initialize_from=inherited: there are no inherited weights; export the network first")
-        state, where = dict(initial_state), "inherited weights"
-    else:
-        state, where = load_weights(Path(config.initialize_from))[0], config.initialize_from
-    for name, value in net.state_dict().items():
-        if name not in state or state[name].shape != value.shape:
-            found = tuple(state[name].shape) if name in state else "missing"
-            raise InputError(f"{where}: {name} is {found}, the network {architecture.id} needs {tuple(value.shape)}")
-    net.load_state_dict({name: state[name] for name in net.state_dict()})
+    begin_with(net, config, initial_state, lambda path: load_weights(path)[0], architecture.id)
     return net
 
 
-def _teacher(architecture: PoseArchitecture, config: RetrainConfig, processes: Processes) -> PoseNet | None:
+def scaled_rate(config: RetrainConfig, processes: Processes) -> RetrainConfig:
+    """The configuration with its learning rate in proportion to the batch of all processes, if it says so."""
+    if not config.autoscale_lr:
+        return config
+    share = config.batch_size * processes.world / LEARNING_RATE_BASE_BATCH
+    scaled: RetrainConfig = config.replace(learning_rate=config.learning_rate * share)
+    return scaled
+
+
+def begin_with(
+    net: nn.Module,
+    config: RetrainConfig,
+    inherited: Mapping[str, Tensor] | None,
+    load: Callable[[Path], Mapping[str, Tensor]],
+    network: str,
+) -> None:
+    """Give a network the weights that ``config.initialize_from`` names; from scratch it stays as it is.
+
+    Args:
+        inherited: a state dict, where weights are inherited.
+        load: reads a file of weights.
+        network: its id, for messages.
+
+    Raises:
+        InputError: there are no such weights, or they are another network's.
+    """
+    if config.initialize_from == "scratch":
+        return
+    if config.initialize_from == "inherited":
+        if inherited is None:
+            raise InputError("initialize_from=inherited: there are no inherited weights; export the network first")
+        state, where = inherited, "inherited weights"
+    else:
+        state, where = load(Path(config.initialize_from)), config.initialize_from
+    for name, value in net.state_dict().items():
+        if name not in state or state[name].shape != value.shape:
+            found = tuple(state[name].shape) if name in state else "missing"
+            raise InputError(f"{where}: {name} is {found}, the network {network} needs {tuple(value.shape)}")
+    net.load_state_dict({name: state[name] for name in net.state_dict()})
+
+
+def load_teacher(architecture: PoseArchitecture, config: RetrainConfig, processes: Processes) -> PoseNet | None:
+    """The network whose heatmaps are part of the target, if there is one.
+
+    Raises:
+        InputError: its file cannot be used, or it sees other crops or predicts other heatmaps.
+    """
     if config.teacher is None:
         return None
     teacher = load_network(config.teacher)
@@ -175,68 +192,26 @@ class _Fitting:
         return [Loss("train", self.subject, loss.detach())]
 
 
-class _Validation:
-    """Judges the averaged weights when it is time, and keeps the best."""
+class _CropValidation(Validation):
+    """On the crops of the validation people."""
 
     def __init__(
         self, net: PoseNet, data: PoseData, config: RetrainConfig, processes: Processes, out_dir: Path
     ) -> None:
-        self.net, self.config, self.processes, self.out_dir = net, config, processes, out_dir
+        super().__init__(config, processes, out_dir)
+        self.net = net
         size = net.architecture.input_size
         self.crops, self.people, self.codec = data.validation_crops(size), data.val, data.codec(size)
         self.ap = CocoKeypointAP(self.people.ground_truth, self.people.sigmas)
 
-    @property
-    def best(self) -> Path:
-        return self.out_dir / "best.safetensors"
+    def judge(self) -> dict[str, float]:
+        return evaluate_network(
+            self.net, self.crops, self.people, self.codec, self.config.validation, ap=self.ap, processes=self.processes
+        ).metrics
 
-    def if_due(self, loop: TrainingLoop, steps_per_epoch: int) -> dict[str, float]:
-        """The measures, if there is a validation after this step."""
-        if self.config.minutes is None:
-            count = loop.step // (self.config.validate_every * steps_per_epoch)
-        else:
-            count = math.floor(loop.fraction * self.config.validations)
-        if count <= loop.memory.get("validations_due", 0) and loop.fraction < 1:
-            return {}
-        loop.memory["validations_due"] = count
-        return self._validate(loop, loop.step / steps_per_epoch)
+    def save(self, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+        facts = {**facts, **pose_metadata(self.codec, self.people.keypoint_names)}
+        save_weights(self.best, state, self.net.architecture, facts)
 
-    def _validate(self, loop: TrainingLoop, epoch: float) -> dict[str, float]:
-        with loop.average.applied():
-            judged = evaluate_network(
-                self.net, self.crops, self.people, self.codec, self.config.validation, ap=self.ap,
-                processes=self.processes,
-            )  # fmt: skip
-        entry = {"step": loop.step, "epoch": epoch, "elapsed_s": loop.elapsed_s, **judged.metrics}
-        before = _best(loop.memory.get("validations", []))
-        loop.memory["validations"] = [*loop.memory.get("validations", []), entry]
-        _log.info("epoch %.1f, step %d: AP %.4f", epoch, loop.step, judged.metrics["AP"])
-        if self.processes.is_first:
-            if before is None or entry["AP"] > before["AP"]:
-                facts = {"steps": str(loop.step), "ap": str(entry["AP"])}
-                save_weights(self.best, loop.average.average, self.net.architecture, facts)
-            atomic_write_json(self.out_dir / "results.json", self._summary(loop))
-        return judged.metrics
-
-    def _summary(self, loop: TrainingLoop) -> dict[str, Any]:
-        return {
-            "architecture": self.net.architecture.id,
-            "best": _best(loop.memory["validations"]),
-            "validations": loop.memory["validations"],
-            "persons": len(self.crops),
-            "finished": loop.fraction >= 1,
-            "config": to_plain(self.config),
-        }
-
-    def result(self, loop: TrainingLoop) -> RetrainResult:
-        """The best of all validations."""
-        self.processes.barrier()  # the first process has written the files
-        best = _best(loop.memory["validations"])
-        assert best is not None
-        metrics = {name: value for name, value in best.items() if name.startswith("A")}
-        return RetrainResult(best_ap=best["AP"], metrics=metrics, path=self.best)
-
-
-def _best(validations: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """The first of the highest AP."""
-    return max(validations, key=lambda entry: entry["AP"], default=None)
+    def summary(self) -> dict[str, Any]:
+        return {"architecture": self.net.architecture.id, "persons": len(self.crops)}

@@ -1,7 +1,22 @@
 """The static networks: one file a family, one head, one :class:`PoseNet`."""
 
 from .blocks import ContextBlock, ConvNorm
+from .fusion import Fusion
 from .head import PoseHead
 from .pose_net import PoseNet, build_part, initialize, part_name
+from .video import PropagatedNet, VideoPoseNet, build_frame, resample_heatmaps
 
-__all__ = ["ContextBlock", "ConvNorm", "PoseHead", "PoseNet", "build_part", "initialize", "part_name"]
+__all__ = [
+    "ContextBlock",
+    "ConvNorm",
+    "Fusion",
+    "PoseHead",
+    "PoseNet",
+    "PropagatedNet",
+    "VideoPoseNet",
+    "build_frame",
+    "build_part",
+    "initialize",
+    "part_name",
+    "resample_heatmaps",
+]

@@ -19,6 +19,9 @@ BATCH_NORM_EPS = 1e-5
 class Conv2d(nn.Conv2d):
     """A convolution that is not drawn when made: ``initialize`` or a file fills it, and making a network is cheap."""
 
+    inputs = 1
+    """How many features of equal width it takes one after another; weight sharing narrows each of them."""
+
     def reset_parameters(self) -> None:
         pass
 
@@ -50,6 +53,7 @@ class ConvNorm(nn.Module):
         groups: int = 1,
         activation: Activation | None = "relu",
         transposed: bool = False,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         self.activation: Activation | None = activation
@@ -71,6 +75,7 @@ class ConvNorm(nn.Module):
             self.conv = Conv2d(
                 in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
             )
+            self.conv.inputs = inputs
         self.norm: nn.Module = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from search_spaces import PoseArchitecture
 from search_spaces.families import family
 
 from .blocks import ContextBlock
+from .fusion import Fusion
 from .head import PoseHead
 
 __all__ = ["PoseNet", "build_part", "initialize", "part_name"]
@@ -81,7 +82,7 @@ def initialize(
     """Draw all weights anew.
 
     ``normal`` is the released recipe: every convolution from N(0, 0.001²). ``kaiming`` (fan-out, He et al. 2015) also
-    starts each attention as the identity; in short trainings it is ahead.
+    starts each attention as the identity; in short trainings it is ahead. A fusion starts as the identity in both.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -99,3 +100,6 @@ def initialize(
                 layer.expand.weight.zero_()
             elif isinstance(layer, PoseHead):
                 layer.final.weight.normal_(0.0, 0.001, generator=generator)
+    for layer in module.modules():
+        if isinstance(layer, Fusion):
+            layer.start_as_identity()

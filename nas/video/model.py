@@ -1,0 +1,187 @@
+"""The network that a user names, ready to run: from an export or retrain folder, a file, or RUN:id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from evaluators import POSETRACK_KEYPOINTS
+from nas.data.coco_problems import find_person_category, load_json
+from nas.data.codec_name import CODEC_NAMES, CodecName
+from nas.data.codecs import Codec
+from nas.data.keypoint_sets import COCO_KEYPOINT_SET, KeypointSet
+from nas.export.onnx_export import onnx_bytes
+from nas.video.pose_step import OnnxImageStep, OnnxVideoStep, PoseStep, TorchStep
+from nas.video_weights import FORMAT as VIDEO_FORMAT
+from nas.video_weights import load_video_network
+from nas.weights import load_metadata, load_network
+from search_spaces import InputError
+from supernet import PoseNet, PropagatedNet, VideoPoseNet, fold
+
+__all__ = ["OnlineRuntime", "PoseModel", "find_model_file", "load_pose_model", "make_step", "read_keypoint_set"]
+
+OnlineRuntime = Literal["torch", "onnxruntime"]
+WEIGHTS = ("best.safetensors", "weights.safetensors")
+"""Of a retrained network, of an exported one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseModel:
+    """A network in a runtime, and what its heatmaps mean."""
+
+    step: PoseStep
+    codec: Codec
+    keypoint_set: KeypointSet
+    file: Path
+    runtime: OnlineRuntime
+
+
+def load_pose_model(
+    model: str,
+    runtime: OnlineRuntime | None = None,
+    *,
+    codec: CodecName | None = None,
+    keypoint_set: KeypointSet | None = None,
+    threads: int = 1,
+) -> PoseModel:
+    """Load the network that ``model`` names and put it into a runtime.
+
+    Args:
+        model: a folder that ``vipnas export`` or ``retrain`` wrote, a weights file (``.safetensors``), an ONNX file,
+            or RUN:id.
+        runtime: None takes onnxruntime for an ONNX file and torch for weights.
+        codec, keypoint_set: in place of what the file says; where it says nothing, ``gaussian``, and COCO's 17
+            keypoints or numbered ones.
+        threads: of onnxruntime. Those of torch are the process's.
+
+    Raises:
+        InputError: there is no such network, the file is damaged or of another kind, or the runtime cannot run it.
+    """
+    file = find_model_file(model, runtime)
+    if file.suffix == ".onnx":
+        if runtime == "torch":
+            raise InputError(f"{file}: torch cannot run an ONNX file; use --runtime onnxruntime or name the weights")
+        step: PoseStep
+        step = onnx = OnnxImageStep(file.read_bytes(), str(file), threads)
+        metadata = onnx.metadata
+    else:
+        metadata = load_metadata(file)
+        is_video = metadata.get("format") == VIDEO_FORMAT
+        net: PoseNet | VideoPoseNet = load_video_network(file) if is_video else load_network(file)
+        step = make_step(net, runtime or "torch", codec or _codec_name(metadata), threads)
+    names = keypoint_set or _keypoint_set(metadata, step.keypoints)
+    if len(names) != step.keypoints:
+        raise InputError(f"{file}: gives {step.keypoints} heatmaps, and {len(names)} keypoints are named (--keypoints)")
+    chosen = Codec(
+        name=codec or _codec_name(metadata),
+        input_size=step.input_size,
+        heatmap_size=step.heatmap_size,
+        sigma=_sigma(metadata, step.input_size),
+    )
+    resolved: OnlineRuntime = "torch" if isinstance(step, TorchStep) else "onnxruntime"
+    return PoseModel(step=step, codec=chosen, keypoint_set=names, file=file, runtime=resolved)
+
+
+def find_model_file(model: str, runtime: OnlineRuntime | None = None) -> Path:
+    """The file of weights (or, for onnxruntime, the ONNX file) that ``model`` names.
+
+    Raises:
+        InputError: there is none, or several networks fit.
+    """
+    path = Path(model)
+    if path.is_dir():
+        return _file_in(path, runtime)
+    if path.is_file():
+        if path.suffix not in (".onnx", ".safetensors"):
+            raise InputError(f"{path}: not a network; name a folder of vipnas export or retrain, .safetensors or .onnx")
+        return path
+    run, colon, prefix = model.rpartition(":")
+    if not colon or not Path(run).is_dir():
+        raise InputError(f"{model}: no such file or folder; name an export or retrain folder, a file, or RUN:id")
+    if not prefix.isalnum():
+        raise InputError(f"{run}: write the id of a network after the colon, not {prefix!r}")
+    for stage in ("retrain", "export"):
+        folders = sorted(folder for folder in (Path(run) / stage).glob(f"{prefix}*") if folder.is_dir())
+        if len(folders) > 1:
+            some = ", ".join(folder.name for folder in folders[:4])
+            raise InputError(f"{run}: {len(folders)} networks begin with {prefix!r} ({some}); write more of the id")
+        if folders:
+            return _file_in(folders[0], runtime)
+    raise InputError(f"{run}: no exported or retrained network begins with {prefix!r}; run `vipnas export` first")
+
+
+def _file_in(folder: Path, runtime: OnlineRuntime | None) -> Path:
+    weights = [folder / name for name in WEIGHTS]
+    order = [folder / "model.onnx", *weights] if runtime == "onnxruntime" else [*weights, folder / "model.onnx"]
+    for file in order:
+        if file.is_file():
+            return file
+    if (folder / "export").is_dir() or (folder / "retrain").is_dir():
+        raise InputError(f"{folder}: is a run; name a network in it: {folder}:id, or {folder}/retrain/ID")
+    expected = ", ".join([*WEIGHTS, "model.onnx"])
+    raise InputError(f"{folder}: holds no network ({expected}); name a folder that vipnas export or retrain wrote")
+
+
+def make_step(
+    net: PoseNet | VideoPoseNet, runtime: OnlineRuntime, codec: CodecName = "gaussian", threads: int = 1
+) -> PoseStep:
+    """A trained image or video network in a runtime. The codec says how previous heatmaps lie in their crops."""
+    networks = net.networks if isinstance(net, VideoPoseNet) else [net]
+    architecture = networks[0].architecture
+    stride = replace(Codec.of(codec, architecture.input_size), heatmap_size=architecture.heatmap_size).stride
+    if runtime == "torch":
+        return TorchStep(networks, stride.tolist())
+    models = [_onnx_of(network) for network in networks]
+    if len(models) == 1:
+        return OnnxImageStep(models[0], architecture.id, threads)
+    return OnnxVideoStep(models, architecture.id, threads, stride.tolist())
+
+
+def _onnx_of(net: PoseNet) -> bytes:
+    architecture = net.architecture
+    inputs = [torch.zeros(2, 3, *architecture.input_size)]
+    if isinstance(net, PropagatedNet):
+        inputs.append(torch.zeros(2, architecture.keypoints, *architecture.heatmap_size))
+    return onnx_bytes(fold(net), tuple(inputs), dynamic_batch=True)
+
+
+def read_keypoint_set(text: str) -> KeypointSet:
+    """``coco``, ``posetrack18``, or a COCO annotation file whose category names the keypoints.
+
+    Raises:
+        InputError: neither a name nor such a file.
+    """
+    named = {"coco": COCO_KEYPOINT_SET, "posetrack18": KeypointSet.of(POSETRACK_KEYPOINTS)}
+    if text in named:
+        return named[text]
+    path = Path(text)
+    if not path.is_file():
+        raise InputError(f"--keypoints {text}: give {', '.join(named)}, or a COCO annotation file that names them")
+    document = load_json(path)
+    if not isinstance(document, dict) or not isinstance(document.get("categories"), list):
+        raise InputError(f"{path}: has no list of categories; give a COCO annotation file")
+    return KeypointSet.of(find_person_category(document, path)["keypoints"])
+
+
+def _keypoint_set(metadata: Mapping[str, str], count: int) -> KeypointSet:
+    if metadata.get("keypoints"):
+        return KeypointSet.of(metadata["keypoints"].split(","))
+    if count == len(COCO_KEYPOINT_SET):
+        return COCO_KEYPOINT_SET
+    return KeypointSet.of([f"keypoint_{index}" for index in range(count)])
+
+
+def _codec_name(metadata: Mapping[str, str]) -> CodecName:
+    found = metadata.get("codec")
+    return next((name for name in CODEC_NAMES if name == found), "gaussian")
+
+
+def _sigma(metadata: Mapping[str, str], input_size: tuple[int, int]) -> float:
+    try:
+        return float(metadata["sigma"])
+    except (KeyError, ValueError):
+        return Codec.of("gaussian", input_size).sigma
