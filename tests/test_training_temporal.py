@@ -224,6 +224,7 @@ def test_an_interrupted_and_resumed_retraining_is_the_uninterrupted_one(
     assert differs(state(load_video_network(whole.path).key), state(key_net())) is bool(options)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_seen_fusion_is_what_finds_the_keypoints(tmp_path: Path) -> None:
     """The frames after the key frame are dark: a network that is told the heatmaps has all, the others nothing."""
     clips, config = ToyClips(dark=True), retrain_config(epochs=30, validate_every=30, learning_rate=1e-2)
