@@ -15,7 +15,7 @@ from nas.training.config import VideoRetrainConfig
 from nas.training.distributed import Processes, joined
 from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
-from nas.training.losses import heatmap_mse, mixed_target
+from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.retrain import begin_with, load_teacher, scaled_rate
@@ -130,6 +130,7 @@ class _Fitting:
     ) -> None:
         self.net, self.teacher, self.config, self.processes = net, teacher, config, processes
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
+        self.loss = heatmap_loss(config.loss, net.architecture.key)
         self.subject = f"the video network {net.architecture.id}"
 
     def _train_once(self, precision: Precision) -> None:
@@ -156,7 +157,7 @@ class _Fitting:
         losses = []
         for position, heatmaps in (*frames, *chain):
             target = self._target(clip.images[:, position], clip.targets[:, position])
-            loss = heatmap_mse(heatmaps, target, clip.weights[:, position])
+            loss = self.loss(heatmaps, target, clip.weights[:, position])
             whole = whole + loss
             losses.append(Loss(f"frame{position}", f"{self.subject}, frame {position},", loss.detach()))
         (whole / len(losses)).backward()

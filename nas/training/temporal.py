@@ -23,7 +23,7 @@ from nas.training.config import TemporalTrainingConfig
 from nas.training.distributed import Processes, joined
 from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
-from nas.training.losses import heatmap_mse, mixed_target
+from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.setting import computing
@@ -164,6 +164,7 @@ class _Sandwich:
         stride: tuple[float, float],
     ) -> None:
         self.supernet, self.key, self.config, self.processes, self.stride = supernet, key, config, processes, stride
+        self.loss = heatmap_loss(config.loss, key.architecture)
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
         self.key.train(config.train_key)
 
@@ -195,14 +196,14 @@ class _Sandwich:
             key_heatmaps = self.key(self.precision.images(clip.images[:, 0]))
         losses = []
         if self.config.train_key:
-            loss = heatmap_mse(key_heatmaps, clip.targets[:, 0], clip.weights[:, 0])
+            loss = self.loss(key_heatmaps, clip.targets[:, 0], clip.weights[:, 0])
             loss.backward()
             losses.append(Loss("key", f"the key frame's network ({self.key.architecture.id})", loss.detach()))
         goals = list(clip.targets.unbind(1))
         for kind, frames in videos:
             total = torch.zeros((), device=self.processes.device)
             for position, heatmaps in handed_on(clip, key_heatmaps, self._runner(frames), self.stride):
-                loss = heatmap_mse(heatmaps, goals[position], clip.weights[:, position]) / len(frames)
+                loss = self.loss(heatmaps, goals[position], clip.weights[:, position]) / len(frames)
                 (loss / len(videos)).backward()
                 total += loss.detach()
                 if kind == "largest":
