@@ -22,8 +22,8 @@ class VideoConfig:
     """The key frame's trained network: an export or retrain folder, a weights file, RUN:id, or a run's folder (its best
     retrained, else exported network); empty: the best of this run's own image networks."""
     initialize_from_images: Path | None = None
-    """An image supernet of the same space (supernet.safetensors, or its run's folder), whose weights the frames' networks
-    begin with."""
+    """An image supernet of the same space (supernet.safetensors, or its run's folder), with whose weights the frames'
+    networks begin."""
     features: tuple[int, ...] | None = None
     """Stages, from 1, after which the previous heatmaps may come in; empty: all whose size fits the heatmaps'."""
     operations: tuple[Literal["add", "mul", "cat"], ...] = ("add", "mul", "cat")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from nas.data.posetrack import PoseTrackVideos, VideoSequence
 from nas.evaluation import person_scores, without_doubles
 from nas.evaluation_config import EvaluationConfig
 
-__all__ = ["ClipMeasure", "ClipMetrics", "posetrack_measures", "summary", "write_posetrack_predictions"]
+__all__ = ["ClipMeasure", "ClipMetrics", "people_shown", "posetrack_measures", "summary", "write_posetrack_predictions"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,16 @@ class ClipMeasure:
             ),
             oks_by_position=tuple(_mean(similarity[:, place]) for place in range(similarity.shape[1])),
         )
+
+
+def people_shown(people: CocoKeypoints, clips: ClipCache) -> CocoKeypoints:
+    """The ground truth without people whom the clips do not show: they are not missed where only some are judged."""
+    shown = set(clips.instances.annotation_ids[clips.rows[clips.judged]].tolist())
+    truth = people.ground_truth
+    annotations = [annotation for annotation in truth["annotations"] if annotation["id"] in shown]
+    ids = {annotation["image_id"] for annotation in annotations}
+    images = [image for image in truth["images"] if image["id"] in ids]
+    return replace(people, instances=(), ground_truth={**truth, "images": images, "annotations": annotations})
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -60,10 +60,11 @@ def check_key_data(metadata: Mapping[str, str], data: VideoData, input_size: tup
     """
     names, found = data.keypoint_set.names, tuple(filter(None, metadata.get("keypoints", "").split(",")))
     if found and found != names:
-        first = next((f"{ours}, not {theirs}" for theirs, ours in zip(found, names, strict=False) if theirs != ours), "")
+        differing = (f"{ours}, not {theirs}" for theirs, ours in zip(found, names, strict=False) if theirs != ours)
+        first = next(differing, f"{len(names)} keypoints, not {len(found)}")
         other = "coco" if data.config.video.layout == "posetrack" else "posetrack"
         raise InputError(
-            f"video.key: the network predicts {len(found)} other keypoints than the videos have ({first}); choose "
+            f"video.key: the network predicts other keypoints than the videos have ({first}); choose "
             f"--data.video.layout {other}, or another key frame's network"
         )
     codec = metadata.get("codec")

@@ -8,7 +8,6 @@ from typing import Any
 from nas.data.build_once import content_key
 from nas.data.clip_loader import ClipBatches, ClipTrainingSet
 from nas.data.codecs import Codec
-from nas.data.config import DataConfig
 from nas.data.video_data import VideoData
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
@@ -40,8 +39,8 @@ class VideoClips:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Without what this process has read."""
-        config: DataConfig = self.data.config
-        return VideoClips, (VideoData(config, self.data.frames, self.data.keypoints), self.input_size, self.heatmap_size)
+        fresh = VideoData(self.data.config, self.data.frames, self.data.keypoints)
+        return VideoClips, (fresh, self.input_size, self.heatmap_size)
 
     @property
     def codec(self) -> Codec:
