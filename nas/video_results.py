@@ -38,6 +38,12 @@ class VideoResult:
     no_posetrack: str = ""
     """Why there are no measures of PoseTrack."""
 
+    @property
+    def title(self) -> str:
+        """The network's id, and whether it sees each frame alone."""
+        alone = isinstance(self.architecture, PoseArchitecture)
+        return f"{self.architecture.id} (every frame alone)" if alone else self.architecture.id
+
 
 def evaluate_on_videos(
     weights: Path, data: VideoData, config: EvaluationConfig | None = None, out: Path | None = None
