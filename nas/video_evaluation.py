@@ -154,6 +154,7 @@ def posetrack_measures(
     keypoint_scores: NDArray[np.floating],
     *,
     keypoint_threshold: float = 0.2,
+    folder: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """PoseTrack18's AP, and MOTA, MOTP, precision and recall of the tracks, per cent by joint group and in ``Total``.
 
@@ -162,14 +163,14 @@ def posetrack_measures(
     Args:
         videos: those that the clips are of.
         keypoints_px: (C, F, K, 2) in crop pixels; ``keypoint_scores`` (C, F, K).
+        folder: gets the two sets of PoseTrack18 files, in ``ap/`` and ``mota/``; None keeps them nowhere.
 
     Raises:
         InputError: a labelled person has no head box.
     """
     videos.require_head_boxes()
     with tempfile.TemporaryDirectory(prefix="vipnas-posetrack-") as name:
-        folder = Path(name)
-        truth, ranked, tracked = folder / "truth", folder / "ranked", folder / "tracked"
+        truth, ranked, tracked = Path(name) / "truth", *((folder or Path(name)) / part for part in ("ap", "mota"))
         truth.mkdir()
         for sequence in videos.sequences:
             shutil.copyfile(sequence.file, truth / sequence.file.name)
