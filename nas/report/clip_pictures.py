@@ -40,7 +40,7 @@ def networks_to_show(run: RunFolder) -> dict[str, Path]:
 def clip_pictures(networks: Mapping[str, Path], data: VideoData, clips: int = 3) -> str:
     """HTML: of some validation clips, one row of frames for each network.
 
-    The clips are those of the first 200 in which the person moves most: there a frame tells least alone.
+    The clips are of people who move more than most: there a frame tells least alone.
 
     Raises:
         InputError: a network or the videos cannot be used.
@@ -50,22 +50,23 @@ def clip_pictures(networks: Mapping[str, Path], data: VideoData, clips: int = 3)
         net = load_any_network(path)
         size = net.architecture.input_size
         cache, codec = data.validation_clips(size), data.codec(size)
-        index = _moving_most(cache, clips)
+        index = _moving(cache, clips)
         places, scores = predict_clips(net, cache, codec, data.val.people.flip_indices, PLAIN, index=index)
         rows.append([_frames(cache, row, places[n], scores[n], data, title, net) for n, row in enumerate(index)])
     # One clip after the other, its networks below each other.
     return "".join(f'<div class="clip">{"".join(of_clip)}</div>' for of_clip in zip(*rows, strict=True))
 
 
-def _moving_most(cache: ClipCache, count: int) -> np.ndarray:
-    """Of the first 200 whole clips, those whose keypoints move most, in their order."""
+def _moving(cache: ClipCache, count: int) -> np.ndarray:
+    """Of the first 200 whole clips, some that a sixth of them surpass in motion."""
     whole = np.flatnonzero(cache.judged.all(axis=1))[:200]
     if not len(whole):
         return np.arange(min(count, len(cache)))
     points, seen = cache.keypoints_input_px(whole), cache.visibility(whole) > 0
     both = (seen[:, 1:] & seen[:, :-1])[..., None]
     moved = np.where(both, np.abs(np.diff(points, axis=1)), 0).sum(axis=(1, 2, 3)) / np.maximum(both.sum((1, 2, 3)), 1)
-    return whole[np.sort(np.argsort(-moved)[:count])]
+    first = max(min(len(whole) // 6, len(whole) - count), 0)
+    return whole[np.argsort(-moved, kind="stable")[first : first + count]]
 
 
 def _frames(

@@ -88,7 +88,7 @@ def _baseline_marks(baselines: Sequence[Baseline]) -> list[Marks]:
 
 
 def _title(one: Baseline) -> str:
-    return f"{one.network}, every frame" + (" (the key network)" if one.is_key else "")
+    return f"{one.network}{' (key)' if one.is_key else ''} on every frame"
 
 
 def _latency_bars(shown: Sequence[dict[str, Any]]) -> str:
