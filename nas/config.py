@@ -141,7 +141,8 @@ def note_config(config: Config, path: Path, sections: Collection[str]) -> None:
     """Write what a stage of a run was done with; of a file that is there, only the stage's own sections change.
 
     Args:
-        sections: dotted names of sections and fields. ``minutes`` becomes the sum of all stages' budgets, if it was given.
+        sections: dotted names of sections and fields. ``minutes`` becomes the sum of all stages' budgets, if it was
+            given.
 
     Raises:
         InputError: the file is there and cannot be read.

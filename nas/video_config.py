@@ -20,7 +20,8 @@ class VideoConfig:
     """T, the propagated frames after each key frame; 0 is a run on images, and the rest of this section is not read."""
     key: str | None = None
     """The key frame's trained network: an export or retrain folder, a weights file, RUN:id, or a run's folder (its best
-    retrained, else exported network); empty: the best of this run's own image networks."""
+    retrained, else exported network); empty: the best of this run's own image networks. The run keeps a copy
+    (key.safetensors), by which its later stages go."""
     initialize_from_images: Path | None = None
     """An image supernet of the same space (supernet.safetensors, or its run's folder), with whose weights the frames'
     networks begin."""

@@ -56,7 +56,8 @@ def _frame_table(architecture: VideoArchitecture, record: dict[str, Any], metric
     found = found or record.get("metrics", {}).get("latency_by_position") or []
     networks = [architecture.key, *(frame.architecture for frame in architecture.frames)]
     fusions = ["key frame", *(str(frame.fusion) for frame in architecture.frames)]
-    lines = ["| frame | network | fusion | parameters | MACs | latency | AP |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    header = ("frame", "network", "fusion", "parameters", "MACs", "latency", "AP")
+    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     for position, (network, fusion, part) in enumerate(zip(networks, fusions, cost.by_frame, strict=True)):
         latency = f"{found[position]:.2f} ms" if position < len(found) else "–"
         ap = metrics.ap_by_position[position]
@@ -76,9 +77,9 @@ def _use(architecture: VideoArchitecture, data: VideoData) -> list[str]:
         f"{architecture.length + 1} frames or when a person is new or lost.",
         "",
         f"Input `images` of each frame: (N, 3, {height}, {width}) float32, RGB, minus {triple(IMAGE_MEAN)}, divided by "
-        f"{triple(IMAGE_STD)} (grey levels from 0 to 255). A frame with fusion also takes `previous_heatmaps`, those of "
-        "the frame before, resampled to the present crop. Output `heatmaps`: "
-        f"(N, {architecture.keypoints}, {heatmap_height}, {heatmap_width}); codec `{codec.name}`, sigma {codec.sigma:g}.",
+        f"{triple(IMAGE_STD)} (grey levels from 0 to 255). A frame with fusion also takes `previous_heatmaps`, those "
+        "of the frame before, resampled to the present crop. Output `heatmaps`: (N, "
+        f"{architecture.keypoints}, {heatmap_height}, {heatmap_width}); codec `{codec.name}`, sigma {codec.sigma:g}.",
         f"Keypoints: {', '.join(data.keypoint_set.names)}.",
         "",
         "```python",

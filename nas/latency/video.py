@@ -144,16 +144,14 @@ def build_video_table(
 
 def _fusion_carriers(space: VideoSearchSpace) -> dict[str, PropagatedFrame]:
     """By name, a frame that has each different fusion."""
-    spatial, found = space.spatial, {}
+    spatial = space.spatial
+    found: dict[str, PropagatedFrame] = {}
     at = {(gene.part, gene.field): index for index, gene in enumerate(spatial.genes)}
-    for fusion in space.fusions:
-        if fusion.is_none:
-            continue
-        index = at.get((fusion.feature, "width"))
-        for value in range(len(spatial.genes[index].values)) if index is not None else [0]:
+    for fusion in space.fusions[1:]:  # the first is none
+        index = at[fusion.feature, "width"]
+        for value in range(len(spatial.genes[index].values)):
             vector = list(spatial.encode(spatial.largest()))
-            if index is not None:
-                vector[index] = value
+            vector[index] = value
             architecture = spatial.decode(vector)
             frame = PropagatedFrame(architecture=architecture, fusion=fusion)
             found.setdefault(fusion_name(architecture, fusion), frame)
