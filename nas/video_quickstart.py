@@ -19,6 +19,7 @@ from nas.quickstart import (
     CONFIG,
     MOST_PROCESSES,
     PEOPLE,
+    SECONDS_AN_IMAGE,
     Narrator,
     SilentNarrator,
     export_stage,
@@ -37,8 +38,10 @@ __all__ = ["VIDEO_CONFIG", "VideoPlan", "VideoQuickstartResult", "plan_video", "
 VIDEO_CONFIG = Path(__file__).with_name("quickstart_video.yaml")
 VIDEO = "video"
 """The folder of the run on videos, in that of the run on images."""
-FIXED_S = 240.0
+FIXED_S = 200.0
 """Seconds, about, that do not scale: starting Ray and measuring latencies twice, exporting, judging, report, video."""
+IMAGES_A_MINUTE, VIDEOS_A_MINUTE = 100, 6
+VAL_IMAGES, VAL_VIDEOS = 200, 24
 LEAST_MINUTES = 6.0
 SHARES = {"train": 0.14, "search": 0.04, "retrain": 0.26}
 VIDEO_SHARES = {"video.train": 0.18, "search": 0.08, "video.retrain": 0.17}
@@ -89,7 +92,15 @@ def plan_video(minutes: float, data: Path | None, run_dir: Path) -> VideoPlan:
     """
     if not minutes >= LEAST_MINUTES:
         raise InputError(f"--minutes {minutes:g}: the path on videos needs {LEAST_MINUTES:g} minutes at least")
-    rest = max(60 * minutes - FIXED_S, 20 * minutes) / 60
+    synthetic, making_s = None, 0.0
+    if data is None:
+        synthetic = SyntheticConfig(
+            train_images=int(IMAGES_A_MINUTE * minutes), val_images=VAL_IMAGES,
+            videos_train=int(VIDEOS_A_MINUTE * minutes), videos_val=VAL_VIDEOS,
+        )  # fmt: skip
+        frames = (synthetic.videos_train + VAL_VIDEOS) * synthetic.frames
+        making_s = SECONDS_AN_IMAGE * (synthetic.train_images + VAL_IMAGES + frames)
+    rest = max(60 * minutes - FIXED_S - making_s, 20 * minutes) / 60
     cores = min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     folder = data or run_dir / "data"
 
@@ -105,12 +116,6 @@ def plan_video(minutes: float, data: Path | None, run_dir: Path) -> VideoPlan:
     images = planned_config(CONFIG, SHARES, BATCH, ("train", "retrain"))
     videos = planned_config(VIDEO_CONFIG, VIDEO_SHARES, CLIPS, ("video.train", "video.retrain"))
     level = dataclasses.replace(videos.video, key=str(run_dir), initialize_from_images=run_dir)
-    synthetic = None
-    if data is None:
-        synthetic = SyntheticConfig(
-            train_images=int(100 * minutes), val_images=200, videos_train=int(8 * minutes), videos_val=24,
-            seed=images.seed,
-        )  # fmt: skip
     return VideoPlan(
         dataclasses.replace(images, run_dir=run_dir),
         dataclasses.replace(videos, run_dir=run_dir / VIDEO, video=level),
