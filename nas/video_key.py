@@ -53,10 +53,15 @@ def load_key(key: str | None, run: RunFolder) -> tuple[PoseNet, dict[str, str]]:
     return load_network(file), metadata
 
 
-def check_key_data(metadata: Mapping[str, str], data: VideoData, input_size: tuple[int, int]) -> None:
+def check_key_data(
+    metadata: Mapping[str, str], data: VideoData, input_size: tuple[int, int], where: str = "video.key"
+) -> None:
     """Raise InputError where the key frame's network predicts other keypoints, or by another codec, than the videos'.
 
     A file that does not say which (an older one, or a converted one) is taken as it is.
+
+    Args:
+        where: begins the message.
     """
     names, found = data.keypoint_set.names, tuple(filter(None, metadata.get("keypoints", "").split(",")))
     if found and found != names:
@@ -64,13 +69,13 @@ def check_key_data(metadata: Mapping[str, str], data: VideoData, input_size: tup
         first = next(differing, f"{len(names)} keypoints, not {len(found)}")
         other = "coco" if data.config.video.layout == "posetrack" else "posetrack"
         raise InputError(
-            f"video.key: the network predicts other keypoints than the videos have ({first}); choose "
-            f"--data.video.layout {other}, or another key frame's network"
+            f"{where}: the network predicts other keypoints than the videos have ({first}); choose "
+            f"--data.video.layout {other}, or another network"
         )
     codec = metadata.get("codec")
     if codec is not None and (codec == "udp") != data.codec(input_size).udp:
         raise InputError(
-            f"video.key: the network was trained with the codec {codec}, the clips have {data.config.codec}: their "
+            f"{where}: the network was trained with the codec {codec}, the clips have {data.config.codec}: their "
             f"heatmaps lie differently; set --data.codec {codec}"
         )
 

@@ -17,7 +17,9 @@ from nas.training.distributed import joined
 from nas.training.setting import threads_of
 from nas.video_evaluation import ClipMetrics, posetrack_measures, summary
 from nas.video_judge import ClipJudge
+from nas.video_key import check_key_data
 from nas.video_weights import load_any_network
+from nas.weights import load_metadata
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet
 
@@ -67,6 +69,7 @@ def evaluate_on_videos(
         if isinstance(net, VideoPoseNet) and net.architecture.length != data.frames:
             raise InputError(f"{weights}: has {net.architecture.length} propagated frames, not {data.frames}")
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        check_key_data(load_metadata(weights), data, net.architecture.input_size, str(weights))
         judge = ClipJudge.of(data, net.architecture.input_size, config)
         predicted = judge.predict(net, processes)
         result = processes.from_first(lambda: _judged(net, judge, predicted, data, config, out))

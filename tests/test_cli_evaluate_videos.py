@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from evaluators import read_posetrack
+from nas.data.codecs import Codec
+from nas.data.keypoint_sets import COCO_KEYPOINT_SET
 from nas.video_weights import save_video_network
-from nas.weights import save_network
+from nas.weights import pose_metadata, save_network
 from supernet import VideoPoseNet
 from tests.clip_toys import small_video_space
 from tests.coco_fixture import edit
@@ -93,3 +95,10 @@ def test_without_head_boxes_there_is_coco_s_ap_alone(tmp_path: Path, net: VideoP
     assert "no bbox_head" in done.stderr
     assert "MOTA" not in done.stdout
     assert results(tmp_path / "evaluation")["posetrack"] is None
+
+
+def test_other_keypoints_than_the_videos_have_are_refused(tmp_path: Path, videos: Path, net: VideoPoseNet) -> None:
+    weights = tmp_path / "image.safetensors"
+    save_network(weights, net.key, pose_metadata(Codec.of("gaussian", (64, 48)), COCO_KEYPOINT_SET.names))
+    config = config_file(tmp_path, videos)
+    assert_one_line(call("evaluate", config, "--weights", weights), "image.safetensors", "--data.video.layout coco")

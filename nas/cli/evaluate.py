@@ -31,13 +31,10 @@ FRAMES = 3
 
 
 def add_arguments(parser: Parser) -> None:
-    add_config_arguments(parser, ("run_dir", "architecture", "data", "evaluate"), resumable=False)
+    add_config_arguments(parser, ("run_dir", "architecture", "data", "evaluate", "video.frames"), resumable=False)
     parser.add_argument("--weights", metavar="FILE", type=Path, help="this network, in place of the run's")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results of one network")
     parser.add_argument("--videos", action="store_true", help="judge image networks on every frame of the videos")
-    add_override(
-        parser, "video.frames", "--frames", metavar="T", help="image networks: AP by position in clips of 1 + T"
-    )
     add_override(parser, "data.detections", "--detections", metavar="FILE", help="boxes of a detector (COCO format)")
     add_override(parser, "data.codec", "--codec", metavar="NAME", help="gaussian, dark or udp")
     add_override(parser, "evaluate.flip_test", "--flip-test", const="true", help="average with the mirror image")
