@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from nas.data.codecs import Codec
+from nas.data.keypoint_sets import COCO_KEYPOINT_SET
 from nas.data.posetrack import POSETRACK_KEYPOINT_SET
 from nas.weights import load_metadata, pose_metadata, save_network
 from search_spaces import VideoArchitecture, get_space
 from supernet import PoseNet
 from tests.posetrack_fixture import write_sequence
-from tests.program import assert_one_line, call
+from tests.program import assert_one_line, call, vipnas
 
 SPACE = """
 name: two-stages
@@ -100,3 +101,56 @@ def test_a_run_on_videos(config: Path, tmp_path: Path) -> None:
     assert {"AP", "mean_oks", "AP_frame0", "AP_frame2"} <= results["best"].keys()
     best = run / "retrain" / folder.name / "best.safetensors"
     assert load_metadata(best)["keypoints"].startswith("nose,")
+
+    others = ["--data.video.val_annotations", headless(config), "--data.video.images", config.with_name("data")]
+    assert_one_line(call("search", config, "--resume", "--video.ap", "posetrack", *others), "have no bbox_head", "judge by COCO's AP")
+    assert_one_line(call("export", run, "--formats", "mmpose"), "MMPose has no video networks")
+    assert_one_line(call("retrain", config, "--frames", "3"), "is 3, and the video network", "give --frames 2")
+    assert_one_line(call("retrain", config, "--architecture", "s-vipnas-res50"), "is an image network's architecture")
+    by_id = f"{run}:{folder.name}"
+    as_image = call("retrain", config, "--frames", "0", "--architecture", by_id)
+    assert_one_line(as_image, "is a video network's architecture")
+
+
+def headless(config: Path) -> Path:
+    """The videos to judge by, without head boxes."""
+    folder = config.parent / "headless"
+    folder.mkdir()
+    for path in (config.parent / "data" / "annotations" / "val").iterdir():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for annotation in content["annotations"]:
+            del annotation["bbox_head"]
+        (folder / path.name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_bad_input_is_refused_before_anything_is_written(config: Path, tmp_path: Path) -> None:
+    run, space = tmp_path / "run", config.with_name("space.yaml")
+    command = ["train-supernet", config, "--run-dir", run]
+    assert_one_line(call(*command, "--frames", "9"), "has 6 consecutive frames; choose at most 5")
+    assert_one_line(call(*command, "--frames", "-1"), "frames=-1; 1 or more are possible")
+    assert_one_line(call(*command, "--video.key", "null"), "has no trained image network; name the key frame's network")
+    assert_one_line(call(*command, "--video.key", tmp_path / "none"), "no such file or folder")
+    assert_one_line(call(*command, "--video.operations", "[sub]"), "one of add, mul, cat")
+    assert_one_line(call(*command, "--video.features", "[9]"), "the network has the features F1 to F2")
+    assert_one_line(call(*command, "--data.video.folder", tmp_path), "annotations/val: no .json file there")
+    described = pose_metadata(Codec.of("gaussian", (64, 48)), COCO_KEYPOINT_SET.names)
+    save_network(tmp_path / "coco.safetensors", network(space), described)
+    other_keypoints = call(*command, "--video.key", tmp_path / "coco.safetensors")
+    assert_one_line(other_keypoints, "predicts other keypoints than the videos have", "--data.video.layout coco")
+    save_network(tmp_path / "large.safetensors", PoseNet(get_space("resnet-tiny").smallest()))
+    other_size = call(*command, "--video.key", tmp_path / "large.safetensors")
+    assert_one_line(other_size, "input_size is (64, 48), the key frame's is")
+    assert_one_line(call("search", config, "--run-dir", run), "no such run folder")
+    run.mkdir()
+    (run / "config.yaml").write_text("", encoding="utf-8")
+    assert_one_line(call("search", config, "--run-dir", run), "run `vipnas train-supernet` first")
+    assert_one_line(call("retrain", config, "--run-dir", run), "has no exported video network")
+    assert [path.name for path in run.iterdir()] == ["config.yaml"]
+
+
+def test_help_names_the_fields_of_videos() -> None:
+    shown = vipnas("search", "--help").stdout
+    assert "--frames T" in shown
+    assert "video.ap" in shown
+    assert " video.train." not in shown

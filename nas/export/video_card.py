@@ -11,7 +11,6 @@ from search_spaces import VideoArchitecture
 from search_spaces.complexity import count_video
 
 from .card import triple
-from .config import ExportConfig
 
 __all__ = ["video_card"]
 
@@ -20,7 +19,7 @@ def video_card(
     architecture: VideoArchitecture,
     record: dict[str, Any],
     metrics: ClipMetrics,
-    config: ExportConfig,
+    calibration_clips: int,
     data: VideoData,
     latency_source: str,
 ) -> str:
@@ -41,7 +40,7 @@ def video_card(
         "",
         f"- AP {whole['AP']:.3f}, AP50 {whole['AP50']:.3f}, AR {whole['AR']:.3f} over all frames, mean OKS "
         f"{metrics.mean_oks:.3f}, with **inherited** weights in the propagated frames, BatchNorm calibrated on "
-        f"{config.calibration_crops} clips, on {len(data.val_clips)} clips, no flip test. Retraining is what the "
+        f"{calibration_clips} clips, on {len(data.val_clips)} clips, no flip test. Retraining is what the "
         "network is meant for: `vipnas retrain`.",
     ]
     if latency is not None:

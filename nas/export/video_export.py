@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ def export_videos(
 ) -> list[ExportedVideo]:
     """Write video networks of the front (or those with these ids) to ``export/<id>/``, each whole or not at all.
 
-    The weights are inherited from the temporal supernet and calibrated on ``config.calibration_crops`` clips, position
-    after position; AP is that of all validation clips, without flip test.
+    The weights are inherited from the temporal supernet and calibrated on ``config.calibration_crops`` training clips
+    (all, if there are fewer), position after position; AP is that of all validation clips, without flip test.
 
     Raises:
         InputError: there is no front or no temporal supernet, an id is unknown, the data cannot be used.
@@ -76,7 +76,11 @@ def export_videos(
         metrics = judge.metrics(net)
         folder = run.export(architecture.id)
         with written_whole(folder) as partial:
-            _write(partial, net, config, record, metrics, data, latency_source(record, front_file))
+            facts = {"evaluation": record, "inherited": _plain(metrics), "calibration_clips": len(clips)}
+            _write(partial, net, config.formats, facts, data)
+            source = latency_source(record, front_file)
+            card = video_card(architecture, record, metrics, len(clips), data, source)
+            atomic_write_text(partial / "card.md", card)
         exported.append(ExportedVideo(architecture, folder, metrics))
     if progress:
         progress(len(records), len(records))
@@ -111,25 +115,20 @@ class calibration_batches(Sequence[Clips]):  # noqa: N801 - used as a function
         return self.clips.tensor(rows), torch.from_numpy(self.clips.previous_from_current(rows))
 
 
+def _plain(metrics: ClipMetrics) -> dict[str, Any]:
+    return {**metrics.metrics, "mean_oks": summary(metrics)["mean_oks"], "by_position": list(metrics.ap_by_position)}
+
+
 def _write(
-    folder: Path,
-    net: VideoPoseNet,
-    config: ExportConfig,
-    record: dict[str, Any],
-    metrics: ClipMetrics,
-    data: VideoData,
-    source: str,
+    folder: Path, net: VideoPoseNet, formats: Sequence[str], facts: Mapping[str, Any], data: VideoData
 ) -> None:
     architecture = net.architecture
     atomic_write_json(folder / "architecture.json", architecture.to_json())
-    inherited = {**metrics.metrics, "mean_oks": summary(metrics)["mean_oks"], "by_position": metrics.ap_by_position}
-    facts = {"evaluation": record, "inherited": inherited, "calibration_clips": config.calibration_crops}
-    atomic_write_json(folder / "facts.json", facts)
+    atomic_write_json(folder / "facts.json", dict(facts))
     described = pose_metadata(data.codec(architecture.input_size), data.keypoint_set.names)
-    if "safetensors" in config.formats:
+    if "safetensors" in formats:
         save_video_network(folder / "weights.safetensors", net, {"origin": "inherited, calibrated", **described})
-    if "onnx" in config.formats:
+    if "onnx" in formats:
         with torch.no_grad():
             folded = fold(net)
         export_video_onnx(folded, folder, metadata={"architecture": architecture.id, **described})
-    atomic_write_text(folder / "card.md", video_card(architecture, record, metrics, config, data, source))

@@ -170,6 +170,7 @@ def search_videos(
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
     _check_files(run, space)
+    _check_data(data, ap)
     costs = VideoTableCosts()
     if needs_latency and candidate.latency == "table":
         costs = VideoTableCosts(tables=_tables(space, latency, run, table_progress))
@@ -215,6 +216,14 @@ def _check_files(run: RunFolder, space: VideoSearchSpace) -> None:
     load_network(run.key, space.key)
 
 
+def _check_data(data: VideoData, ap: ApKind) -> None:
+    """Before anything is measured: people can be judged as the configuration says."""
+    if data.config.video.val_detections is not None:
+        raise InputError("data.video.val_detections: a search judges people by their ground-truth boxes; leave it out")
+    if ap == "posetrack":
+        data.val.require_head_boxes()
+
+
 def _tables(
     space: VideoSearchSpace, latency: LatencyConfig, run: RunFolder, progress: Callable[[int, int], None] | None
 ) -> tuple[LatencyTable, VideoLatencyTable]:
@@ -243,11 +252,8 @@ def _factory(
     device: str,
     ap: ApKind,
 ) -> VideoCandidateFactory:
-    if data.config.video.val_detections is not None:
-        raise InputError("data.video.val_detections: a search judges people by their ground-truth boxes; leave it out")
     size, videos = space.input_size, None
     if ap == "posetrack":  # counts whoever is missed in a frame, so it needs whole videos
-        data.val.require_head_boxes()
         videos = data.val.sample(candidate.persons, data.config.sample_seed)
         clips, people = data.clips_of(videos, size), videos.people
     else:
