@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,8 @@ class _Stages:
 
         config = self.plan.videos
         if not list((self.run.path / "export").glob("[!.]*/architecture.json")):
+            if self.images.latency_table.is_file() and not self.run.latency_table.is_file():
+                shutil.copyfile(self.images.latency_table, self.run.latency_table)  # of the same space and machine
             self.narrator.stage("measuring latencies of fusions, then searching for AP and latency of whole clips")
             with self.narrator.counting("latency table") as table, self.narrator.searching() as progress:
                 search_videos(
