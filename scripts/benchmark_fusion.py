@@ -204,8 +204,8 @@ def print_table(cells: dict[str, dict[str, Any]], alone: dict[str, dict[str, Any
         clips = np.where(oks < 0, np.nan, oks)
         difference = ""
         if base is not None and name != "none":
-            per_clip = np.nanmean(np.where(base < 0, np.nan, clips - base), axis=1)
-            per_clip = per_clip[~np.isnan(per_clip)]
+            known = (oks >= 0).any(axis=1)  # of clips whose propagated frames show somebody
+            per_clip = np.nanmean(np.where(base[known] < 0, np.nan, clips[known] - base[known]), axis=1)
             difference = f"{per_clip.mean():+.4f} ± {per_clip.std() / len(per_clip) ** 0.5:.4f}"
         cells_of = " | ".join(f"{ap:.3f}" for ap in aps)
         title = name.replace("-", " ")
