@@ -54,6 +54,7 @@ def family_names() -> tuple[str, ...]:
 _INFRASTRUCTURE = frozenset({"architecture", "errors", "families", "mmpose", "published", "serialization", "space"})
 
 
+@cache
 def family(name: str) -> Family:
     """The family module of that name.
 

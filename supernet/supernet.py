@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,10 @@ class Supernet(nn.Module):
         temporary = path.with_name(f".{path.name}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(data)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # a power cut must not leave the new name with half of the content
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -160,12 +164,16 @@ class Supernet(nn.Module):
         header, tensors = _read_safetensors(path)
         if header.get("format") != FORMAT:
             raise InputError(f"{path}: not a supernet of this version (expected format {FORMAT!r})")
-        found = SearchSpace.from_json(json.loads(header["space"]), where=f"{path}: space")
+        try:
+            described, sharing = json.loads(header["space"]), json.loads(header["sharing"])
+        except (KeyError, ValueError, RecursionError):
+            raise InputError(f"{path}: the header does not name a space and a sharing rule; the file is damaged") from None
+        found = SearchSpace.from_json(described, where=f"{path}: space")
         if space is not None and space.id != found.id:
             raise InputError(
                 f"{path}: holds a supernet of the space {found.name!r} ({found.id}), not of {space.name!r} ({space.id})"
             )
-        supernet = cls(found, from_fields(Sharing, json.loads(header["sharing"]), f"{path}: sharing"))
+        supernet = cls(found, from_fields(Sharing, sharing, f"{path}: sharing"))
         supernet.load_store(tensors, str(path))
         return supernet
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nas.run_lock import RunLock
 from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
 from nas.search.history import history_of
 from nas.search.hypervolume import hypervolume
-from nas.search.journal import RunLock, read_journal
+from nas.search.journal import read_journal
 from nas.search.loop import SearchProgress, TooManyFailures, undisturbed
 from search_spaces.errors import InputError
 
@@ -92,7 +93,7 @@ def test_a_second_search_needs_resume_and_a_folder_of_its_own(tmp_path: Path) ->
     search(tmp_path, replace(CONFIG, evaluations=20))
     with pytest.raises(InputError, match="--resume"):
         search(tmp_path)
-    with RunLock(tmp_path), pytest.raises(InputError, match="another search"):
+    with RunLock(tmp_path, "a search"), pytest.raises(InputError, match="a search"):
         search(tmp_path, resume=True)
     assert search(tmp_path, resume=True).evaluations == 60
     before = (tmp_path / "evaluations.jsonl").read_bytes()
