@@ -1,6 +1,6 @@
 """What the search itself costs as it grows: a candidate, a snapshot, memory, files, going on.
 
-    python scripts/benchmark_scale.py [--evaluations 100000] [--workers 512] [--population 20] [--objectives ap,macs,params]
+    python scripts/benchmark_scale.py [--evaluations 100000] [--workers 512] [--population 20] [--objectives ap,macs]
     python scripts/benchmark_scale.py --real [--evaluations 2000]
 
 The first simulates the evaluations: each takes a lognormal time of a VIRTUAL clock, which jumps to the next worker that
@@ -32,7 +32,7 @@ from nas.search.run_log import RunLog
 from search_spaces import PoseArchitecture, SearchSpace, get_space
 
 MEDIAN_S, SPREAD = 10.0, 0.8
-"""Of an evaluation's time: its median, and the standard deviation of its logarithm (one in forty takes five times as long)."""
+"""Of an evaluation's time: its median, and the deviation of its logarithm (one in forty takes five times as long)."""
 WINDOW = 1000
 
 
@@ -49,10 +49,11 @@ class Surrogate:
     def __call__(self, architecture: PoseArchitecture) -> dict[str, Any]:
         vector = self.space.encode(architecture)
         worth = sum(values[index] for values, index in zip(self._worth, vector, strict=True))
-        latency, macs, params = sum(values[:, index] for values, index in zip(self._costs, vector, strict=True))
+        costs = np.sum([values[:, index] for values, index in zip(self._costs, vector, strict=True)], axis=0)
+        latency, macs, params = costs.tolist()
         ap = float(1 - np.exp(-2 * worth / self._most))
-        objectives = {"ap": ap, "latency_ms": float(latency), "macs": float(1e6 * macs), "params": float(1e4 * params)}
-        metrics = {name: ap for name in ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")}
+        objectives = {"ap": ap, "latency_ms": latency, "macs": 1e6 * macs, "params": 1e4 * params}
+        metrics = dict.fromkeys(("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"), ap)
         return {"objectives": objectives, "persons": 500, "metrics": metrics | {"mean_oks": ap}, "cpu_s": 9.3}
 
 
@@ -206,7 +207,7 @@ def measure(
         return RunLog(folder, search, resume=resume)
 
     print(
-        f"{space_name}, {config.workers} workers, population {config.population_size}, {', '.join(config.objectives)}\n\n"
+        f"{space_name}, {config.workers} workers, population {config.population_size}, {config.objectives}\n\n"
         "| evaluations | driver CPU µs a candidate | candidates/s | front | RSS MiB | journal MiB |\n"
         "| --- | --- | --- | --- | --- | --- |"
     )

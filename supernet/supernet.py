@@ -167,7 +167,7 @@ class Supernet(nn.Module):
         try:
             described, sharing = json.loads(header["space"]), json.loads(header["sharing"])
         except (KeyError, ValueError, RecursionError):
-            raise InputError(f"{path}: the header does not name a space and a sharing rule; the file is damaged") from None
+            raise InputError(f"{path}: damaged: its header does not name a space and a sharing rule") from None
         found = SearchSpace.from_json(described, where=f"{path}: space")
         if space is not None and space.id != found.id:
             raise InputError(

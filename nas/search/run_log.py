@@ -220,7 +220,7 @@ def _measured(path: Path) -> dict[str, dict[str, Any]]:
     try:
         members = json.loads(path.read_text(encoding="utf-8"))["front"]
         measured = {str(member["id"]): dict(member["measured"]) for member in members if "measured" in member}
-        return {key: values for key, values in measured.items() if all(type(v) in (int, float) for v in values.values())}
+        return {key: kept for key, kept in measured.items() if all(type(one) in (int, float) for one in kept.values())}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 

@@ -69,8 +69,8 @@ def retrain(
         progress: called with the fraction done, the loss and the seconds left.
 
     Raises:
-        InputError: another run writes to ``out_dir``; the data, the weights or the configuration cannot be used; the checkpoint is damaged or of another
-            run; the loss is not finite, several steps in a row.
+        InputError: another run writes to ``out_dir``; the data, the weights or the configuration cannot be used; the
+            checkpoint is damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     config.budget(1)  # before any work: an error if there is none

@@ -50,8 +50,8 @@ def train_supernet(
         progress: called with the fraction done, the loss and the seconds left.
 
     Raises:
-        InputError: another run writes to the folder; the data or the configuration cannot be used, or the checkpoint is damaged or of another run;
-            the loss is not finite, several steps in a row.
+        InputError: another run writes to the folder; the data or the configuration cannot be used; the checkpoint is
+            damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     config.budget()  # before any work: an error if there is none
