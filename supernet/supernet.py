@@ -164,16 +164,12 @@ class Supernet(nn.Module):
         header, tensors = _read_safetensors(path)
         if header.get("format") != FORMAT:
             raise InputError(f"{path}: not a supernet of this version (expected format {FORMAT!r})")
-        try:
-            described, sharing = json.loads(header["space"]), json.loads(header["sharing"])
-        except (KeyError, ValueError, RecursionError):
-            raise InputError(f"{path}: damaged: its header does not name a space and a sharing rule") from None
-        found = SearchSpace.from_json(described, where=f"{path}: space")
+        found = SearchSpace.from_json(json.loads(header["space"]), where=f"{path}: space")
         if space is not None and space.id != found.id:
             raise InputError(
                 f"{path}: holds a supernet of the space {found.name!r} ({found.id}), not of {space.name!r} ({space.id})"
             )
-        supernet = cls(found, from_fields(Sharing, sharing, f"{path}: sharing"))
+        supernet = cls(found, from_fields(Sharing, json.loads(header["sharing"]), f"{path}: sharing"))
         supernet.load_store(tensors, str(path))
         return supernet
 

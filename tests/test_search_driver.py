@@ -18,7 +18,7 @@ import pytest
 from nas.run_lock import RunLock
 from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
-from nas.search.history import history_of
+from nas.search.history import History, history_of
 from nas.search.hypervolume import hypervolume
 from nas.search.journal import read_journal
 from nas.search.loop import SearchProgress, TooManyFailures, undisturbed
@@ -76,9 +76,21 @@ def test_the_history_is_the_fronts_hypervolume_as_it_grew(tmp_path: Path) -> Non
     reference = PROBLEM.costs(result.reference)
     costs = [PROBLEM.costs(record["objectives"]) for record in result.front]
     assert volumes[-1] == pytest.approx(hypervolume(costs, reference))
+    assert json.loads((tmp_path / "pareto.json").read_text())["hypervolume"] == pytest.approx(volumes[-1])
     assert history_of(journal(tmp_path), PROBLEM).curve() == result.history
     early = [PROBLEM.costs(record["objectives"]) for record in journal(tmp_path)[: result.history[3].evaluations]]
     assert volumes[3] == pytest.approx(hypervolume(early, reference))
+
+
+def test_a_long_history_is_thinned_out() -> None:
+    history = History(PROBLEM)
+    for step in range(2000):
+        history.add((-step / 2000, 1.0 + step), True, step + 1, 0.0)
+    curve = history.curve()
+    assert len(curve) == 500
+    assert (curve[0].evaluations, curve[-1].evaluations) == (1, 2000)
+    points = [(-step / 2000, 1.0 + step) for step in range(2000)]
+    assert curve[-1].hypervolume == pytest.approx(hypervolume(points, history.reference() or ()))
 
 
 def test_random_search_and_constraints(tmp_path: Path) -> None:

@@ -22,9 +22,8 @@ SPACE = ToySpace()
 
 
 @pytest.fixture
-def cluster(quiet_ray: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The head, with room for one worker, on the loopback. Two nodes on one machine need the cluster mode of Ray."""
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+def cluster(quiet_ray: Path) -> Iterator[Any]:
+    """The head, with room for one worker, on the loopback."""
     import ray
     from ray.cluster_utils import Cluster
 

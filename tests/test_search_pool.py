@@ -106,7 +106,7 @@ class BadFactory:
     [
         (InputError("supernet.safetensors: no such file"), InputError, r"^supernet.safetensors: no such file$", False),
         (InputError("supernet.safetensors: no such file"), InputError, r"^supernet.safetensors: no such file$", True),
-        (KeyError("weights"), WorkersFailed, r"could not make its evaluator: KeyError: .* \(test_search_pool", False),
+        (KeyError("weights"), WorkersFailed, "no evaluator: KeyError", False),
     ],
 )
 def test_an_evaluator_that_cannot_be_made_ends_the_search_at_once(

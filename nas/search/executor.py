@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Evaluate", "Executor", "Factory", "InProcessExecutor", "Outcome", "evaluate_one", "reason_of"]
+__all__ = ["Evaluate", "Executor", "Factory", "InProcessExecutor", "Outcome", "evaluate_one"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +63,11 @@ def evaluate_one(evaluate: Evaluate, architecture: Any) -> dict[str, Any]:
         fields = json.loads(json.dumps(fields, default=float))
     except Exception as error:
         logger.debug("candidate %s", getattr(architecture, "id", architecture), exc_info=True)
-        return {"reason": reason_of(error), "cpu_s": time.process_time() - started}
+        return {"reason": _reason(error), "cpu_s": time.process_time() - started}
     return {"cpu_s": time.process_time() - started} | fields
 
 
-def reason_of(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """One line: the error and where it was raised."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())[:300]

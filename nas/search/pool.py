@@ -2,8 +2,7 @@
 
 Ray itself neither notices an actor that hangs nor brings back one that died (with restarts switched on it repeats
 calls out of order), so the pool does both: a candidate that takes too long is failed and its actor replaced; a
-candidate whose actor died is tried once more elsewhere, because the machine may have been at fault and not it. Nodes
-may go and come: a replaced worker waits until the cluster has room for it.
+candidate whose actor died is tried once more elsewhere, because the machine may have been at fault and not it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from evaluators.errors import MeasureInputError
 from nas.errors import Stopped
 from search_spaces.errors import InputError
 
-from .executor import Evaluate, Factory, Outcome, evaluate_one, outcome, reason_of
+from .executor import Evaluate, Factory, Outcome, evaluate_one, outcome
 from .ray_session import ONE_THREAD, RaySession
 
 __all__ = ["EvaluationPool", "WorkersFailed"]
@@ -28,8 +27,6 @@ __all__ = ["EvaluationPool", "WorkersFailed"]
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 2
-NODE_ATTEMPTS = 5
-"""Where the whole machine went, the candidate is hardly to blame (unless it goes with every machine that takes it)."""
 FAILED_STARTS = 3
 
 
@@ -43,10 +40,9 @@ class EvaluationActor:
     def __init__(self) -> None:
         self._evaluate: Evaluate | None = None
 
-    def start(self, pickled_factory: bytes, environment: Mapping[str, str]) -> dict[str, str]:
-        """Makes the evaluator. The node's id; or why there is none, as the user's affair (``refused``) or not."""
+    def start(self, pickled_factory: bytes, environment: Mapping[str, str]) -> str | None:
+        """Makes the evaluator; None, or why that failed (marked as the user's affair by a leading ``!``)."""
         os.environ.update(environment)  # before the factory imports torch
-        import ray
         from ray import cloudpickle
 
         try:
@@ -54,10 +50,9 @@ class EvaluationActor:
             self._evaluate = factory()
         except Exception as error:
             logger.exception("evaluator")
-            if isinstance(error, (InputError, MeasureInputError)):
-                return {"refused": " ".join(str(error).split())}
-            return {"fault": reason_of(error)}
-        return {"node": ray.get_runtime_context().get_node_id()}
+            user = "!" if isinstance(error, (InputError, MeasureInputError)) else f"{type(error).__name__}: "
+            return user + " ".join(str(error).split())
+        return None
 
     def evaluate(self, architecture: Any) -> dict[str, Any]:
         assert self._evaluate is not None
@@ -77,7 +72,6 @@ class _Worker:
     actor: Any
     starting: Any  # the reference of its start, None once it is ready
     tasks: deque[tuple[Any, _Task]] = field(default_factory=deque)  # (reference, task), in the order of evaluation
-    node: str = ""
     head_since: float = 0.0  # when the first of the tasks can have begun, time.monotonic
 
 
@@ -193,11 +187,9 @@ class EvaluationPool:
 
     def _take(self, worker: _Worker, reference: Any, value: Any) -> None:
         if reference == worker.starting:
-            if "node" not in value:
-                raise InputError(value["refused"]) if "refused" in value else WorkersFailed(
-                    f"a worker could not make its evaluator: {value['fault']}"
-                )
-            worker.starting, worker.node = None, value["node"]
+            if value is not None:
+                raise InputError(value[1:]) if value.startswith("!") else WorkersFailed(f"no evaluator: {value}")
+            worker.starting = None
             return
         _, task = next(entry for entry in worker.tasks if entry[0] == reference)
         worker.tasks = deque(entry for entry in worker.tasks if entry[0] != reference)
@@ -209,22 +201,16 @@ class EvaluationPool:
         """An actor died: the candidate that it was at is suspect, those that waited behind it are not."""
         if worker.starting is not None:
             self._failed_starts += 1
-            logger.warning("worker %d died (%s) while it started", worker.index, error_name)
-            if self._failed_starts >= FAILED_STARTS and not self._ready:
-                raise WorkersFailed(
-                    f"{self._failed_starts} workers died while they started ({error_name}): is there memory for them? "
-                    "Ray's logs tell more"
-                )
+            if self._failed_starts >= FAILED_STARTS:
+                raise WorkersFailed(f"{FAILED_STARTS} workers died while they started ({error_name}); see Ray's logs")
         elif worker.tasks:
             _, task = worker.tasks.popleft()
             task.attempts += 1
-            gone = self._is_gone(worker.node)
-            died = "its node went" if gone else f"died ({error_name})"
-            logger.warning("worker %d: %s while it evaluated %s", worker.index, died, task.architecture.id)
-            if task.attempts < (NODE_ATTEMPTS if gone else ATTEMPTS):
+            logger.warning("worker %d died (%s) while evaluating %s", worker.index, error_name, task.architecture.id)
+            if task.attempts < ATTEMPTS:
                 self._backlog.appendleft(task)
             else:
-                self._fail(worker, task, f"its worker died {task.attempts} times ({error_name}); out of memory?")
+                self._fail(worker, task, f"its worker died {ATTEMPTS} times ({error_name}); out of memory?")
         self._requeue_and_replace(worker)
 
     def _expire(self) -> None:
@@ -235,16 +221,10 @@ class EvaluationPool:
                 logger.warning("candidate %s: no answer after %g s", task.architecture.id, self._timeout_s)
                 self._fail(worker, task, f"no answer after {self._timeout_s:g} s (timeout)")
                 self._requeue_and_replace(worker)
-        if not self._ready and now - self._waiting_since > self._start_timeout_s:
+        ready = any(worker.starting is None for worker in self._workers)
+        if not ready and now - self._waiting_since > self._start_timeout_s:
             room = {name: count for name, count in self._ray.available_resources().items() if "node:" not in name}
             raise WorkersFailed(f"no worker started within {self._start_timeout_s:g} s; free in the cluster: {room}")
-
-    @property
-    def _ready(self) -> bool:
-        return any(worker.starting is None for worker in self._workers)
-
-    def _is_gone(self, node: str) -> bool:
-        return any(one["NodeID"] == node and not one["Alive"] for one in self._ray.nodes())
 
     def _requeue_and_replace(self, worker: _Worker) -> None:
         self._backlog.extendleft(task for _, task in reversed(worker.tasks))

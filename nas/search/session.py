@@ -29,7 +29,7 @@ from search_spaces.complexity import count
 from .candidate import CandidateConfig, CandidateEvaluator, precision_dtype
 from .candidate_config import Precision
 from .config import SearchConfig
-from .driver import SEARCHING, SearchResult, run_search
+from .driver import SearchResult, run_search
 from .loop import SearchProgress
 from .objectives import KNOWN_OBJECTIVES, Problem
 from .resume import recorded_identity
@@ -149,8 +149,12 @@ def search_images(
     resume: bool = False,
     progress: Callable[[SearchProgress], None] | None = None,
     table_progress: Callable[[int, int], None] | None = None,
+    lock: RunLock | None = None,
 ) -> SearchResult:
     """Search the space of the supernet that lies in the run's folder.
+
+    Args:
+        lock: the folder's, where the caller holds it already: a second search should not measure blocks beside this one.
 
     Raises:
         InputError: the folder is in use; it has no supernet of this space, or a search and ``resume`` is not set; the
@@ -161,33 +165,32 @@ def search_images(
     needs_latency = "latency_ms" in problem.names
     _check_objectives(problem, candidate.racing)
     _check_supernet(run, space)
-    with RunLock(run.path, SEARCHING) as lock:  # before anything is measured: a second one would disturb it
-        costs = Costs()
-        if needs_latency and candidate.latency == "table":
-            costs = Costs(table=space_table(space, latency, run.latency_table, table_progress))
-        elif needs_latency:
-            costs = Costs(latency=latency, fingerprint=LatencyMeter(latency).fingerprint)
-        device = "cuda" if search.gpus_per_worker else "cpu"
-        if search.ray_address is None:  # on a cluster each worker looks at its own machine
-            _check_device(device)
-        factory = _factory(space, data, candidate, run, costs, _costs_of(problem), device)
-        known = recorded_identity(run.path) if resume else None
-        factory = replace(factory, config=_decided(factory, known or {}))
-        members = [published(name) for name in published_names()]
-        initial = [space.smallest(), space.largest(), *(member for member in members if space.contains(member))]
-        return run_search(
-            space,
-            factory,
-            search,
-            run.path,
-            rng=np.random.default_rng(seed),
-            resume=resume,
-            initial=initial,
-            identity=_identity(factory, run, latency if needs_latency else None),
-            measure=FrontMeasure(latency, LatencyMeter(latency).fingerprint) if needs_latency else None,
-            progress=progress,
-            lock=lock,
-        )
+    costs = Costs()
+    if needs_latency and candidate.latency == "table":
+        costs = Costs(table=space_table(space, latency, run.latency_table, table_progress))
+    elif needs_latency:
+        costs = Costs(latency=latency, fingerprint=LatencyMeter(latency).fingerprint)
+    device = "cuda" if search.gpus_per_worker else "cpu"
+    if search.ray_address is None:  # on a cluster each worker looks at its own machine
+        _check_device(device)
+    factory = _factory(space, data, candidate, run, costs, _costs_of(problem), device)
+    known = recorded_identity(run.path) if resume else None
+    factory = replace(factory, config=_decided(factory, known or {}))
+    members = [published(name) for name in published_names()]
+    initial = [space.smallest(), space.largest(), *(member for member in members if space.contains(member))]
+    return run_search(
+        space,
+        factory,
+        search,
+        run.path,
+        rng=np.random.default_rng(seed),
+        resume=resume,
+        initial=initial,
+        identity=_identity(factory, run, latency if needs_latency else None),
+        measure=FrontMeasure(latency, LatencyMeter(latency).fingerprint) if needs_latency else None,
+        progress=progress,
+        lock=lock,
+    )
 
 
 def space_table(
