@@ -60,20 +60,20 @@ def test_a_node_that_is_killed_costs_nothing_and_may_come_back(cluster: Any, tmp
     events: list[tuple[str, int]] = []
 
     def disturb(progress: SearchProgress) -> None:
-        if progress.evaluations >= 20 and not events:
+        if progress.evaluations >= 10 and not events:
             events.append(("killed", progress.evaluations))
             cluster.remove_node(second, allow_graceful=False)
-        elif events and len(events) == 1 and progress.evaluations >= events[0][1] + 100:
+        elif events and len(events) == 1 and progress.evaluations >= events[0][1] + 20:
             events.append(("added", progress.evaluations))
             cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
 
-    config = SearchConfig(workers=2, evaluations=400, timeout_s=120.0)
+    config = SearchConfig(workers=2, evaluations=250, timeout_s=120.0)
     rng = np.random.default_rng(0)
-    result = run_search(SPACE, NodeFactory(delay_s=0.2, begun=begun), config, run, rng=rng, progress=disturb)
+    result = run_search(SPACE, NodeFactory(delay_s=0.1, begun=begun), config, run, rng=rng, progress=disturb)
     records = list(read_journal(run / "evaluations.jsonl"))
     assert [name for name, _ in events] == ["killed", "added"]
-    assert sorted(record["number"] for record in records) == list(range(400))
-    assert result.counts == {"complete": 400}, "no candidate is blamed for its node"
+    assert sorted(record["number"] for record in records) == list(range(250))
+    assert result.counts == {"complete": 250}, "no candidate is blamed for its node"
     nodes = list(dict.fromkeys(record["node"] for record in records))
     assert len(nodes) == 3, "the head, the node that was killed, the node that came"
     attempts = [line.split()[0] for line in begun.read_text().splitlines()]

@@ -54,7 +54,7 @@ def _volume(points: NDArray[np.float64], bound: NDArray[np.float64]) -> float:
 
 
 def _swept_volume(points: NDArray[np.float64], bound: NDArray[np.float64]) -> float:
-    """Three objectives: slices along the last one, over a staircase of the first two that each point adds a piece to."""
+    """Three objectives: slices along the last, over a staircase of the first two to which each point adds a piece."""
     x_bound, y_bound, z_bound = bound.tolist()
     xs, ys = [-np.inf, x_bound], [y_bound, -np.inf]  # the staircase, x rising and y falling, between two guards
     area = volume = 0.0

@@ -154,7 +154,7 @@ def search_images(
     """Search the space of the supernet that lies in the run's folder.
 
     Args:
-        lock: the folder's, where the caller holds it already: a second search should not measure blocks beside this one.
+        lock: the folder's, where the caller holds it already (a second search should not measure blocks meanwhile).
 
     Raises:
         InputError: the folder is in use; it has no supernet of this space, or a search and ``resume`` is not set; the
