@@ -41,7 +41,7 @@ def from_fields(cls: type[T], value: Any, where: str) -> T:
     """
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected an object, got {_short(value)}")
-    hints = _type_hints(cls)
+    hints = _type_hints(typing.cast(Any, cls))
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
     for key in value:
         if key not in fields:
