@@ -53,7 +53,9 @@ def find_records(run: RunFolder, ids: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         InputError: none, or several different ones, begin so.
     """
-    records = {str(record.get("id", "")): record for record in read_json_lines(run.journal)}
+    wanted = tuple(ids)
+    evaluations = (record for record in read_json_lines(run.journal) if str(record.get("id", "")).startswith(wanted))
+    records = {str(record.get("id", "")): record for record in evaluations}
     if run.front.is_file():
         records |= {record["id"]: record for record in run.load_front()}
     found: list[dict[str, Any]] = []
