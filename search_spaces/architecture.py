@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,7 +106,7 @@ class Head:
         _check_range("head", "keypoints", self.keypoints, 1, MAX_KEYPOINTS)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class PoseArchitecture:
     """One static pose network. ``input_size`` is (height, width) in pixels: what its costs and crops are for."""
 
@@ -152,7 +153,7 @@ class PoseArchitecture:
         if total > MAX_WEIGHTS:
             raise InputError(f"architecture: {total / 1e9:.1f} billion weights are too many; at most 2 billion")
 
-    @property
+    @cached_property  # a search asks for it a dozen times a candidate
     def id(self) -> str:
         """Ten hexadecimal digits, the same on every machine: a hash of the canonical JSON."""
         return hashlib.sha256(canonical_json(self).encode()).hexdigest()[:10]

@@ -59,6 +59,7 @@ _INFRASTRUCTURE = frozenset(
 )  # fmt: skip
 
 
+@cache
 def family(name: str) -> Family:
     """The family module of that name.
 

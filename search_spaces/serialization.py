@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import typing
 from pathlib import Path
@@ -47,7 +48,7 @@ def from_fields(cls: type[T], value: Any, where: str) -> T:
     """
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected an object, got {_short(value)}")
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(typing.cast(Any, cls))
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
     for key in value:
         if key not in fields:
@@ -61,6 +62,11 @@ def from_fields(cls: type[T], value: Any, where: str) -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: field {name!r} is missing")
     return cls(**arguments)
+
+
+@functools.cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def from_tagged(cls: type[T], value: Any, tag: str, where: str) -> T:

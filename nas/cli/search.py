@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     from nas.cli.stage import load_space, noting_config, open_run, refuse_to_overwrite
     from nas.data.pose_data import PoseData
     from nas.run_folder import RunFolder
+    from nas.run_lock import RunLock
+    from nas.search.driver import SEARCHING
     from nas.search.session import search_images
 
     space = load_space(config)
@@ -45,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     open_run(config, space)
     with (
         keeping_state(run.path),
+        RunLock(run.path, SEARCHING) as lock,
         counting("measuring blocks") as table_progress,
         searching() as show,
         noting_config(config, SECTIONS, show) as progress,
@@ -60,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             resume=arguments.resume,
             progress=progress,
             table_progress=table_progress,
+            lock=lock,
         )
     show_result(result)
     print(f"front: {run.front}")

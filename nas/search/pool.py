@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evaluators.errors import MeasureInputError
+from nas.errors import Stopped
 from search_spaces.errors import InputError
 
 from .executor import Evaluate, Factory, Outcome, evaluate_one, outcome
@@ -29,7 +30,7 @@ ATTEMPTS = 2
 FAILED_STARTS = 3
 
 
-class WorkersFailed(RuntimeError):  # noqa: N818 (said of workers)
+class WorkersFailed(Stopped):
     """The workers cannot be started, or die again and again."""
 
 

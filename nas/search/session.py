@@ -22,6 +22,7 @@ from nas.data.codecs import Codec
 from nas.data.pose_data import PoseData
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table
 from nas.run_folder import RunFolder
+from nas.run_lock import RunLock
 from search_spaces import InputError, PoseArchitecture, SearchSpace, published, published_names
 from search_spaces.complexity import count
 
@@ -148,12 +149,16 @@ def search_images(
     resume: bool = False,
     progress: Callable[[SearchProgress], None] | None = None,
     table_progress: Callable[[int, int], None] | None = None,
+    lock: RunLock | None = None,
 ) -> SearchResult:
     """Search the space of the supernet that lies in the run's folder.
 
+    Args:
+        lock: the folder's, where the caller holds it already (a second search should not measure blocks meanwhile).
+
     Raises:
-        InputError: the folder has no supernet of this space, or a search and ``resume`` is not set; the data cannot be
-            used; an objective has no source.
+        InputError: the folder is in use; it has no supernet of this space, or a search and ``resume`` is not set; the
+            data cannot be used; an objective has no source.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     problem = search.problem()
@@ -184,6 +189,7 @@ def search_images(
         identity=_identity(factory, run, latency if needs_latency else None),
         measure=FrontMeasure(latency, LatencyMeter(latency).fingerprint) if needs_latency else None,
         progress=progress,
+        lock=lock,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.configuration import to_plain
+from nas.files import remove_partial
 from nas.training.checkpoint import State, load_checkpoint, save_checkpoint
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
@@ -29,6 +30,8 @@ __all__ = ["BatchStream", "Loss", "TrainingLoop", "run_identity"]
 LONGEST_CHECKPOINT_GAP_S = 600.0
 TOLERATED_BROKEN_STEPS = 5
 """So many steps in a row whose gradients are not finite are left out; one more ends the training."""
+_NOT_OUR_STATE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
+"""What taking up a state raises that somebody has changed."""
 NOT_OF_THE_RUN = ("checkpoint_every", "log_every", "threads", "device", "validation")
 """Configuration that may change when a run is resumed."""
 
@@ -107,7 +110,14 @@ class TrainingLoop:
         """
         state = self.processes.from_first(lambda: self._take_up(resume))
         if state is not None:
-            self._load(state)
+            try:
+                self._load(state)
+            except _NOT_OUR_STATE as error:
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(
+                    f"{self.checkpoint}: does not hold the state of this training ({type(error).__name__}: {reason}); "
+                    "delete it and start again"
+                ) from None
             _log.info("%s: going on after step %d", self.checkpoint, self.step)
         else:
             self.processes.broadcast(self.averaged.values())
@@ -115,6 +125,7 @@ class TrainingLoop:
         return state is not None
 
     def _take_up(self, resume: bool) -> State | None:
+        remove_partial(self.checkpoint)
         if resume and self.checkpoint.is_file():
             return load_checkpoint(self.checkpoint, self.identity)
         self.checkpoint.unlink(missing_ok=True)
@@ -140,11 +151,16 @@ class TrainingLoop:
     @torch.no_grad()
     def _load(self, state: State) -> None:
         for name, tensor in self.averaged.items():
+            if state["live"][name].shape != tensor.shape:  # copy_ would broadcast
+                raise ValueError(f"{name} is of shape {tuple(state['live'][name].shape)}")
             tensor.copy_(state["live"][name])
         self.average.load(state["average"], state["average_updates"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.elapsed_s = state["step"], state["elapsed_s"]
-        self._broken_steps, self.memory = state["broken_steps"], state["memory"]
+        for parameter, kept in self.optimizer.state.items():
+            if any(isinstance(t, Tensor) and t.dim() and t.shape != parameter.shape for t in kept.values()):
+                raise ValueError("the optimizer's state is of other shapes")
+        self.step, self.elapsed_s = int(state["step"]), float(state["elapsed_s"])
+        self._broken_steps, self.memory = int(state["broken_steps"]), dict(state["memory"])
         if state["world"] != self.processes.world:
             was, now = state["world"], self.processes.world
             _log.warning("the run had %d processes and has %d now: it goes on, but not as the same run", was, now)

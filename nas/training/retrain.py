@@ -21,7 +21,7 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, data_identity, training_batches, training_people
+from nas.training.setting import computing, data_identity, training_batches, training_people, writing_alone
 from nas.training.validation import RetrainResult, Validation
 from nas.weights import load_network, load_weights, pose_metadata, save_weights
 from search_spaces import InputError, PoseArchitecture
@@ -53,8 +53,8 @@ def retrain(
         progress: called with the fraction done, the loss and the seconds left.
 
     Raises:
-        InputError: the data, the weights or the configuration cannot be used; the checkpoint is damaged or of another
-            run; the loss is not finite, several steps in a row.
+        InputError: another run writes to ``out_dir``; the data, the weights or the configuration cannot be used; the
+            checkpoint is damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     config.budget(1)  # before any work: an error if there is none
@@ -62,7 +62,11 @@ def retrain(
         fresh = PoseData(data.config, data.keypoints)  # without what this process has read
         arguments = (architecture, fresh, config, out_dir, dict(initial_state or {}) or None, resume)
         return run_on_processes(config.processes, retrain, arguments, progress)
-    with computing(config), joined(config.device) as processes:
+    with (
+        computing(config),
+        joined(config.device) as processes,
+        writing_alone(out_dir, "a training", processes),
+    ):
         net = _initial_network(architecture, config, initial_state).to(processes.device)
         if config.channels_last is not False:
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

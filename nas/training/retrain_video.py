@@ -19,7 +19,7 @@ from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.retrain import begin_with, load_teacher, scaled_rate
-from nas.training.setting import computing
+from nas.training.setting import computing, writing_alone
 from nas.training.temporal import state_key
 from nas.training.validation import RetrainResult, Validation
 from nas.video_weights import load_video_weights, save_video_weights
@@ -65,7 +65,11 @@ def retrain_video(
         state = dict(initial_state or {}) or None
         arguments = (architecture, clips, judge, config, out_dir, key, state, resume)
         return run_on_processes(config.processes, retrain_video, arguments, progress)
-    with computing(config), joined(config.device) as processes:
+    with (
+        computing(config),
+        joined(config.device) as processes,
+        writing_alone(out_dir, "a training", processes),
+    ):
         net = _initial_network(architecture, config, clips.stride, key, initial_state).to(processes.device)
         key_weights = state_key(net.key)
         if not config.train_key:

@@ -23,7 +23,7 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, data_identity, training_batches, training_people
+from nas.training.setting import computing, data_identity, training_batches, training_people, writing_alone
 from search_spaces import PoseArchitecture, SearchSpace
 from supernet import Sharing, Supernet
 
@@ -50,8 +50,8 @@ def train_supernet(
         progress: called with the fraction done, the loss and the seconds left.
 
     Raises:
-        InputError: the data or the configuration cannot be used, or the checkpoint is damaged or of another run;
-            the loss is not finite, several steps in a row.
+        InputError: another run writes to the folder; the data or the configuration cannot be used; the checkpoint is
+            damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     config.budget()  # before any work: an error if there is none
@@ -59,7 +59,11 @@ def train_supernet(
         fresh = PoseData(data.config, data.keypoints)  # without what this process has read
         run_on_processes(config.processes, _train_alone, (space, fresh, config, run_dir, resume), progress)
         return Supernet.load(run_dir / "supernet.safetensors", space).eval()
-    with computing(config), joined(config.device) as processes:
+    with (
+        computing(config),
+        joined(config.device) as processes,
+        writing_alone(run_dir, "a supernet's training", processes),
+    ):
         people = training_people(data, space.largest())
         sharing = Sharing(
             groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine

@@ -26,7 +26,7 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing
+from nas.training.setting import computing, writing_alone
 from nas.weights import save_network
 from search_spaces import InputError, PropagatedFrame, VideoSearchSpace
 from supernet import PoseNet, Sharing, Supernet, TemporalSupernet
@@ -71,7 +71,11 @@ def train_temporal_supernet(
         arguments = (space, clips, key, config, run_dir, resume, initial)
         run_on_processes(config.processes, _train_alone, arguments, progress)
         return TemporalSupernet.load(run_dir / "temporal.safetensors", space).eval()
-    with computing(config), joined(config.device) as processes:
+    with (
+        computing(config),
+        joined(config.device) as processes,
+        writing_alone(run_dir, "a temporal supernet's training", processes),
+    ):
         batches = clips.training_batches(config, processes)
         supernet = _initial_supernet(space, config, initial).to(processes.device).train()
         given = state_key(key)
