@@ -62,11 +62,7 @@ def retrain(
         fresh = PoseData(data.config, data.keypoints)  # without what this process has read
         arguments = (architecture, fresh, config, out_dir, dict(initial_state or {}) or None, resume)
         return run_on_processes(config.processes, retrain, arguments, progress)
-    with (
-        computing(config),
-        joined(config.device) as processes,
-        writing_alone(out_dir, "a training", processes),
-    ):
+    with computing(config), joined(config.device) as processes:
         net = _initial_network(architecture, config, initial_state).to(processes.device)
         if config.channels_last is not False:
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -84,14 +80,15 @@ def retrain(
             identity=run_identity(config, kind="retrain", architecture=architecture.id, **data_identity(people)),
             processes=processes,
         )
-        loop.begin(resume)
-        if processes.is_first:
-            atomic_write_json(out_dir / "architecture.json", architecture.to_json())
-        fitting = _Fitting(net, teacher, config, processes, loop)
-        loop.run(
-            batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
-        )
-        return validation.result(loop)
+        with writing_alone(out_dir, "a training", processes):
+            loop.begin(resume)
+            if processes.is_first:
+                atomic_write_json(out_dir / "architecture.json", architecture.to_json())
+            fitting = _Fitting(net, teacher, config, processes, loop)
+            loop.run(
+                batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
+            )
+            return validation.result(loop)
 
 
 def _initial_network(

@@ -59,11 +59,7 @@ def train_supernet(
         fresh = PoseData(data.config, data.keypoints)  # without what this process has read
         run_on_processes(config.processes, _train_alone, (space, fresh, config, run_dir, resume), progress)
         return Supernet.load(run_dir / "supernet.safetensors", space).eval()
-    with (
-        computing(config),
-        joined(config.device) as processes,
-        writing_alone(run_dir, "a supernet's training", processes),
-    ):
+    with computing(config), joined(config.device) as processes:
         people = training_people(data, space.largest())
         sharing = Sharing(
             groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine
@@ -79,14 +75,15 @@ def train_supernet(
             identity=run_identity(config, kind="supernet", space=space.id, **data_identity(people)),
             processes=processes,
         )
-        loop.begin(resume)
-        sandwich = _Sandwich(supernet, config, processes, loop)
-        loop.run(training_batches(people, data, config, processes), sandwich.accumulate, progress)
-        loop.average.copy_to_live()
-        supernet.eval().cpu()
-        if processes.is_first:
-            supernet.save(run_dir / "supernet.safetensors", _metadata(loop, config))
-        processes.barrier()
+        with writing_alone(run_dir, "a supernet's training", processes):
+            loop.begin(resume)
+            sandwich = _Sandwich(supernet, config, processes, loop)
+            loop.run(training_batches(people, data, config, processes), sandwich.accumulate, progress)
+            loop.average.copy_to_live()
+            supernet.eval().cpu()
+            if processes.is_first:
+                supernet.save(run_dir / "supernet.safetensors", _metadata(loop, config))
+            processes.barrier()
     return supernet
 
 
