@@ -108,7 +108,9 @@ class RunFolder:
             value = json.loads(self.front.read_text(encoding="utf-8"))
             for member in value["front"]:
                 PoseArchitecture.from_json(member["architecture"])
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{self.front}: damaged ({error}); `vipnas search --resume` writes it again") from None
         return dict(value)
 
@@ -120,7 +122,7 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             value = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             yield value

@@ -51,7 +51,9 @@ def family_names() -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-_INFRASTRUCTURE = frozenset({"architecture", "errors", "families", "mmpose", "published", "serialization", "space"})
+_INFRASTRUCTURE = frozenset(
+    {"architecture", "bounds", "errors", "families", "mmpose", "published", "serialization", "space", "yaml_traps"}
+)
 
 
 def family(name: str) -> Family:

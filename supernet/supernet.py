@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from search_spaces import InputError, PoseArchitecture, SearchSpace
+from search_spaces.complexity import count
 from search_spaces.serialization import from_fields
 
 from .calibration import UncalibratedSubnet
@@ -160,12 +161,16 @@ class Supernet(nn.Module):
         header, tensors = _read_safetensors(path)
         if header.get("format") != FORMAT:
             raise InputError(f"{path}: not a supernet of this version (expected format {FORMAT!r})")
-        found = SearchSpace.from_json(json.loads(header["space"]), where=f"{path}: space")
+        found = SearchSpace.from_json(_described(header, "space", path), where=f"{path}: space")
         if space is not None and space.id != found.id:
             raise InputError(
                 f"{path}: holds a supernet of the space {found.name!r} ({found.id}), not of {space.name!r} ({space.id})"
             )
-        supernet = cls(found, from_fields(Sharing, json.loads(header["sharing"]), f"{path}: sharing"))
+        sharing = from_fields(Sharing, _described(header, "sharing", path), f"{path}: sharing")
+        held, needed = sum(value.numel() for value in tensors.values()), count(found.largest()).parameters
+        if held < needed // 2:  # before memory is taken for a space that the file only names
+            raise InputError(f"{path}: holds {held:,} numbers, and its space has {needed:,} weights; it is damaged")
+        supernet = cls(found, sharing)
         supernet.load_store(tensors, str(path))
         return supernet
 
@@ -190,6 +195,14 @@ def _check_names(expected: set[str], found: set[str], where: str) -> None:
         raise InputError(f"{where}: {len(missing)} weights are missing, the first is {missing[0]}")
     if surplus := sorted(found - expected):
         raise InputError(f"{where}: {len(surplus)} weights are unknown, the first is {surplus[0]}")
+
+
+def _described(header: dict[str, str], key: str, path: Path) -> Any:
+    """What a header says in JSON."""
+    try:
+        return json.loads(header[key])
+    except (KeyError, ValueError, RecursionError):
+        raise InputError(f"{path}: has no {key} in its header, or not as JSON; the file is damaged") from None
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
