@@ -121,6 +121,10 @@ def wide_head(value: dict[str, Any]) -> None:
     value["head"].update(widths=[16384] * 8, groups=[1] * 8, kernel_sizes=[4] * 8)
 
 
+def many_heatmaps(value: dict[str, Any]) -> None:
+    value["head"].update(widths=[8] * 8, groups=[1] * 8, kernel_sizes=[4] * 8, keypoints=1024)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -128,7 +132,7 @@ def wide_head(value: dict[str, Any]) -> None:
         (wide_head, "billion weights"),
         (lambda v: v.update(stages=v["stages"][:1] * 32, input_size=[4096, 4096]), "features of|multiplications"),
         (lambda v: v.update(input_size=[4096, 4096], stem={**v["stem"], "width": 4096}), "stem: its features"),
-        (lambda v: v["head"].update(widths=[8] * 8, groups=[1] * 8, kernel_sizes=[4] * 8, keypoints=1024), "features"),
+        (many_heatmaps, "features"),
         (lambda v: v.update(input_size=[10**9, 10**9]), "from 8 to"),
         (lambda v: v["stages"][0].update(depth=10**12), "from 1 to"),
     ],
@@ -147,14 +151,13 @@ def space_with(**stage: Any) -> dict[str, Any]:
 
 
 def test_the_storage_of_a_space_is_bounded_though_its_networks_are_small() -> None:
-    """Grouped convolutions of a few channels each, which share one dense weight because one width has a single group."""
-    grouped = {"groups": [16384], "width": [16384], "depth": [8], "kernel_size": [7], "expansion": [1]}
-    grouped["attention"] = [False]
-    with pytest.raises(InputError, match="billion"):
-        SearchSpace.from_json(space_with(**{**grouped, "width": [16384, 8191 * 2], "groups": [8192, 2]}))
-    head = HeadChoices(width=(16384,), groups=(32,), layers=8)
+    """Grouped convolutions of a few channels each that share one dense weight: one of the widths has few groups."""
+    stage = {"width": [8192], "groups": [4096], "depth": [4], "kernel_size": [7], "attention": [False]}
+    space = SearchSpace.from_json(space_with(**stage))
+    with pytest.raises(InputError, match="billion shared weights of grouped convolutions"):
+        SearchSpace.from_json(space_with(**{**stage, "width": [8192, 8190], "groups": [4096, 3]}))
     with pytest.raises(InputError, match="its shared weights, which are stored without groups"):
-        get_space("resnet").replace(head=head, stages=get_space("resnet").stages[:3])
+        space.replace(head=HeadChoices(width=(16384,), groups=(32,), layers=1))
 
 
 def test_a_space_with_thousands_of_choices_is_refused_at_once() -> None:
