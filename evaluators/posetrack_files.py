@@ -118,7 +118,7 @@ def _key(entry: Any, key: str, name: str) -> Any:
 
 def _columns(categories: Sequence[Any], name: str) -> list[int]:
     """Where each keypoint of the file belongs in the order of 17."""
-    names = categories[0].get("keypoints") if len(categories) == 1 and isinstance(categories[0], Mapping) else None
+    names: Any = categories[0].get("keypoints") if len(categories) == 1 and isinstance(categories[0], Mapping) else None
     needed = set(POSETRACK_KEYPOINTS) - set(NEVER_LABELLED)
     known = isinstance(names, list) and len(names) in (15, 17) and all(isinstance(one, str) for one in names)
     if not known or not needed <= set(names):

@@ -107,12 +107,13 @@ def test_nodes_join_and_leave_while_a_search_goes_on(quiet_ray: Path, tmp_path: 
     weights = tmp_path / "driver" / "weights.bin"
     weights.parent.mkdir()
     weights.write_text("inherited")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    small = {"object_store_memory": 100 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     added: list[Any] = []
 
     def add(**options: Any) -> Any:
         cache = {"VIPNAS_CACHE": str(tmp_path / f"cache{len(added)}")}
-        added.append(cluster.add_node(num_cpus=2, env_vars=cache, **options))
+        added.append(cluster.add_node(num_cpus=1, env_vars=cache, object_store_memory=100 << 20, **options))
         return added[-1]
 
     def change_nodes(progress: SearchProgress) -> None:
@@ -128,7 +129,7 @@ def test_nodes_join_and_leave_while_a_search_goes_on(quiet_ray: Path, tmp_path: 
             with pytest.raises(InputError, match="no node of the cluster has a latency slot"):
                 slot_fingerprint(LatencyConfig())
             add()
-            config = SearchConfig(workers=4, evaluations=250, ray_address=cluster.address)
+            config = SearchConfig(workers=3, evaluations=250, ray_address=cluster.address)
             run_search(
                 ToySpace(), FileReadingFactory(weights), config, tmp_path / "run", rng=np.random.default_rng(0),
                 progress=change_nodes, measure=lambda: node_of_slot(),

@@ -69,8 +69,9 @@ def latency_in_slot(latency: LatencyConfig, expected: Fingerprint | None, archit
     return milliseconds
 
 
+@cache
 def _task(function: Callable[..., Any]) -> Any:
-    """The function as a task that holds a slot."""
+    """The function as a task that holds a slot; made once a process, because Ray sends it to the cluster each time."""
     import ray
 
     return ray.remote(function).options(num_cpus=0, resources={LATENCY_SLOT: 1}, max_retries=3)
