@@ -191,7 +191,7 @@ def _fields(annotation: Mapping[str, Any], keypoints: int) -> list[float]:
         area = float(annotation["area"])
     except KeyError as error:
         raise MeasureInputError(f"{name}: has no {error}; give a COCO keypoint file") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise MeasureInputError(f"{name}: keypoints, bbox and area must be numbers ({error})") from error
     if len(flat) != 3 * keypoints or len(bbox) != 4:
         raise MeasureInputError(

@@ -56,7 +56,7 @@ def test_space_files(name: str, tmp_path: Path) -> None:
         assert space.size > 0
         assert SearchSpace.from_json(space.to_json()) == space
 
-    @fuzzed(60)
+    @fuzzed(25)
     @given(damaged_json(get_space(name).to_json()), st.sampled_from(("s.json", "s.yaml")))
     def holds(data: bytes, file_name: str) -> None:
         (tmp_path / file_name).write_bytes(data)

@@ -213,8 +213,9 @@ def _is_finite(value: Any) -> bool:
 def _stays_inside(name: str) -> bool:
     """Whether a relative path leads to a place below its folder, and can be the name of a file at all."""
     path = PurePath(name)
-    names_a_file = name.isprintable() or not any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name)
-    return names_a_file and not path.is_absolute() and not path.drive and ".." not in path.parts
+    names_a_file = not any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name)
+    fits = len(name) < 1024 and all(len(part.encode(errors="replace")) < 256 for part in path.parts)
+    return names_a_file and fits and not path.is_absolute() and not path.drive and ".." not in path.parts
 
 
 def _short(value: Any) -> str:
