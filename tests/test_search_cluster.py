@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from nas.latency import LatencyConfig, LatencyMeter
+from nas.run_folder import RunFolder
+from nas.search import session
+from nas.search.candidate_config import CandidateConfig
 from nas.search.cluster_latency import latency_in_slot, slot_fingerprint
 from nas.search.config import SearchConfig
 from nas.search.driver import run_search
@@ -20,7 +23,9 @@ from nas.search.loop import SearchProgress
 from nas.search.node_files import FilesMissing, NodeFiles, fetching
 from nas.search.ray_session import LATENCY_SLOT, RaySession
 from search_spaces import InputError, get_space
+from supernet import Supernet
 from tests.search_toys import ToyArchitecture, ToyFactory, ToySpace
+from tests.training_fixture import pose_data, small_space
 
 
 @pytest.fixture
@@ -70,6 +75,33 @@ def test_other_files_are_fetched_once_and_found_again(
         files.here()
     with fetching(bytes_of):
         assert (files.here() / "a.bin").read_bytes() == b"first"
+
+
+def test_a_candidate_is_judged_the_same_from_files_that_were_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setenv("VIPNAS_CACHE", str(tmp_path / "node"))
+    monkeypatch.setattr(ray, "get", lambda path: np.fromfile(path, dtype=np.uint8))
+    space, data, run = small_space(), pose_data(tmp_path / "coco"), RunFolder(tmp_path / "run")
+    Supernet(space).save(run.supernet)
+    config = CandidateConfig(persons=6, calibration_crops=4, precision="float32")
+    factory = session._factory(space, data, config, run, session.Costs(), ("macs",), "cpu")
+    moved, files = factory.portable()
+    kept = {}
+    for digest, path in files.items():
+        kept[digest] = (tmp_path / "driver" / digest).with_suffix(path.suffix)
+        kept[digest].parent.mkdir(exist_ok=True)
+        path.rename(kept[digest])
+    with pytest.raises(FilesMissing) as missing:
+        moved()
+    assert set(missing.value.digests) == kept.keys()
+    with fetching(kept):
+        evaluate = moved()
+    record = evaluate(space.smallest())
+    assert record["status"] == "complete"
+    assert evaluate.crops.path.is_relative_to(tmp_path / "node")
 
 
 @dataclass(frozen=True)
@@ -160,9 +192,9 @@ def test_the_evaluation_environment_of_other_nodes_is_their_own(quiet_ray: Path)
     """Nothing of the driver's home folder goes to a cluster's workers."""
     from nas.search.pool import EvaluationPool
 
-    with RaySession(cpus=1) as session:
-        assert session.is_local
-        pool = EvaluationPool(ToyFactory(), session, workers=0)
+    with RaySession(cpus=1) as ray_session:
+        assert ray_session.is_local
+        pool = EvaluationPool(ToyFactory(), ray_session, workers=0)
         assert pool._environment["HOME"] == os.environ["HOME"]
         RaySession._local_is_running = False
-        assert "HOME" not in EvaluationPool(ToyFactory(), session, workers=0)._environment
+        assert "HOME" not in EvaluationPool(ToyFactory(), ray_session, workers=0)._environment

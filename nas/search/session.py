@@ -86,9 +86,13 @@ def _one_at_a_time() -> Iterator[None]:
     """No two workers of a machine measure latency at once."""
     import fcntl
 
-    with (Path(tempfile.gettempdir()) / f"vipnas-latency-{os.getuid()}.lock").open("w") as file:
+    path = Path(tempfile.gettempdir()) / f"vipnas-latency-{os.getuid()}.lock"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)  # others write there too
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(file)
 
 
 @dataclass(frozen=True)
