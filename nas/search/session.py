@@ -160,8 +160,8 @@ class _PortableFactory:
         if missing:
             raise FilesMissing(missing)
         [name] = self.supernet.digests
-        caches = {"calibration": CropCache(folders[1]), "crops": CropCache(folders[2])}
-        return replace(self.factory, supernet=folders[0] / name, **caches)()
+        calibration, crops = CropCache(folders[1]), CropCache(folders[2])
+        return replace(self.factory, supernet=folders[0] / name, calibration=calibration, crops=crops)()
 
 
 @dataclass(frozen=True)
