@@ -113,7 +113,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write numbers of thousands of digits
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -137,6 +140,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: nested too deeply") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except ValueError:
+        raise InputError(f"{path}: holds a number of thousands of digits") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, got {_short(value)}")
     return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from nas.cli.configured import add_config_arguments, read_config
+from nas.cli.configured import add_config_arguments, add_override, read_config
 from nas.cli.parsing import Parser
 from search_spaces.errors import InputError
 
@@ -23,6 +23,7 @@ SECTIONS = ("run_dir", "seed", "minutes", "space", "data", "search", "candidate"
 
 def add_arguments(parser: Parser) -> None:
     add_config_arguments(parser, SECTIONS)
+    add_override(parser, "search.ray_address", "--ray-address", metavar="ADDRESS", help="a cluster: auto, HOST:PORT")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -87,7 +87,7 @@ def read_snapshot(path: Path) -> dict[str, Any] | None:
         if snapshot["format"] != FORMAT or snapshot.pop("digest") != _digest(snapshot):
             raise ValueError("format")
         _ = (int(snapshot["records"]), int(snapshot["bytes"]), dict(snapshot["settings"]), dict(snapshot["search"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         logger.warning("%s: damaged; the journal is used alone", path)
         return None
     return dict(snapshot)

@@ -96,6 +96,8 @@ class TrainingLoop:
         self.elapsed_s = 0.0
         self.memory: State = {}
         """What the owner of the loop wants to find again after a resume; saved with every checkpoint."""
+        self.open_losses: dict[str, list[float]] = {}
+        """Since the last line of the log, by kind; saved with each checkpoint, so that a break leaves no mark there."""
         self._broken_steps = 0
         self.average = MovingAverage(self.averaged, config.ema_decay)
         self.optimizer = _optimizer(config, list(self.parameters.values()))
@@ -145,6 +147,7 @@ class TrainingLoop:
             "average_updates": self.average.updates,
             "optimizer": self.optimizer.state_dict(),
             "memory": self.memory,
+            "open_losses": self.open_losses,
         }
         save_checkpoint(self.checkpoint, self.identity, state)
 
@@ -161,6 +164,7 @@ class TrainingLoop:
                 raise ValueError("the optimizer's state is of other shapes")
         self.step, self.elapsed_s = int(state["step"]), float(state["elapsed_s"])
         self._broken_steps, self.memory = int(state["broken_steps"]), dict(state["memory"])
+        self.open_losses = dict(state.get("open_losses", {}))  # checkpoints of before have none
         if state["world"] != self.processes.world:
             was, now = state["world"], self.processes.world
             _log.warning("the run had %d processes and has %d now: it goes on, but not as the same run", was, now)
@@ -278,7 +282,6 @@ class _Reporter:
     def __init__(self, loop: TrainingLoop, progress: ProgressCallback | None) -> None:
         self.loop, self.progress = loop, progress
         self.log = MetricsLog(loop.folder, loop.step) if loop.processes.is_first else None
-        self._sums: dict[str, list[float]] = {}
         self._smooth: float | None = None
         self._begin, self._begin_fraction = time.monotonic(), loop.fraction
         self._last_log, self._last_call = self._begin, 0.0
@@ -288,7 +291,7 @@ class _Reporter:
         """Note one step; write a line if one is due."""
         values = torch.stack([loss.value.float() for loss in losses]).tolist()
         for loss, value in zip(losses, values, strict=True):
-            self._sums.setdefault(loss.kind, []).append(value)
+            self.loop.open_losses.setdefault(loss.kind, []).append(value)
         mean = sum(values) / len(values)
         if math.isfinite(mean):
             self._smooth = mean if self._smooth is None else 0.95 * self._smooth + 0.05 * mean
@@ -300,19 +303,21 @@ class _Reporter:
     def _write_line(self, learning_rate: float, norm: float) -> None:
         now = time.monotonic()
         persons = self._steps * self.loop.config.batch_size * self.loop.processes.world
-        everything = [value for values in self._sums.values() for value in values]
+        losses = self.loop.open_losses
+        everything = [value for values in losses.values() for value in values]
         self.write(
             {
                 "fraction": self.loop.fraction,
                 "elapsed_s": round(self.loop.elapsed_s, 2),
                 "loss": sum(everything) / len(everything),
-                **{f"loss_{kind}": sum(values) / len(values) for kind, values in self._sums.items()},
+                **{f"loss_{kind}": sum(values) / len(values) for kind, values in losses.items()},
                 "learning_rate": learning_rate,
                 "gradient_norm": norm,
                 "persons_per_s": round(persons / max(now - self._last_log, 1e-9), 1),
             }
         )
-        self._last_log, self._steps, self._sums = now, 0, {}
+        self._last_log, self._steps = now, 0
+        losses.clear()
 
     def write(self, values: Mapping[str, float]) -> None:
         """A line of the log."""
