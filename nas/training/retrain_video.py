@@ -65,12 +65,9 @@ def retrain_video(
         state = dict(initial_state or {}) or None
         arguments = (architecture, clips, judge, config, out_dir, key, state, resume)
         return run_on_processes(config.processes, retrain_video, arguments, progress)
-    with (
-        computing(config),
-        joined(config.device) as processes,
-        writing_alone(out_dir, "a training", processes),
-    ):
+    with computing(config), joined(config.device) as processes:
         net = _initial_network(architecture, config, clips.stride, key, initial_state).to(processes.device)
+        teacher = load_teacher(architecture.key, config, processes)
         key_weights = state_key(net.key)
         if not config.train_key:
             net.key.requires_grad_(False)
@@ -88,14 +85,15 @@ def retrain_video(
             ),
             processes=processes,
         )
-        loop.begin(resume)
-        if processes.is_first:
-            atomic_write_json(out_dir / "architecture.json", architecture.to_json())
-        fitting = _Fitting(net, load_teacher(architecture.key, config, processes), config, processes, loop)
-        loop.run(
-            batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
-        )
-        return validation.result(loop)
+        with writing_alone(out_dir, "a training", processes):
+            loop.begin(resume)
+            if processes.is_first:
+                atomic_write_json(out_dir / "architecture.json", architecture.to_json())
+            fitting = _Fitting(net, teacher, config, processes, loop)
+            loop.run(
+                batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
+            )
+            return validation.result(loop)
 
 
 def _initial_network(

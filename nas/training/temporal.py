@@ -71,11 +71,7 @@ def train_temporal_supernet(
         arguments = (space, clips, key, config, run_dir, resume, initial)
         run_on_processes(config.processes, _train_alone, arguments, progress)
         return TemporalSupernet.load(run_dir / "temporal.safetensors", space).eval()
-    with (
-        computing(config),
-        joined(config.device) as processes,
-        writing_alone(run_dir, "a temporal supernet's training", processes),
-    ):
+    with computing(config), joined(config.device) as processes:
         batches = clips.training_batches(config, processes)
         supernet = _initial_supernet(space, config, initial).to(processes.device).train()
         given = state_key(key)
@@ -98,16 +94,17 @@ def train_temporal_supernet(
             ),
             processes=processes,
         )
-        loop.begin(resume)
-        sandwich = _Sandwich(supernet, key, config, processes, loop, clips.stride)
-        loop.run(batches, sandwich.accumulate, progress)
-        loop.average.copy_to_live()
-        supernet.eval().cpu()
-        if processes.is_first:
-            facts = {"steps": str(loop.step), "elapsed_s": f"{loop.elapsed_s:.1f}", "seed": str(config.seed)}
-            save_network(run_dir / "key.safetensors", key.eval().cpu(), {"origin": "key frame"})
-            supernet.save(run_dir / "temporal.safetensors", {**facts, "training": json.dumps(loop.identity)})
-        processes.barrier()
+        with writing_alone(run_dir, "a temporal supernet's training", processes):
+            loop.begin(resume)
+            sandwich = _Sandwich(supernet, key, config, processes, loop, clips.stride)
+            loop.run(batches, sandwich.accumulate, progress)
+            loop.average.copy_to_live()
+            supernet.eval().cpu()
+            if processes.is_first:
+                facts = {"steps": str(loop.step), "elapsed_s": f"{loop.elapsed_s:.1f}", "seed": str(config.seed)}
+                save_network(run_dir / "key.safetensors", key.eval().cpu(), {"origin": "key frame"})
+                supernet.save(run_dir / "temporal.safetensors", {**facts, "training": json.dumps(loop.identity)})
+            processes.barrier()
     return supernet
 
 
