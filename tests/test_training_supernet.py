@@ -168,6 +168,14 @@ def test_the_sandwich(data: PoseData) -> None:
     assert steps != other_rank
 
 
+def test_the_largest_may_be_alone_at_first(data: PoseData, tmp_path: Path) -> None:
+    config = quick_config(steps=6, largest_first=0.5, log_every=1)
+    assert [kind for kind, _ in sampled_subnets(small_space(), config, 0, fraction=0.49)] == ["largest"]
+    train_supernet(small_space(), data, config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "supernet" / "metrics.jsonl").read_text().splitlines()]
+    assert ["loss_smallest" in line for line in lines] == [False] * 3 + [True] * 3
+
+
 def test_training_lowers_the_loss_of_every_kind_of_subnet(data: PoseData, tmp_path: Path) -> None:
     config = quick_config(steps=80, learning_rate=1e-2, distillation=0.0, log_every=20, minutes=5.0)
     calls: list[tuple[float, float, float]] = []

@@ -110,8 +110,13 @@ class SupernetTrainingConfig(TrainingConfig):
     largest_every: int = 1
     """The largest subnet takes part in every n-th step; where it is costly, 2 or more trains the others oftener."""
 
+    largest_first: float = 0.0
+    """Share of the budget in which the largest subnet is trained alone, before the others join. Its steps cost a third
+    of a sandwich's, and the others inherit what it has learnt: in short trainings most of the time is best spent so."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(0 <= self.largest_first < 1, self, "largest_first", "from 0 to under 1")
         _require(self.steps is None or self.steps >= 1, self, "steps", "at least 1")
         _require(self.random_subnets >= 0, self, "random_subnets", "0 or more")
         _require(0 <= self.distillation <= 1, self, "distillation", "from 0 to 1")
