@@ -100,7 +100,7 @@ class TrainingLoop:
         """Since the last line of the log, by kind; saved with each checkpoint, so that a break leaves no mark there."""
         self._broken_steps = 0
         self.average = MovingAverage(self.averaged, config.ema_decay)
-        self.optimizer = _optimizer(config, list(self.parameters.values()))
+        self.optimizer = _optimizer(config, list(self.parameters.values()), processes)
 
     # State ----------------------------------------------------------------------------------------------------------
 
@@ -261,7 +261,9 @@ class TrainingLoop:
         _log.warning("%s; the step is left out", message)
 
 
-def _optimizer(config: TrainingConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(
+    config: TrainingConfig, parameters: Sequence[nn.Parameter], processes: Processes
+) -> torch.optim.Optimizer:
     """Weight decay for the weights of convolutions alone."""
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
@@ -269,7 +271,7 @@ def _optimizer(config: TrainingConfig, parameters: Sequence[nn.Parameter]) -> to
     ]
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "muon":
-        return Muon(groups, lr=config.learning_rate)
+        return Muon(groups, lr=config.learning_rate, processes=processes)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.learning_rate, fused=True)
 
