@@ -104,9 +104,9 @@ def _resnet() -> SearchSpace:
 
 def _resnet_tiny() -> SearchSpace:
     """Total stride 16 in place of 32: at this input size four by three features are too few to say where a joint is."""
-    widths = ((16, 24), (24, 32, 48), (48, 64, 96), (48, 64, 96))
-    depths = ((1, 2), (1, 2), (1, 2, 4), (1, 2))
-    kernels = ((3,), (3, 5), (3, 5), (3, 5))
+    widths = ((16, 24), (32, 48, 64), (48, 64, 96, 128), (48, 64, 96, 128))
+    depths = ((1,), (1, 2), (1, 2, 3, 4), (1, 2))
+    kernels = ((3,), (3, 5), (3,), (3, 5))
     return SearchSpace(
         name="resnet-tiny",
         family=FAMILY,
@@ -116,5 +116,5 @@ def _resnet_tiny() -> SearchSpace:
             StageChoices(width=width, depth=depth, kernel_size=kernel, groups=(1, 2, 4, 8), stride=stride)
             for width, depth, kernel, stride in zip(widths, depths, kernels, (1, 2, 2, 1), strict=True)
         ),
-        head=HeadChoices(width=(32, 48), groups=(1, 4, 16), layers=2, normalization="softmax"),
+        head=HeadChoices(width=(32, 48, 64), groups=(1, 4, 16), layers=2, normalization="softmax"),
     )
