@@ -2,7 +2,8 @@
 #   make quickstart                  search, export, retrain and evaluate on made-up data, then print where the report is
 #   make quickstart DATA=DIR         the same on a folder of COCO keypoints (annotations/, images/)
 #   make quickstart MINUTES=60       the same with more time
-#   make quickstart RESUME=1         go on with the last one, which was interrupted
+#   make quickstart VIDEO=1          then video networks too: 15 minutes (DATA=DIR: images and videos, as synthesized)
+#   make quickstart RESUME=1         go on with the last one, which was interrupted (VIDEO=1 RESUME=1: the one on videos)
 #   make test                        the tests
 # Also: make lint, make type, make clean.
 
@@ -10,6 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 DATA :=
 MINUTES :=
+VIDEO :=
 RESUME :=
 ROOMS := search_spaces supernet evaluators nas $(wildcard scripts/*.py)
 INPUTS := pyproject.toml constraints.txt scripts/setup_environment.sh
@@ -20,10 +22,10 @@ TESTS := -m "not slow"
 
 quickstart: $(VENV)/.ready
 	@trap : INT; \
-	$(VENV)/bin/vipnas quickstart $(if $(DATA),--data "$(DATA)") $(if $(MINUTES),--minutes "$(MINUTES)") \
+	$(VENV)/bin/vipnas quickstart $(if $(VIDEO),--video) $(if $(DATA),--data "$(DATA)") $(if $(MINUTES),--minutes "$(MINUTES)") \
 	  $(if $(RESUME),--resume) || { \
 	  code=$$?; \
-	  if [ $$code -eq 130 ]; then echo "make: go on with: make quickstart RESUME=1" >&2; fi; \
+	  if [ $$code -eq 130 ]; then echo "make: go on with: make quickstart$(if $(VIDEO), VIDEO=1) RESUME=1" >&2; fi; \
 	  exit $$code; }
 
 test: $(VENV)/.ready-dev

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -29,13 +31,16 @@ from nas.latency.config import LatencyConfig
 from nas.search.candidate_config import CandidateConfig
 from nas.search.config import SearchConfig
 from nas.training.config import RetrainConfig, SupernetTrainingConfig
+from nas.video_config import VideoConfig
 from search_spaces.errors import InputError
 
 __all__ = ["Config", "config_docs", "load_config", "note_config", "save_config"]
 
 TIMED = ("train", "search", "retrain")
 """The sections with a budget of ``minutes``."""
-SEEDED = ("train", "retrain")
+VIDEO_TIMED = ("video.train", "search", "video.retrain")
+"""Those of a run on videos."""
+SEEDED = ("train", "retrain", "video.train", "video.retrain")
 """The sections with a ``seed`` of their own, which is the run's where they do not give one."""
 
 
@@ -61,6 +66,28 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     evaluate: EvaluationConfig = field(default_factory=EvaluationConfig)
+    video: VideoConfig = field(default_factory=VideoConfig)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the run is on videos."""
+        return self.video.frames > 0
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """The dotted names of the sections whose ``minutes`` are the run's."""
+        return VIDEO_TIMED if self.is_video else TIMED
+
+    def section(self, dotted: str) -> Any:
+        """The section, or the field, of that dotted name."""
+        return functools.reduce(getattr, dotted.split("."), self)
+
+    def with_sections(self, changes: Mapping[str, Any]) -> Config:
+        """A copy with other sections or fields, by dotted name."""
+        config = self
+        for dotted, value in changes.items():
+            config = _replaced(config, dotted.split("."), value)
+        return config
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -92,16 +119,16 @@ def scaled(config: Config, minutes: float) -> Config:
     Raises:
         InputError: no stage has a budget in minutes.
     """
-    budgets = {name: getattr(config, name).minutes for name in TIMED}
+    budgets = {name: config.section(name).minutes for name in config.timed}
     given = {name: budget for name, budget in budgets.items() if budget is not None}
     if not given:
-        names = ", ".join(f"{name}.minutes" for name in TIMED)
+        names = ", ".join(f"{name}.minutes" for name in config.timed)
         raise InputError(f"minutes: there is no budget to scale; give one of {names} in the configuration")
     factor = minutes / sum(given.values())
     if math.isclose(factor, 1.0):  # as in a file that was written by save_config
         return config
-    stages = {name: dataclasses.replace(getattr(config, name), minutes=given[name] * factor) for name in given}
-    return dataclasses.replace(config, minutes=minutes, **stages)
+    stages = {name: dataclasses.replace(config.section(name), minutes=given[name] * factor) for name in given}
+    return config.with_sections({"minutes": minutes, **stages})
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -114,19 +141,26 @@ def note_config(config: Config, path: Path, sections: Collection[str]) -> None:
     """Write what a stage of a run was done with; of a file that is there, only the stage's own sections change.
 
     Args:
-        sections: names of top-level fields. ``minutes`` becomes the sum of all stages' budgets, if it was given.
+        sections: dotted names of sections and fields. ``minutes`` becomes the sum of all stages' budgets, if it was
+            given.
 
     Raises:
         InputError: the file is there and cannot be read.
     """
     if path.is_file():
         kept = load_config(path)
-        merged = dataclasses.replace(kept, **{name: getattr(config, name) for name in sections if name != "minutes"})
+        merged = kept.with_sections({name: config.section(name) for name in sections if name != "minutes"})
         if kept.minutes is not None or config.minutes is not None:
-            budgets = [getattr(merged, name).minutes for name in TIMED]
+            budgets = [merged.section(name).minutes for name in merged.timed]
             merged = dataclasses.replace(merged, minutes=sum(budget for budget in budgets if budget is not None))
         config = merged
     save_config(config, path)
+
+
+def _replaced(config: Any, names: Sequence[str], value: Any) -> Any:
+    """A copy of nested dataclasses with one field changed."""
+    name, *inner = names
+    return dataclasses.replace(config, **{name: _replaced(getattr(config, name), inner, value) if inner else value})
 
 
 def config_docs() -> Iterable[FieldDoc]:
@@ -144,7 +178,9 @@ def _with_seed(source: Located, overridden: Collection[str]) -> Located:
     seed = source.value["seed"]
     build(int, seed, "seed")  # an error names what the user wrote, not a section
     for name in SEEDED:
-        laid = Located({name: Located({"seed": seed}, seed.where)}, seed.where)
+        laid = Located({"seed": seed}, seed.where)
+        for key in reversed(name.split(".")):
+            laid = Located({key: laid}, seed.where)
         wins = "seed" in overridden and f"{name}.seed" not in overridden
         source = deep_merge(source, laid) if wins else deep_merge(laid, source)
     return source

@@ -24,11 +24,16 @@ __all__ = [
     "Narrator",
     "QuickstartResult",
     "SilentNarrator",
+    "export_stage",
     "latest_run_folder",
     "new_run_folder",
     "plan",
     "planned",
     "quickstart",
+    "read_people",
+    "retrain_stage",
+    "search_stage",
+    "train_stage",
 ]
 
 CONFIG = Path(__file__).with_name("quickstart.yaml")
@@ -178,13 +183,13 @@ def quickstart(
         content = {name: value for name, value in dataclasses.asdict(synthetic).items() if name != "workers"}
         atomic_write_json(run.path / PEOPLE, content)
         save_config(config, run.config)
-    data = _people(config, synthetic, space, narrator)
+    data = read_people(config, synthetic, space, narrator)
     run.write_space(space)
     save_config(config, run.config)
-    _train(config, space, data, run, narrator)
-    rate = _search(config, space, data, run, narrator)
-    network, inherited = _export(config, data, run, narrator)
-    retrained = _retrain(config, data, run, network, narrator)
+    train_stage(config, space, data, run, narrator)
+    rate = search_stage(config, space, data, run, narrator)
+    network, inherited = export_stage(config, data, run, narrator)
+    retrained = retrain_stage(config, data, run, network, narrator)
     from nas.report.build import write_report
     from nas.report.predictions import prediction_pictures
 
@@ -195,14 +200,16 @@ def quickstart(
     return QuickstartResult(run, report, network, untrained, inherited, retrained, evaluated, rate)
 
 
-def _people(
+def read_people(
     config: Config, synthetic: SyntheticConfig | None, space: SearchSpace, narrator: Narrator
 ) -> PoseData:
     """Make the synthetic people if they are wanted, and read the annotations."""
     if synthetic is not None:
         assert config.data.folder is not None
         total = synthetic.train_images + synthetic.val_images
-        narrator.stage(f"drawing {total} images of moving people")
+        videos = synthetic.videos_train + synthetic.videos_val
+        of_videos = f" and {videos} videos" if videos else ""
+        narrator.stage(f"drawing {total} images{of_videos} of moving people")
         with narrator.counting("images") as progress:
             synthesize(config.data.folder, synthetic, progress)
     narrator.stage(f"reading {config.data.folder} and decoding its people once")
@@ -212,7 +219,8 @@ def _people(
     return data
 
 
-def _train(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> None:
+def train_stage(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> None:
+    """Train the supernet, if it is not there yet."""
     from nas.training.supernet import train_supernet
 
     if run.supernet.is_file():
@@ -222,7 +230,7 @@ def _train(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, n
         train_supernet(space, data, config.train, run.path, resume=True, progress=progress)
 
 
-def _search(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> float:
+def search_stage(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> float:
     """Candidates a minute."""
     from nas.search.session import search_images
 
@@ -237,7 +245,7 @@ def _search(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, 
     return result.candidates_a_minute
 
 
-def _export(config: Config, data: PoseData, run: RunFolder, narrator: Narrator) -> tuple[PoseArchitecture, float]:
+def export_stage(config: Config, data: PoseData, run: RunFolder, narrator: Narrator) -> tuple[PoseArchitecture, float]:
     """The most accurate exported network of the front, and its AP with inherited weights."""
     from nas.export.network_export import export_networks
 
@@ -250,14 +258,15 @@ def _export(config: Config, data: PoseData, run: RunFolder, narrator: Narrator) 
     return PoseArchitecture.load(folder / "architecture.json"), ap
 
 
-def _retrain(
+def retrain_stage(
     config: Config, data: PoseData, run: RunFolder, network: PoseArchitecture, narrator: Narrator
 ) -> float:
+    """Train an exported network on, as far as it is not yet; its AP."""
     from nas.training.retrain import retrain
     from nas.weights import load_weights
 
     state, _ = load_weights(run.export(network.id) / "weights.safetensors")
-    narrator.stage(f"retraining {network.id}, the most accurate of them")
+    narrator.stage(f"retraining {network.id}")
     with narrator.training("retraining") as progress:
         result = retrain(
             network, data, config.retrain, run.retrain(network.id), state, resume=True, progress=progress

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces import InputError, PoseArchitecture, SearchSpace
+from search_spaces import InputError, SearchSpace, VideoSearchSpace
+from search_spaces.video import any_architecture
 
 from .files import atomic_write_json
 
@@ -32,7 +33,7 @@ class RunFolder:
         folder = cls(Path(path))
         if not folder.path.is_dir():
             raise InputError(f"{path}: no such run folder")
-        if not (folder.config.is_file() or folder.space.is_file() or folder.journal.is_file()):
+        if not any(file.is_file() for file in (folder.config, folder.space, folder.video_space, folder.journal)):
             raise InputError(f"{path}: is not a run folder (it has no config.yaml, space.json or evaluations.jsonl)")
         return folder
 
@@ -53,6 +54,29 @@ class RunFolder:
         return self.path / "supernet" / "metrics.jsonl"
 
     @property
+    def video_space(self) -> Path:
+        return self.path / "video_space.json"
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the run is on videos."""
+        return self.video_space.is_file()
+
+    @property
+    def temporal(self) -> Path:
+        """The temporal supernet."""
+        return self.path / "temporal.safetensors"
+
+    @property
+    def temporal_metrics(self) -> Path:
+        return self.path / "temporal" / "metrics.jsonl"
+
+    @property
+    def key(self) -> Path:
+        """The key frame's network, as the temporal supernet was trained after it."""
+        return self.path / "key.safetensors"
+
+    @property
     def journal(self) -> Path:
         return self.path / "evaluations.jsonl"
 
@@ -63,6 +87,11 @@ class RunFolder:
     @property
     def latency_table(self) -> Path:
         return self.path / "latency_table.json"
+
+    @property
+    def video_latency_table(self) -> Path:
+        """What a video network needs beside the latency table of its frames: the key frame and the fusions."""
+        return self.path / "video_latency_table.json"
 
     @property
     def report(self) -> Path:
@@ -81,17 +110,29 @@ class RunFolder:
             InputError: the folder belongs to a run on another space.
         """
         if self.space.is_file():
-            found = self.load_space()
-            if found.id != space.id:
-                raise InputError(
-                    f"{self.path}: holds a run on the space {found.name!r} ({found.id}), not on {space.name!r} "
-                    f"({space.id}); choose another run_dir"
-                )
+            self._check_same(self.load_space(), space)
         else:
             atomic_write_json(self.space, space.to_json())
 
+    def _check_same(self, found: SearchSpace | VideoSearchSpace, space: SearchSpace | VideoSearchSpace) -> None:
+        if found.id != space.id:
+            raise InputError(
+                f"{self.path}: holds a run on the space {found.name!r} ({found.id}), not on {space.name!r} "
+                f"({space.id}); choose another run_dir"
+            )
+
     def load_space(self) -> SearchSpace:
         return SearchSpace.load(self.space)
+
+    def write_video_space(self, space: VideoSearchSpace) -> None:
+        """As :meth:`write_space`. The space says T and the key frame's network, too."""
+        if self.video_space.is_file():
+            self._check_same(self.load_video_space(), space)
+        else:
+            atomic_write_json(self.video_space, space.to_json())
+
+    def load_video_space(self) -> VideoSearchSpace:
+        return VideoSearchSpace.load(self.video_space)
 
     def load_front(self) -> list[dict[str, Any]]:
         """The evaluations of the Pareto front, quickest first; raises InputError as :meth:`load_front_file`."""
@@ -124,7 +165,7 @@ def _check_front(value: Any) -> None:
         if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers.values()):
             raise ValueError(f"{key} has {numbers}, not numbers")
     for member in value["front"]:
-        if PoseArchitecture.from_json(member["architecture"]).id != member["id"]:
+        if any_architecture(member["architecture"]).id != member["id"]:
             raise ValueError(f"{member['id']} is not the id of its architecture")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from nas.data.posetrack import PoseTrackVideos, VideoSequence
 from nas.evaluation import person_scores, without_doubles
 from nas.evaluation_config import EvaluationConfig
 
-__all__ = ["ClipMeasure", "ClipMetrics", "posetrack_measures", "summary", "write_posetrack_predictions"]
+__all__ = ["ClipMeasure", "ClipMetrics", "people_shown", "posetrack_measures", "summary", "write_posetrack_predictions"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,16 @@ class ClipMeasure:
         )
 
 
+def people_shown(people: CocoKeypoints, clips: ClipCache) -> CocoKeypoints:
+    """The ground truth without people whom the clips do not show: they are not missed where only some are judged."""
+    shown = set(clips.instances.annotation_ids[clips.rows[clips.judged]].tolist())
+    truth = people.ground_truth
+    annotations = [annotation for annotation in truth["annotations"] if annotation["id"] in shown]
+    ids = {annotation["image_id"] for annotation in annotations}
+    images = [image for image in truth["images"] if image["id"] in ids]
+    return replace(people, instances=(), ground_truth={**truth, "images": images, "annotations": annotations})
+
+
 def _mean(values: NDArray[np.float64]) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
@@ -144,6 +154,7 @@ def posetrack_measures(
     keypoint_scores: NDArray[np.floating],
     *,
     keypoint_threshold: float = 0.2,
+    folder: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """PoseTrack18's AP, and MOTA, MOTP, precision and recall of the tracks, per cent by joint group and in ``Total``.
 
@@ -152,14 +163,14 @@ def posetrack_measures(
     Args:
         videos: those that the clips are of.
         keypoints_px: (C, F, K, 2) in crop pixels; ``keypoint_scores`` (C, F, K).
+        folder: gets the two sets of PoseTrack18 files, in ``ap/`` and ``mota/``; None keeps them nowhere.
 
     Raises:
         InputError: a labelled person has no head box.
     """
     videos.require_head_boxes()
     with tempfile.TemporaryDirectory(prefix="vipnas-posetrack-") as name:
-        folder = Path(name)
-        truth, ranked, tracked = folder / "truth", folder / "ranked", folder / "tracked"
+        truth, ranked, tracked = Path(name) / "truth", *((folder or Path(name)) / part for part in ("ap", "mota"))
         truth.mkdir()
         for sequence in videos.sequences:
             shutil.copyfile(sequence.file, truth / sequence.file.name)

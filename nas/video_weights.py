@@ -10,11 +10,18 @@ import torch
 from torch import Tensor
 
 from nas.files import atomic_write_bytes
-from nas.weights import check_state, read_weights
+from nas.weights import check_state, load_metadata, load_network, read_weights
 from search_spaces import InputError, VideoArchitecture
-from supernet import VideoPoseNet
+from supernet import PoseNet, VideoPoseNet
 
-__all__ = ["load_video_network", "load_video_weights", "save_video_network", "save_video_weights"]
+__all__ = [
+    "is_video_file",
+    "load_any_network",
+    "load_video_network",
+    "load_video_weights",
+    "save_video_network",
+    "save_video_weights",
+]
 
 FORMAT = "vipnas-video-network/1"
 
@@ -42,6 +49,16 @@ def save_video_weights(
     header = {"format": FORMAT, **described, **(metadata or {})}
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     atomic_write_bytes(path, save(tensors, header))
+
+
+def is_video_file(path: Path) -> bool:
+    """Whether a file of weights is a video network's; raises InputError where it is none at all."""
+    return load_metadata(path).get("format") == FORMAT
+
+
+def load_any_network(path: Path) -> PoseNet | VideoPoseNet:
+    """The image network or the video network in a file, in eval mode; errors as :func:`load_video_network`."""
+    return load_video_network(path) if is_video_file(path) else load_network(path)
 
 
 def load_video_network(path: Path, architecture: VideoArchitecture | None = None) -> VideoPoseNet:

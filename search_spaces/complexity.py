@@ -20,6 +20,7 @@ __all__ = [
     "PartCost",
     "VideoComplexity",
     "count",
+    "count_any",
     "count_frame",
     "count_video",
     "fusion_cost",
@@ -90,6 +91,11 @@ def count_video(architecture: VideoArchitecture) -> VideoComplexity:
     """Parameters and MACs of a video network, in total and by frame position."""
     frames = (count(architecture.key), *(count_frame(frame) for frame in architecture.frames))
     return VideoComplexity(sum(f.parameters for f in frames), sum(f.macs for f in frames), frames)
+
+
+def count_any(architecture: PoseArchitecture | VideoArchitecture) -> Complexity | VideoComplexity:
+    """:func:`count` or :func:`count_video`."""
+    return count_video(architecture) if isinstance(architecture, VideoArchitecture) else count(architecture)
 
 
 def fusion_cost(architecture: PoseArchitecture, fusion: FusionChoice) -> Cost:

@@ -18,7 +18,15 @@ from .architecture import MAX_STAGES, PoseArchitecture
 from .errors import InputError
 from .serialization import canonical_json, from_tagged, read_json_object, to_fields
 
-__all__ = ["FusionChoice", "Operation", "PropagatedFrame", "VideoArchitecture", "resize_factors"]
+__all__ = [
+    "FusionChoice",
+    "Operation",
+    "PropagatedFrame",
+    "VideoArchitecture",
+    "any_architecture",
+    "load_any_architecture",
+    "resize_factors",
+]
 
 Operation = Literal["none", "add", "mul", "cat"]
 OPERATIONS = ("none", "add", "mul", "cat")
@@ -155,6 +163,21 @@ class VideoArchitecture:
     def load(cls, path: Path | str) -> VideoArchitecture:
         """The video architecture in a JSON file."""
         return cls.from_json(read_json_object(Path(path)), where=str(path))
+
+
+def any_architecture(value: Any, where: str = "architecture") -> PoseArchitecture | VideoArchitecture:
+    """The architecture in a JSON object, of an image network or of a video network as its ``format`` says.
+
+    Raises:
+        InputError: as :meth:`PoseArchitecture.from_json` and :meth:`VideoArchitecture.from_json`.
+    """
+    is_video = isinstance(value, dict) and (value.get("format") == FORMAT or "frames" in value)
+    return VideoArchitecture.from_json(value, where) if is_video else PoseArchitecture.from_json(value, where)
+
+
+def load_any_architecture(path: Path | str) -> PoseArchitecture | VideoArchitecture:
+    """The architecture in a JSON file, as :func:`any_architecture`."""
+    return any_architecture(read_json_object(Path(path)), where=str(path))
 
 
 def check_same_maps(key: PoseArchitecture, other: PoseArchitecture, where: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from nas.data.codecs import Codec
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
+from nas.weights import pose_metadata
 from search_spaces import VideoSearchSpace
 from tests.training_fixture import small_space
 
@@ -58,6 +59,10 @@ class ToyClips:
     @property
     def identity(self) -> dict[str, str]:
         return {"data": repr(self)}
+
+    @property
+    def pose_metadata(self) -> dict[str, str]:
+        return pose_metadata(self.codec, [f"point_{index}" for index in range(17)])
 
     @property
     def steps_per_epoch(self) -> int:

@@ -14,7 +14,8 @@ from evaluators.oks import COCO_SIGMAS
 from nas.data.cache import CropCache
 from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
-from nas.search.candidate import CandidateConfig, CandidateEvaluator, _Rival
+from nas.search.candidate import CandidateConfig, CandidateEvaluator
+from nas.search.race import Rival
 from nas.search.shared_parts import SharedParts
 from search_spaces import PoseArchitecture, get_space
 from supernet import Supernet, calibrate
@@ -125,9 +126,9 @@ def test_crops_and_parts_share_one_budget(crops: CropCache, cache_mb: int) -> No
 
 def test_a_clearly_worse_candidate_is_dropped_and_says_why(crops: CropCache) -> None:
     judge = evaluator(crops, racing=True)
-    judge._race_on = ("latency_ms",)
+    judge._race.race_on = ("latency_ms",)
     architecture = SPACE.sample(np.random.default_rng(6))
-    judge._rivals.append(_Rival({"latency_ms": cost(architecture)["latency_ms"] - 1}, 0.9, np.full(PEOPLE, 0.99)))
+    judge._race.rivals.append(Rival({"latency_ms": cost(architecture)["latency_ms"] - 1}, 0.9, np.full(PEOPLE, 0.99)))
     record = judge(architecture)
     assert record["status"] == "raced"
     assert record["persons"] == 10
@@ -137,9 +138,9 @@ def test_a_clearly_worse_candidate_is_dropped_and_says_why(crops: CropCache) -> 
 
 def test_a_cheaper_candidate_is_never_dropped(crops: CropCache) -> None:
     judge = evaluator(crops, racing=True)
-    judge._race_on = ("latency_ms",)
+    judge._race.race_on = ("latency_ms",)
     architecture = SPACE.sample(np.random.default_rng(6))
-    judge._rivals.append(_Rival({"latency_ms": cost(architecture)["latency_ms"] + 1}, 0.9, np.full(PEOPLE, 0.99)))
+    judge._race.rivals.append(Rival({"latency_ms": cost(architecture)["latency_ms"] + 1}, 0.9, np.full(PEOPLE, 0.99)))
     assert judge(architecture)["status"] == "complete"
 
 

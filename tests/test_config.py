@@ -286,3 +286,28 @@ def test_the_posetrack_recipe_is_the_published_schedule() -> None:
 @pytest.mark.parametrize("path", sorted((REPO / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_example_can_be_read(path: Path) -> None:
     assert isinstance(load_config(path), Config)
+
+
+VIDEO = "video: {frames: 3, train: {minutes: 6}, retrain: {minutes: 3}}\nsearch: {minutes: 1}\n"
+
+
+def test_the_minutes_of_a_run_on_videos_are_those_of_its_own_trainings(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(f"{VIDEO}train: {{minutes: 50}}\nseed: 5\n", encoding="utf-8")
+    config = load_config(tmp_path / "run.yaml", [("minutes", "20")])
+    assert config.is_video
+    assert (config.video.train.minutes, config.search.minutes, config.video.retrain.minutes) == (12, 2, 6)
+    assert config.train.minutes == 50
+    assert config.video.train.seed == config.video.retrain.seed == 5
+    images = load_config(tmp_path / "run.yaml", [("video.frames", "0")])
+    assert not images.is_video
+    assert load_config(tmp_path / "run.yaml", [("video.frames", "0"), ("minutes", "102")]).train.minutes == 100
+
+
+def test_a_stage_notes_its_part_of_the_section_of_videos(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(VIDEO, encoding="utf-8")
+    first = load_config(tmp_path / "run.yaml", [("video.train.batch_size", "7"), ("video.retrain.batch_size", "8")])
+    note_config(first, tmp_path / "config.yaml", ["video.frames", "video.train", "search", "video.retrain"])
+    second = load_config(tmp_path / "run.yaml", [("video.retrain.batch_size", "9")])
+    note_config(second, tmp_path / "config.yaml", ["video.retrain"])
+    noted = load_config(tmp_path / "config.yaml")
+    assert (noted.video.train.batch_size, noted.video.retrain.batch_size) == (7, 9)

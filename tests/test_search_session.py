@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from evaluators import MeasureInputError
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.blocks import space_blocks
 from nas.latency.table import Fit, block_name
-from nas.search import session
+from nas.search import preparation, session
 from nas.search.candidate_config import CandidateConfig, Precision
 from nas.search.objectives import Problem
 from search_spaces import InputError, SearchSpace, get_space
@@ -49,13 +50,13 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         batches.append(latency.batch)
         return table(space, latency.batch)
 
-    monkeypatch.setattr(session, "build_table", build)
+    monkeypatch.setattr(preparation, "build_table", build)
     return batches
 
 
 def test_a_table_of_this_space_and_batch_is_used_again(tmp_path: Path, built: list[int]) -> None:
     table().save(tmp_path / "table.json")
-    assert session.space_table(SPACE, LATENCY, tmp_path / "table.json") == table()
+    assert preparation.space_table(SPACE, LATENCY, tmp_path / "table.json") == table()
     assert not built
 
 
@@ -66,7 +67,7 @@ def test_a_table_of_another_batch_or_space_is_not(
     tmp_path: Path, built: list[int], space: SearchSpace, batch: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     table().save(tmp_path / "table.json")
-    found = session.space_table(space, LatencyConfig(batch=batch), tmp_path / "table.json")
+    found = preparation.space_table(space, LatencyConfig(batch=batch), tmp_path / "table.json")
     assert (found.space, found.batch) == (space.name, batch)
     assert built == [batch]
     assert "it is measured anew" in caplog.text
@@ -96,13 +97,13 @@ def test_a_damaged_table_is_measured_anew(
 def test_objectives_that_do_not_fit_are_refused(objectives: list[str], constraints: list[str], message: str) -> None:
     problem = Problem.parse(objectives, constraints)
     with pytest.raises(InputError, match=message):
-        session._check_objectives(problem, racing=True)
+        preparation.check_objectives(problem, racing=True)
 
 
 def test_bounds_from_below_are_possible_without_racing() -> None:
     problem = Problem.parse(["ap", "macs"], ["latency_ms >= 5", "ap >= 0.1", "params <= 1e6"])
-    session._check_objectives(problem, racing=False)
-    assert session._costs_of(problem) == ("macs", "latency_ms", "params")
+    preparation.check_objectives(problem, racing=False)
+    assert preparation.costs_of(problem) == ("macs", "latency_ms", "params")
 
 
 def factory(precision: Precision = "auto", device: str = "cpu") -> session.CandidateFactory:
@@ -115,24 +116,24 @@ def factory(precision: Precision = "auto", device: str = "cpu") -> session.Candi
 
 
 def test_the_precision_is_decided_once_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_quicker_precision", lambda _: "bfloat16")
+    monkeypatch.setattr(session.CandidateFactory, "quicker_precision", lambda _: "bfloat16")
     resumed = {"candidate": {"precision": "float32"}}
-    assert session._decided(factory(), {}).precision == "bfloat16"
-    assert session._decided(factory(), resumed).precision == "float32", "as the search to go on with"
-    assert session._decided(factory("bfloat16"), resumed).precision == "bfloat16", "as asked for"
-    assert session._decided(factory(device="cuda"), {}).precision == "float32"
+    assert preparation.decided(factory(), {}).precision == "bfloat16"
+    assert preparation.decided(factory(), resumed).precision == "float32", "as the search to go on with"
+    assert preparation.decided(factory("bfloat16"), resumed).precision == "bfloat16", "as asked for"
+    assert preparation.decided(factory(device="cuda"), {}).precision == "float32"
 
 
 def test_a_gpu_that_is_not_there_is_missed_before_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    session._check_device("cpu")
+    preparation.check_device("cpu")
     with pytest.raises(InputError, match="gpus_per_worker: torch finds no GPU"):
         factory(device="cuda")()
 
 
 def test_a_front_is_not_measured_on_another_machine() -> None:
-    here = session.LatencyMeter(session.LatencyConfig()).fingerprint
+    here = LatencyMeter(LatencyConfig()).fingerprint
     elsewhere = dataclasses.replace(here, cpu="another processor")
-    with pytest.raises(session.MeasureInputError, match="another processor"):
-        session.FrontMeasure(session.LatencyConfig(), elsewhere)()
-    assert callable(session.FrontMeasure(session.LatencyConfig(), here)())
+    with pytest.raises(MeasureInputError, match="another processor"):
+        session.FrontMeasure(LatencyConfig(), elsewhere)()
+    assert callable(session.FrontMeasure(LatencyConfig(), here)())

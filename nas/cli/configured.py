@@ -37,6 +37,9 @@ def add_config_arguments(parser: Parser, sections: tuple[str, ...], *, resumable
     for name, metavar, text in _SHORT:
         if name in sections:
             add_override(parser, name, f"--{name}", metavar=metavar, help=text)
+    if "video.frames" in sections or "video" in sections:
+        text = "T, the propagated frames after each key frame: work on video networks (0: on image networks)"
+        add_override(parser, "video.frames", "--frames", metavar="T", help=text)
     if resumable:
         parser.add_argument("--resume", action="store_true", help="go on from what the run folder holds")
     _take_overrides(parser, sections, "CONFIG")
@@ -95,7 +98,7 @@ def show_fields(sections: Iterable[str], where: str = "CONFIG") -> str:
 
     lines = [f"fields of {where}, each also an option (--section.field VALUE):"]
     for doc in config_docs():
-        if doc.dotted.split(".")[0] in sections:
+        if any(doc.dotted == name or doc.dotted.startswith(f"{name}.") for name in sections):
             lines += _entry(doc)
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """Write networks of a run's front to RUN/export/ID: architecture, weights (inherited, calibrated), ONNX, a card.
 
-Each network is judged on all validation people. --formats mmpose adds a config and a checkpoint for MMPose 1.x.
+Each network is judged on all validation people. --formats mmpose adds a config and a checkpoint for MMPose 1.x. A video
+network has one ONNX file a frame (frame0.onnx is the key frame's).
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
         formats = ",".join(arguments.formats)
         arguments.short_overrides = [*arguments.short_overrides, ("export.formats", f"[{formats}]")]
     run, config = read_run(arguments)
+    if run.is_video:
+        from nas.cli.video_stages import export
+
+        return export(run, config, arguments.ids)
     from nas.cli.output import print_table
     from nas.cli.progress import counting
     from nas.data.pose_data import PoseData

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search_spaces import InputError, PoseArchitecture
+from search_spaces import InputError, PoseArchitecture, VideoArchitecture
+from search_spaces.video import load_any_architecture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
     from nas.config import Config
     from nas.run_folder import RunFolder
 
-__all__ = ["exported_weights", "inherited_state", "networks_to_retrain", "trained_weights", "weights_to_evaluate"]
+__all__ = [
+    "exported_weights",
+    "inherited_state",
+    "networks_to_retrain",
+    "trained_weights",
+    "videos_to_retrain",
+    "weights_to_evaluate",
+]
 
 
 def exported_weights(run: RunFolder, architecture_id: str) -> Path:
@@ -35,10 +43,39 @@ def networks_to_retrain(config: Config, run: RunFolder) -> list[PoseArchitecture
 
     if config.architecture is not None:
         return [resolve_architecture(config.architecture)]
-    found = sorted((run.path / "export").glob("[!.]*/architecture.json"))
+    found = [one for one in _exported(run) if isinstance(one, PoseArchitecture)]
     if not found:
         raise InputError(f"{run.path}: has no exported network; run `vipnas export`, or name one with --architecture")
-    return [PoseArchitecture.load(path) for path in found]
+    return found
+
+
+def videos_to_retrain(config: Config, run: RunFolder) -> list[VideoArchitecture]:
+    """As :func:`networks_to_retrain`, for a run on videos; all have the configured T.
+
+    Raises:
+        InputError: there is none, or one of another T.
+    """
+    from nas.cli.architectures import resolve_video_architecture
+
+    if config.architecture is not None:
+        found = [resolve_video_architecture(config.architecture)]
+    else:
+        found = [one for one in _exported(run) if isinstance(one, VideoArchitecture)]
+    if not found:
+        raise InputError(
+            f"{run.path}: has no exported video network; run `vipnas export`, or name one with --architecture"
+        )
+    for one in found:
+        if one.length != config.video.frames:
+            raise InputError(
+                f"video.frames: is {config.video.frames}, and the video network {one.id} has {one.length} propagated "
+                f"frames; give --frames {one.length}"
+            )
+    return found
+
+
+def _exported(run: RunFolder) -> list[PoseArchitecture | VideoArchitecture]:
+    return [load_any_architecture(path) for path in sorted((run.path / "export").glob("[!.]*/architecture.json"))]
 
 
 def weights_to_evaluate(config: Config, run: RunFolder) -> list[Path]:
@@ -47,8 +84,10 @@ def weights_to_evaluate(config: Config, run: RunFolder) -> list[Path]:
     Raises:
         InputError: there is none.
     """
+    from nas.cli.architectures import resolve_any_architecture
+
     if config.architecture is not None:
-        [architecture] = networks_to_retrain(config, run)
+        architecture = resolve_any_architecture(config.architecture)
         candidates = [trained_weights(run, architecture.id), exported_weights(run, architecture.id)]
         found = [path for path in candidates if path.is_file()][:1]
         if not found:

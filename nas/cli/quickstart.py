@@ -1,6 +1,10 @@
 """Run everything once: draw people (or take a folder of COCO keypoints), train a supernet, search it, export
 networks of the front, retrain the most accurate one, judge it, and write a report.
 
+With --video also train a temporal supernet after that network, search and train video networks, compare one with image
+networks on every frame, and draw a video. --data then names a folder that has images and videos, as `vipnas data
+synthesize` makes it.
+
 About --minutes in all; every stage's budget scales with it. A folder that holds a run already is left alone: the new
 run gets a number. With --resume the run in the folder goes on where it was stopped, with the data and the
 minutes that it was begun with.
@@ -20,16 +24,22 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-DEFAULT_MINUTES = 8.0
-RUN_DIR = Path("runs/quickstart")
+DEFAULT_MINUTES, VIDEO_MINUTES = 8.0, 14.0
+RUN_DIR, VIDEO_RUN_DIR = Path("runs/quickstart"), Path("runs/quickstart-video")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder of COCO keypoints (annotations/, images/)")
+    parser.add_argument("--video", action="store_true", help="go on to video networks")
     parser.add_argument(
-        "--minutes", metavar="M", type=float, default=DEFAULT_MINUTES, help="time in all (default: %(default)s)"
+        "--minutes",
+        metavar="M",
+        type=float,
+        help=f"time in all (default: {DEFAULT_MINUTES:g}, with --video {VIDEO_MINUTES:g})",
     )
-    parser.add_argument("--run-dir", metavar="DIR", type=Path, help=f"folder of the run (default: {RUN_DIR})")
+    parser.add_argument(
+        "--run-dir", metavar="DIR", type=Path, help=f"folder of the run (default: {RUN_DIR}, or {VIDEO_RUN_DIR})"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in that folder (or the last one), as it was begun"
     )
@@ -38,21 +48,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from nas.cli.failures import keeping_state
-    from nas.cli.output import print_table
-    from nas.quickstart import latest_run_folder, new_run_folder, plan, planned, quickstart
-
-    started = time.monotonic()
-    if arguments.resume:
-        folder = arguments.run_dir or latest_run_folder(RUN_DIR)
-    else:
-        folder = new_run_folder(arguments.run_dir or RUN_DIR)
-    begun = planned(folder) if arguments.resume else None
-    config, synthetic = begun or plan(arguments.minutes, arguments.data, folder)
-    if begun:
-        print(f"going on with {folder} as it was begun")
     # Where something else runs on a core, threads that wait for each other starve; the stages start processes instead.
     torch.set_num_threads(1)
+    if arguments.video:
+        return _run_videos(arguments)
+    return _run_images(arguments)
+
+
+def _folder(arguments: argparse.Namespace, default: Path) -> Path:
+    from nas.quickstart import latest_run_folder, new_run_folder
+
+    if arguments.resume:
+        return Path(arguments.run_dir or latest_run_folder(default))
+    return new_run_folder(arguments.run_dir or default)
+
+
+def _minutes(arguments: argparse.Namespace, default: float) -> float:
+    return default if arguments.minutes is None else float(arguments.minutes)
+
+
+def _run_images(arguments: argparse.Namespace) -> int:
+    from nas.cli.failures import keeping_state
+    from nas.cli.output import print_table
+    from nas.quickstart import plan, planned, quickstart
+
+    started = time.monotonic()
+    folder = _folder(arguments, RUN_DIR)
+    begun = planned(folder) if arguments.resume else None
+    config, synthetic = begun or plan(_minutes(arguments, DEFAULT_MINUTES), arguments.data, folder)
+    if begun:
+        print(f"going on with {folder} as it was begun")
     with keeping_state(folder):
         result = quickstart(config, synthetic, _Terminal())
     rows = [
@@ -65,6 +90,35 @@ def run(arguments: argparse.Namespace) -> int:
         ("time", f"{(time.monotonic() - started) / 60:.1f} minutes"),
     ]
     print_table("Quickstart", ("what", "value"), rows)
+    print(f"report: {result.report.resolve()}")
+    return 0
+
+
+def _run_videos(arguments: argparse.Namespace) -> int:
+    from nas.cli.failures import keeping_state
+    from nas.cli.output import print_table
+    from nas.video_quickstart import plan_video, planned_video, quickstart_video
+
+    started = time.monotonic()
+    folder = _folder(arguments, VIDEO_RUN_DIR)
+    begun = planned_video(folder) if arguments.resume else None
+    plan = begun or plan_video(_minutes(arguments, VIDEO_MINUTES), arguments.data, folder)
+    if begun:
+        print(f"going on with {folder} as it was begun")
+    with keeping_state(folder):
+        result = quickstart_video(plan, _Terminal())
+    frames = [f"AP {position}" for position in range(1 + result.network.length)]
+    rows = [
+        (row["network"], row["frames"], f"{row['latency_ms']:.2f}", f"{row['ap']:.3f}", f"{row['mean_oks']:.3f}",
+         *(f"{ap:.3f}" for ap in row["ap_by_position"]))
+        for row in result.comparison
+    ]  # fmt: skip
+    print_table(
+        f"Clips of 1 + {result.network.length} frames, after {(time.monotonic() - started) / 60:.1f} minutes",
+        ("network", "what runs", "ms a clip", "AP", "mean OKS", *frames),
+        rows,
+    )
+    print(f"video: {result.drawn.resolve()}")
     print(f"report: {result.report.resolve()}")
     return 0
 

@@ -1,13 +1,15 @@
 """Train networks by themselves: those that a run has exported, or a named one.
 
 The default is the recipe of the released S-ViPNAS. Several processes: torchrun --nproc-per-node N -m nas retrain
-CONFIG, or srun. The results are in RUN/retrain/ID.
+CONFIG, or srun. The results are in RUN/retrain/ID. With video.frames (--frames T) these are video networks, each frame
+position with weights of its own; then video.retrain takes the place of retrain.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +28,11 @@ __all__ = ["add_arguments", "run"]
 
 CHECKPOINT = "checkpoint.pt"
 SECTIONS = ("run_dir", "seed", "minutes", "architecture", "data", "retrain")
+VIDEO = ("video.frames", "video.key", "video.retrain")
 
 
 def add_arguments(parser: Parser) -> None:
-    add_config_arguments(parser, SECTIONS)
+    add_config_arguments(parser, (*SECTIONS, *VIDEO))
     add_override(parser, "retrain.initialize_from", "--load-from", metavar="FILE", help="begin with these weights")
     add_override(parser, "retrain.deterministic", "--deterministic", const="true", help="deterministic algorithms only")
     add_override(
@@ -39,7 +42,14 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    short = arguments.short_overrides  # these options are of both kinds of training
+    of_videos = [(f"video.{name}", text) for name, text in short if name.startswith("retrain.")]
+    arguments.short_overrides = [*short, *of_videos]
     config = read_config(arguments)
+    if config.is_video:
+        from nas.cli.video_stages import retrain
+
+        return retrain(config, arguments, _take_over)
     config.retrain.budget(1)
     from nas.cli.networks import networks_to_retrain
     from nas.cli.output import print_table
@@ -52,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len({network.keypoints for network in networks}) > 1:
         raise InputError(f"{folder.path}: the networks have different numbers of keypoints; name one of them")
     if arguments.resume_from is not None:
-        _take_over(arguments.resume_from, folder, networks)
+        _take_over(arguments.resume_from, folder, [network.id for network in networks])
     data = PoseData(config.data, networks[0].keypoints)
     results = [_retrain(n, config, data, folder, arguments.resume or bool(arguments.resume_from)) for n in networks]
     if is_first_process():
@@ -82,15 +92,15 @@ def _retrain(
         return retrain(architecture, data, config.retrain, out, state, resume, progress)
 
 
-def _take_over(checkpoint: Path, folder: RunFolder, networks: list[PoseArchitecture]) -> None:
+def _take_over(checkpoint: Path, folder: RunFolder, ids: Sequence[str]) -> None:
     """Bring a checkpoint from elsewhere, with what was kept beside it, to where the training looks for it."""
     from nas.cli.stage import is_first_process
 
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such checkpoint")
-    if len(networks) != 1:
+    if len(ids) != 1:
         raise InputError("--resume-from goes on with one network; name it with --architecture")
-    out = folder.retrain(networks[0].id)
+    out = folder.retrain(ids[0])
     if checkpoint.resolve().parent == out.resolve() or not is_first_process():
         return
     if (out / CHECKPOINT).exists():

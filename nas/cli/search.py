@@ -1,7 +1,8 @@
 """Search a space with its trained supernet: accuracy against measured latency, on Ray workers.
 
 The Pareto front is in RUN/pareto.json, every candidate in RUN/evaluations.jsonl. A search that was killed at any moment
-goes on with --resume.
+goes on with --resume. With video.frames (--frames T) these are video networks: accuracy over all frames of a clip, and
+the latency of the whole clip.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from nas.cli.parsing import Parser
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
+    from nas.config import Config
+    from nas.run_folder import RunFolder
     from nas.search.driver import SearchResult
 
 __all__ = ["add_arguments", "run"]
@@ -22,12 +25,25 @@ SECTIONS = ("run_dir", "seed", "minutes", "space", "data", "search", "candidate"
 
 
 def add_arguments(parser: Parser) -> None:
-    add_config_arguments(parser, SECTIONS)
+    add_config_arguments(parser, (*SECTIONS, "video.frames", "video.ap"))
     add_override(parser, "search.ray_address", "--ray-address", metavar="ADDRESS", help="a cluster: auto, HOST:PORT")
 
 
 def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
+    result, run = _search_videos(config, arguments.resume) if config.is_video else _search_images(config, arguments)
+    show_result(result)
+    print(f"front: {run.front}")
+    return 0
+
+
+def _search_videos(config: Config, resume: bool) -> tuple[SearchResult, RunFolder]:
+    from nas.cli.video_stages import search
+
+    return search(config, resume)
+
+
+def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[SearchResult, RunFolder]:
     from nas.cli.failures import keeping_state
     from nas.cli.progress import counting, searching
     from nas.cli.stage import load_space, noting_config, open_run, refuse_to_overwrite
@@ -66,20 +82,18 @@ def run(arguments: argparse.Namespace) -> int:
             table_progress=table_progress,
             lock=lock,
         )
-    show_result(result)
-    print(f"front: {run.front}")
-    return 0
+    return result, run
 
 
 def show_result(result: SearchResult) -> None:
     """The front as a table, and how fast the search was."""
     from nas.cli.output import print_table
-    from search_spaces import PoseArchitecture
-    from search_spaces.complexity import count
+    from search_spaces.complexity import count_any
+    from search_spaces.video import any_architecture
 
     rows = []
     for record in result.front:
-        complexity = count(PoseArchitecture.from_json(record["architecture"]))
+        complexity = count_any(any_architecture(record["architecture"]))
         values = {**record["objectives"], **record.get("measured", {})}
         latency = f"{values['latency_ms']:.2f}" if "latency_ms" in values else "–"
         rows.append((record["id"], f"{values['ap']:.4f}" if "ap" in values else "–", latency,

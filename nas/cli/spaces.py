@@ -21,6 +21,10 @@ def run(_arguments: argparse.Namespace) -> int:
         ("name", "family", "networks", "genes", "input (height × width)"),
         [(s.name, s.family, f"{s.size:.1e}", str(len(s.gene_names)), _size(s.input_size)) for s in spaces],
     )
+    print(
+        "Each is also a space of video networks: --frames T (or video.frames in a configuration) makes it one of T "
+        "propagated frames after a key frame."
+    )
     networks = [(name, published(name)) for name in published_names()]
     print_table(
         "Published architectures",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nas.run_folder import RunFolder
     from search_spaces import SearchSpace
 
-__all__ = ["is_first_process", "load_space", "noting_config", "open_run", "refuse_to_overwrite"]
+__all__ = ["check_heatmaps", "is_first_process", "load_space", "noting_config", "open_run", "refuse_to_overwrite"]
 
 Arguments = ParamSpec("Arguments")
 
@@ -77,13 +77,18 @@ def load_space(config: Config) -> SearchSpace:
     from search_spaces import get_space
 
     space = get_space(config.space)
+    check_heatmaps(config.space, space)
+    return space
+
+
+def check_heatmaps(name: str, space: SearchSpace) -> None:
+    """Raise InputError where a space's networks give heatmaps that are not a quarter of their input."""
     (height, width), found = space.input_size, space.largest().heatmap_size
     if found != (height // 4, width // 4):
         raise InputError(
-            f"{config.space}: its networks give heatmaps of {found[0]} × {found[1]}, and a quarter of the input, "
+            f"{name}: its networks give heatmaps of {found[0]} × {found[1]}, and a quarter of the input, "
             f"{height // 4} × {width // 4}, is needed; change the stages' strides or the head's layers"
         )
-    return space
 
 
 def refuse_to_overwrite(path: Path, what: str, resume: bool) -> None:

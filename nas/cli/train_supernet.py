@@ -1,7 +1,8 @@
 """Train the supernet of a search space: one set of weights from which every network of the space inherits.
 
 Several processes: torchrun --nproc-per-node N -m nas train-supernet CONFIG, or srun. --minutes is the time of all
-stages together, of which the training takes its share.
+stages together, of which the training takes its share. With video.frames (--frames T) it is the temporal supernet, the
+networks of T frames after a key frame whose network is given; then video.train takes the place of train.
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ from search_spaces.errors import InputError
 __all__ = ["add_arguments", "run"]
 
 SECTIONS = ("run_dir", "seed", "minutes", "space", "data", "train")
+LEVEL = ("video.frames", "video.key", "video.initialize_from_images", "video.features", "video.operations")
+VIDEO = (*LEVEL, "video.train")
 
 
 def add_arguments(parser: Parser) -> None:
-    add_config_arguments(parser, SECTIONS)
+    add_config_arguments(parser, (*SECTIONS, *VIDEO))
 
 
 def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
+    if config.is_video:
+        from nas.cli.video_stages import train_supernet as train_temporal
+
+        return train_temporal(config, arguments.resume)
     config.train.budget()
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training

@@ -113,6 +113,17 @@ class VideoData:
         """The crops of :attr:`val_clips`, in its order."""
         return self._cache(self.val_clips, input_size)
 
+    def sampled_clips(self, input_size: tuple[int, int], people: int) -> ClipCache:
+        """The first of :attr:`val_clips`, until they show ``people`` labelled people (one in several frames counts in
+        each)."""
+        labelled = np.cumsum([sum(person.annotation_id >= 0 for person in clip.people) for clip in self.val_clips])
+        return self._cache(self.val_clips[: int(np.searchsorted(labelled, people)) + 1], input_size)
+
+    def clips_of(self, videos: PoseTrackVideos, input_size: tuple[int, int]) -> ClipCache:
+        """As :meth:`validation_clips`, of some of the videos."""
+        files = {sequence.file for sequence in videos.sequences}
+        return self._cache(tuple(clip for clip in self.val_clips if clip.file in files), input_size)
+
     def calibration_clips(self, input_size: tuple[int, int], count: int) -> ClipCache:
         """Crops of ``count`` randomly chosen training clips (all, if there are fewer), not augmented."""
         clips = self.train_clips

@@ -12,7 +12,7 @@ from search_spaces.complexity import count
 
 from .config import ExportConfig
 
-__all__ = ["card"]
+__all__ = ["card", "triple"]
 
 
 def card(
@@ -54,8 +54,8 @@ def card(
             "",
             "## Use",
             "",
-            f"Input `images`: (N, 3, {height}, {width}) float32, RGB, minus {_triple(IMAGE_MEAN)}, divided by "
-            f"{_triple(IMAGE_STD)} (grey levels from 0 to 255). Output `heatmaps`: (N, {architecture.keypoints}, "
+            f"Input `images`: (N, 3, {height}, {width}) float32, RGB, minus {triple(IMAGE_MEAN)}, divided by "
+            f"{triple(IMAGE_STD)} (grey levels from 0 to 255). Output `heatmaps`: (N, {architecture.keypoints}, "
             f"{heatmap_height}, {heatmap_width}); codec `{codec.name}`, sigma {codec.sigma:g}.",
             f"Keypoints: {', '.join(data.val.keypoint_names)}.",
             "",
@@ -70,5 +70,6 @@ def card(
     )
 
 
-def _triple(values: tuple[float, ...]) -> str:
+def triple(values: tuple[float, ...]) -> str:
+    """Three numbers for a card."""
     return "(" + ", ".join(f"{value:.3f}" for value in values) + ")"

@@ -20,7 +20,7 @@ class ExportConfig:
     formats: tuple[str, ...] = ("safetensors", "onnx")
     """Beside architecture.json and the card: safetensors, onnx, mmpose (a config and a checkpoint for MMPose 1.x)."""
     calibration_crops: int = 512
-    """Training crops for the BatchNorm statistics."""
+    """Training crops (of video networks: clips) for the BatchNorm statistics."""
 
     def __post_init__(self) -> None:
         if self.networks is not None and self.networks < 1:

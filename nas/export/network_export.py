@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from .card import card
 from .config import ExportConfig
 from .onnx_export import export_onnx
 
-__all__ = ["ExportedNetwork", "choose", "export_networks", "find_records"]
+__all__ = ["ExportedNetwork", "choose", "chosen_records", "export_networks", "find_records", "written_whole"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,18 @@ def find_records(run: RunFolder, ids: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
+def chosen_records(run: RunFolder, config: ExportConfig, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The evaluations with these ids, or without ids ``config.networks`` of the front.
+
+    Raises:
+        InputError: there is no front, it is empty, or an id is unknown.
+    """
+    records = find_records(run, ids) if ids else choose(run.load_front(), config.networks)
+    if not records:
+        raise InputError(f"{run.front}: the front is empty; let the search run longer, or loosen its constraints")
+    return records
+
+
 def export_networks(
     run: RunFolder,
     data: PoseData,
@@ -84,9 +97,7 @@ def export_networks(
         InputError: there is no front or no supernet, an id is unknown, the data cannot be used; another export runs.
         RuntimeError: the ONNX file gives other numbers than torch.
     """
-    records = find_records(run, ids) if ids else choose(run.load_front(), config.networks)
-    if not records:
-        raise InputError(f"{run.front}: the front is empty; let the search run longer, or loosen its constraints")
+    records = chosen_records(run, config, ids)
     front_file = run.load_front_file() if run.front.is_file() else {}
     supernet = Supernet.load(run.supernet, run.load_space())
     exported = []
@@ -118,21 +129,31 @@ def _export(
         net, data.validation_crops(size), people, data.codec(size), EvaluationConfig(flip_test=False)
     ).metrics
     folder = run.export(architecture.id)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.parent.glob(f".{architecture.id}.*"):  # of an export that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{architecture.id}.", dir=folder.parent))
-    try:
-        if folder.exists():  # an earlier export in other formats is of the same weights: it stays
-            shutil.copytree(folder, partial, dirs_exist_ok=True)
+    with written_whole(folder) as partial:
         _write(partial, net, config, record, metrics, data, source)
+    return ExportedNetwork(architecture, folder, metrics)
+
+
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """Yields a hidden folder to write into, which then takes the place of ``folder``: a kill leaves no half of one.
+
+    What an earlier export has left there, in other formats, is of the same weights: it stays.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.parent.glob(f".{folder.name}.*"):  # of an export that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        if folder.exists():
+            shutil.copytree(folder, partial, dirs_exist_ok=True)
+        yield partial
         partial.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return ExportedNetwork(architecture, folder, metrics)
 
 
 def _write(

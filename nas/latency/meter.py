@@ -26,13 +26,17 @@ from evaluators.latency.runtimes import (
     torch_threads,
 )
 from nas.export.deployment import deployment_form
-from search_spaces import PoseArchitecture
-from supernet import PoseNet, fold
+from search_spaces import PoseArchitecture, PropagatedFrame
+from supernet import PoseNet, PropagatedNet, fold
+from supernet.networks import build_frame
 
 from .blocks import draw_weights
 from .config import LatencyConfig
 
-__all__ = ["LatencyMeter", "measure_architecture", "measure_architectures"]
+__all__ = ["LatencyMeter", "NetworkArchitecture", "measure_architecture", "measure_architectures"]
+
+NetworkArchitecture = PoseArchitecture | PropagatedFrame
+"""Of one network: an image network, or that of a video's frame, which takes the previous heatmaps too."""
 
 CALIBRATION_ROUNDS = 100
 """Samples (of 3 ms) from which the reference's own milliseconds are taken, once a machine and runtime."""
@@ -86,16 +90,12 @@ class LatencyMeter:
         self._calibrations = calibrations
 
     def measure(
-        self, architectures: Sequence[PoseArchitecture], progress: Progress | None = None
+        self, architectures: Sequence[NetworkArchitecture], progress: Progress | None = None
     ) -> list[Measurement]:
         """Measure networks with random weights."""
         with self.settled():
             modules = [network_of(architecture) for architecture in architectures]
-        return self.measure_modules(
-            modules,
-            [architecture.input_size for architecture in architectures],
-            progress,
-        )
+        return self.measure_modules(modules, [module.architecture.input_size for module in modules], progress)
 
     def measure_modules(
         self,
@@ -106,7 +106,8 @@ class LatencyMeter:
         """Measure networks in deployment form (folded, in eval mode), which become the runtime's own.
 
         Args:
-            modules: they take images ``(batch, 3, height, width)``.
+            modules: they take images ``(batch, 3, height, width)``; that of a video's frame with fusion takes previous
+                heatmaps too.
             input_sizes: (height, width) of each network's images.
             progress: told the number of networks that are deployed, then called once more at the end.
         """
@@ -114,8 +115,11 @@ class LatencyMeter:
         generator = torch.Generator().manual_seed(0)
         with self.settled():
             for index, (module, size) in enumerate(zip(modules, input_sizes, strict=True)):
-                images = torch.randn(self.config.batch, 3, *size, generator=generator)
-                deployments.append(self.deploy(module, (images,), f"network {index + 1}"))
+                inputs = [torch.randn(self.config.batch, 3, *size, generator=generator)]
+                if isinstance(module, PropagatedNet):
+                    shape = (module.architecture.keypoints, *module.architecture.heatmap_size)
+                    inputs.append(torch.rand(self.config.batch, *shape, generator=generator))
+                deployments.append(self.deploy(module, tuple(inputs), f"network {index + 1}"))
                 if progress:
                     progress(index, len(modules))
             ratios = self.ratios(deployments)
@@ -185,10 +189,13 @@ class LatencyMeter:
         )
 
 
-def network_of(architecture: PoseArchitecture) -> nn.Module:
+def network_of(architecture: NetworkArchitecture) -> PoseNet:
     """The architecture's network in deployment form, with random weights: latency does not depend on them."""
     with torch.device("meta"):
-        net = PoseNet(architecture)
+        if isinstance(architecture, PropagatedFrame):
+            net = build_frame(architecture)
+        else:
+            net = PoseNet(architecture)
     net = net.to_empty(device="cpu")
     draw_weights(net, torch.Generator().manual_seed(0))
     return fold(net, in_place=True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Chart", "Marks"]
+__all__ = ["Chart", "Marks", "number", "ticks"]
 
 WIDTH, HEIGHT = 640, 380
 LEFT, RIGHT, TOP, BOTTOM = 64, 18, 16, 48
@@ -24,6 +24,7 @@ class Marks:
     kind: str = "dots"
     """``dots``, ``line``, ``step`` (a staircase, as of a Pareto front) or ``star``."""
     hover: Sequence[str] = ()
+    """A text for each point; a line has one for all of it."""
     radius: float = 4
 
 
@@ -36,6 +37,8 @@ class Chart:
     series: Sequence[Marks]
     log_x: bool = False
     y_from_zero: bool = False
+    x_values: Sequence[float] = ()
+    """The ticks, where x counts something; without them round numbers are chosen."""
     description: str = field(default="")
 
     def svg(self) -> str:
@@ -57,15 +60,15 @@ class Chart:
 
     def _grid(self, scale: _Scale) -> str:
         parts = []
-        for value in scale.x_ticks():
+        for value in self.x_values or scale.x_ticks():
             x = scale.x(value)
             parts.append(f'<line class="grid" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
             place = f'x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle"'
-            parts.append(f'<text class="tick" {place}>{_number(value)}</text>')
+            parts.append(f'<text class="tick" {place}>{number(value)}</text>')
         for value in scale.y_ticks():
             y = scale.y(value)
             parts.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_number(value)}</text>')
+            parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>')
         middle = (TOP + HEIGHT - BOTTOM) / 2
         parts.append(f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">')
         parts.append(f"{html.escape(self.x_title)}</text>")
@@ -94,14 +97,14 @@ class _Scale:
 
     def x_ticks(self) -> list[float]:
         if not self.log_x:
-            return _ticks(*self.x_range)
+            return ticks(*self.x_range)
         low, high = self.x_range
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         values = [digit * 10.0**power for power in decades for digit in (1, 2, 5)]
         return [value for value in values if low <= value <= high]
 
     def y_ticks(self) -> list[float]:
-        return _ticks(*self.y_range)
+        return ticks(*self.y_range)
 
 
 def _marks(marks: Marks, scale: _Scale) -> str:
@@ -122,7 +125,8 @@ def _line(points: list[tuple[float, float]], marks: Marks) -> str:
     if marks.kind == "step":  # between two members of a front, the quicker one is what there is
         points = [p for a, b in zip(points, [*points[1:], points[-1]], strict=True) for p in (a, (b[0], a[1]))]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline class="{marks.style}" points="{path}"/>'
+    hover = f' data-hover="{html.escape(marks.hover[0], quote=True)}"' if marks.hover and marks.kind == "line" else ""
+    return f'<polyline class="{marks.style}"{hover} points="{path}"/>'
 
 
 def _star(x: float, y: float, radius: float) -> str:
@@ -153,7 +157,7 @@ def _padded(values: Sequence[float], log: bool) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """About six round values between the two."""
     raw = (high - low) / 6
     magnitude = 10.0 ** math.floor(math.log10(raw))
@@ -162,7 +166,7 @@ def _ticks(low: float, high: float) -> list[float]:
     return [index * step for index in range(first, math.floor(high / step) + 1)]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     if value and abs(value) >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{round(value, 10):g}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search_spaces import PoseArchitecture, Stage
-from search_spaces.complexity import count
+from search_spaces import PoseArchitecture, Stage, VideoArchitecture
+from search_spaces.complexity import count, count_video
 
-__all__ = ["architecture_lines", "comparison_rows", "latency_source"]
+__all__ = ["architecture_lines", "comparison_rows", "latency_source", "network_lines"]
 
 
 def _stage_text(stage: Stage) -> str:
@@ -24,6 +24,17 @@ def architecture_lines(architecture: PoseArchitecture) -> list[str]:
     lines += [f"stage {index}: {_stage_text(stage)}" for index, stage in enumerate(architecture.stages, 1)]
     groups = f" g{head.groups[0]}" if head.groups and head.groups[0] > 1 else ""
     return [*lines, f"head: {len(head.widths)} × {head.widths[0] if head.widths else 0}{groups}"]
+
+
+def network_lines(network: PoseArchitecture | VideoArchitecture) -> list[str]:
+    """As :func:`architecture_lines`; of a video network one line a frame: its network, fusion and MACs."""
+    if isinstance(network, PoseArchitecture):
+        return architecture_lines(network)
+    key, *frames = count_video(network).by_frame
+    lines = [f"key frame: {network.key.id}, {key.macs / 1e6:,.1f} MMACs"]
+    for position, (frame, cost) in enumerate(zip(network.frames, frames, strict=True), 1):
+        lines.append(f"frame {position}: {frame.architecture.id}, {frame.fusion}, {cost.macs / 1e6:,.1f} MMACs")
+    return lines
 
 
 def comparison_rows(architectures: list[PoseArchitecture]) -> list[tuple[str, list[str]]]:

@@ -32,6 +32,13 @@ svg .complete { fill:var(--all); opacity:.75; } svg .raced { fill:var(--raced); 
 svg .front { fill:var(--found); stroke:var(--panel); } svg .chosen { fill:var(--kept); stroke:var(--panel); }
 svg .frontline, svg .curve { fill:none; stroke:var(--found); stroke-width:2; }
 svg .curve2 { fill:none; stroke:var(--kept); stroke-width:2; }
+svg .thin { stroke-width:1.2; opacity:.55; } svg .baseline { fill:var(--ink); stroke:var(--panel); }
+svg .baseline-line { fill:none; stroke:var(--ink); stroke-width:1.6; stroke-dasharray:5 4; }
+svg .bar { fill:var(--found); } svg .bar.key { fill:var(--kept); }
+table.heat { width:auto; margin-bottom:6px; } table.heat td { text-align:center; width:84px; padding:7px 12px; }
+table.heat th { padding-right:14px; text-align:center; }
+.clip { display:grid; gap:8px; margin-bottom:14px; } .clip img { width:100%; border-radius:6px; display:block; }
+.clip figcaption { color:var(--soft); font-size:13px; } .clip figure { margin:0; }
 svg [data-hover]:hover { stroke:var(--ink); stroke-width:2; opacity:1; }
 .scroll { overflow-x:auto; } table { border-collapse:collapse; font-size:14px; width:100%; }
 th, td { text-align:left; padding:5px 12px 5px 0; border-bottom:1px solid var(--line); white-space:nowrap; }

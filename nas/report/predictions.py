@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,19 @@ from nas.data.pose_data import PoseData
 from nas.run_folder import RunFolder
 from nas.weights import load_network
 
-from .build import read_each
 from .pictures import draw_heatmaps, draw_skeleton, jpeg_data_uri
+from .records import read_each
 
 __all__ = ["best_weights", "prediction_pictures"]
 
 SHOWN_SCORE = 0.2
 
 
-def best_weights(run: RunFolder) -> Path | None:
+def best_weights(run: RunFolder, wanted: Callable[[Path], bool] = lambda path: True) -> Path | None:
     """The weights of the best retrained network; without one, of the last exported network; else None.
+
+    Args:
+        wanted: looks at a file of weights; the others are passed over.
 
     Raises:
         InputError: a ``results.json`` is damaged.
@@ -29,11 +33,11 @@ def best_weights(run: RunFolder) -> Path | None:
     retrained = []
     for key, results in read_each(run.path / "retrain", "results.json").items():
         best, weights = results.get("best"), run.retrain(key) / "best.safetensors"
-        if best and weights.is_file():
+        if best and weights.is_file() and wanted(weights):
             retrained.append((best["AP"], weights))
     if retrained:
         return max(retrained)[1]
-    exported = sorted((run.path / "export").glob("[!.]*/weights.safetensors"))
+    exported = [path for path in sorted((run.path / "export").glob("[!.]*/weights.safetensors")) if wanted(path)]
     return exported[-1] if exported else None
 
 

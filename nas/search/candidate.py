@@ -9,14 +9,13 @@ have in common is computed once (:mod:`nas.search.shared_parts`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from evaluators import CocoKeypointAP
 from evaluators.oks import oks
@@ -26,20 +25,12 @@ from search_spaces import PoseArchitecture
 from supernet import Supernet
 
 from .candidate_config import CandidateConfig, Precision
+from .race import Race, Rival
 from .shared_parts import PartChain, SharedParts, to_layout
 
-__all__ = ["CandidateConfig", "CandidateEvaluator", "precision_dtype"]
+__all__ = ["CandidateConfig", "CandidateEvaluator", "precision_dtype", "quicker_dtype"]
 
 Costs = Callable[[PoseArchitecture], Mapping[str, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Rival:
-    """A completely evaluated candidate to race against."""
-
-    costs: Mapping[str, float]
-    ap: float
-    oks: NDArray[np.float64]
 
 
 class CandidateEvaluator:
@@ -83,8 +74,7 @@ class CandidateEvaluator:
         self._image_budget = min(all_images, budget // 2)
         left = budget - self._image_budget
         self._parts = SharedParts(supernet, calibration, self._chunk_images, self.dtype, left)
-        self._race_on = tuple(race_on)
-        self._rivals: list[_Rival] = []
+        self._race = Race(self.config, race_on)
 
     def __call__(self, architecture: PoseArchitecture) -> dict[str, Any]:
         """The record's fields: objectives, status (``complete`` or ``raced``), persons, metrics, note, cpu_s."""
@@ -102,56 +92,18 @@ class CandidateEvaluator:
             keypoints.append(points_px)
             scores.append(_person_scores(values))
             similarity = np.concatenate([similarity, self._oks(points_px, self._rows(chunk))])
-            winner = self._lost_to(similarity, costs)
+            winner = self._race.lost_to(similarity, costs)
             if winner is not None and chunk < self._chunks - 1:
-                return self._raced(winner, similarity, costs)
+                return {**self._race.dropped(winner, similarity, costs), "persons": len(similarity)}
         people = self.crops.instances
         metrics = self.ap.evaluate_arrays(people.image_ids, np.concatenate(keypoints), np.concatenate(scores))
-        self._remember(_Rival(costs, metrics["AP"], similarity))
+        self._race.remember(Rival(costs, metrics["AP"], similarity))
         return {
             "objectives": {"ap": metrics["AP"], **costs},
             "status": "complete",
             "persons": len(similarity),
             "metrics": {**metrics, "mean_oks": float(similarity.mean())},
         }
-
-    def _raced(self, winner: _Rival, similarity: NDArray[np.float64], costs: dict[str, float]) -> dict[str, Any]:
-        """AP of a dropped candidate is estimated from the rival's, in proportion to OKS on the people seen."""
-        seen = len(similarity)
-        ratio = float(similarity.mean() / max(winner.oks[:seen].mean(), 1e-9))
-        return {
-            "objectives": {"ap": max(0.0, winner.ap) * min(ratio, 1.0), **costs},
-            "status": "raced",
-            "note": f"mean OKS {similarity.mean():.3f} on {seen} people; one that costs no more has "
-            f"{winner.oks[:seen].mean():.3f}",
-            "persons": seen,
-            "metrics": {"mean_oks": float(similarity.mean())},
-        }
-
-    # The race -------------------------------------------------------------------------------------------------------
-
-    def _lost_to(self, similarity: NDArray[np.float64], costs: Mapping[str, float]) -> _Rival | None:
-        """The best rival that costs no more, if it is significantly better on the people seen so far."""
-        seen = len(similarity)
-        eligible = [rival for rival in self._rivals if self._costs_no_more(rival.costs, costs)]
-        if not self.config.racing or not eligible:
-            return None
-        best = max(eligible, key=lambda rival: rival.oks[:seen].mean())
-        difference = best.oks[:seen] - similarity
-        error = difference.std(ddof=1) / np.sqrt(seen) if seen > 1 else np.inf
-        return best if difference.mean() > self.config.racing_z * error else None
-
-    def _costs_no_more(self, first: Mapping[str, float], second: Mapping[str, float]) -> bool:
-        return all(first[name] <= second[name] for name in self._race_on)
-
-    def _remember(self, new: _Rival) -> None:
-        """Keep only rivals that no other one replaces: cheaper or equal in all costs, and better in mean OKS."""
-
-        def replaces(a: _Rival, b: _Rival) -> bool:
-            return a.oks.mean() >= b.oks.mean() and self._costs_no_more(a.costs, b.costs)
-
-        if not any(replaces(rival, new) for rival in self._rivals):
-            self._rivals = [rival for rival in self._rivals if not replaces(new, rival)] + [new]
 
     # People ---------------------------------------------------------------------------------------------------------
 
@@ -199,16 +151,22 @@ def precision_dtype(precision: Precision, supernet: Supernet, images: Tensor) ->
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     rng = np.random.default_rng(0)
     architectures = [supernet.space.smallest(), *(supernet.space.sample(rng) for _ in range(2))]
+    return quicker_dtype((supernet.extract(architecture).module for architecture in architectures), images)
+
+
+@torch.inference_mode()
+def quicker_dtype(nets: Iterable[nn.Module], images: Tensor) -> torch.dtype:
+    """float32 or bfloat16: in which the networks, on these images (N, 3, H, W), take less time on this CPU."""
     seconds = dict.fromkeys((torch.float32, torch.bfloat16), 0.0)
-    for architecture in architectures:
-        net = supernet.extract(architecture).module.eval()
+    for net in nets:
+        net.eval()
         for dtype in seconds:
             module = to_layout(net, dtype)
             seconds[dtype] += _median_seconds(module, images[:16].to(dtype, memory_format=torch.channels_last))
     return min(seconds, key=lambda dtype: seconds[dtype])
 
 
-def _median_seconds(module: torch.nn.Module, images: Tensor, runs: int = 5) -> float:
+def _median_seconds(module: nn.Module, images: Tensor, runs: int = 5) -> float:
     module(images)
     times = []
     for _ in range(runs):

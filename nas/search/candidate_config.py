@@ -17,11 +17,13 @@ class CandidateConfig:
     """How a candidate of the search is judged."""
 
     persons: int = 500
-    """Validation people a candidate is judged on: all people of randomly chosen images, until there are so many."""
+    """Validation people a candidate is judged on: all people of randomly chosen images, until there are so many; in
+    videos, the people in the frames of random clips (for PoseTrack's AP, of random whole videos)."""
     calibration_crops: int = 64
-    """Training crops for the BatchNorm statistics. 64 rank as 512 do on a trained tiny supernet (Kendall τ 1.00)."""
+    """Training crops, or clips, for the BatchNorm statistics. 64 rank as 512 do on a trained tiny supernet (Kendall τ
+    1.00)."""
     chunk: int = 50
-    """People a forward pass, and between two decisions of the race."""
+    """People, or clips, a forward pass, and between two decisions of the race."""
     racing: bool = True
     """Stop a candidate that is significantly worse than one that costs no more."""
     racing_z: float = 3.5

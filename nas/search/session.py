@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators import CocoKeypointAP, MeasureInputError
-from evaluators.latency.fingerprint import Fingerprint, require_same_fingerprint
+from evaluators import CocoKeypointAP
+from evaluators.latency.fingerprint import Fingerprint
 from nas.data.cache import CropCache
 from nas.data.codecs import Codec
 from nas.data.pose_data import PoseData
-from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table
+from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.run_folder import RunFolder
 from nas.run_lock import RunLock
 from search_spaces import InputError, PoseArchitecture, SearchSpace, published, published_names
@@ -33,14 +30,21 @@ from .driver import SearchResult, run_search
 from .executor import Factory
 from .loop import SearchProgress
 from .node_files import FilesMissing, NodeFiles
-from .objectives import KNOWN_OBJECTIVES, Problem
+from .preparation import (
+    check_device,
+    check_objectives,
+    costs_of,
+    decided,
+    meter_of,
+    on_one_thread,
+    one_at_a_time,
+    space_table,
+    table_in,
+)
 from .ray_session import RaySession
 from .resume import recorded_identity
 
-__all__ = ["CandidateFactory", "Costs", "FrontMeasure", "search_images", "space_table"]
-
-_log = logging.getLogger(__name__)
-
+__all__ = ["CandidateFactory", "Costs", "FrontMeasure", "search_images"]
 
 @dataclass(frozen=True)
 class Costs:
@@ -65,35 +69,10 @@ class Costs:
 
             return {"latency_ms": latency_in_slot(self.latency, self.fingerprint, architecture), **values}
         if self.latency is not None:
-            with _one_at_a_time():
-                meter = _meter(self.latency, self.fingerprint)
+            with one_at_a_time():
+                meter = meter_of(self.latency, self.fingerprint)
                 return {"latency_ms": meter.measure([architecture])[0].latency_ms, **values}
         return values
-
-
-def _meter(latency: LatencyConfig, expected: Fingerprint | None) -> LatencyMeter:
-    """A meter of this machine, which must be of the kind that the search began on.
-
-    Raises:
-        MeasureInputError: it is another one: its latencies would not belong into the same front.
-    """
-    meter = LatencyMeter(latency)
-    require_same_fingerprint([one for one in (expected, meter.fingerprint) if one is not None], "latency slot")
-    return meter
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """No two workers of a machine measure latency at once."""
-    import fcntl
-
-    path = Path(tempfile.gettempdir()) / f"vipnas-latency-{os.getuid()}.lock"
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)  # others write there too
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(file)
 
 
 @dataclass(frozen=True)
@@ -111,12 +90,22 @@ class CandidateFactory:
     config: CandidateConfig
     device: str = "cpu"
 
+    def quicker_precision(self) -> Precision:
+        """In which the networks run faster on this machine's CPU."""
+        import torch
+
+        from supernet import Supernet
+
+        with on_one_thread():
+            dtype = precision_dtype("auto", Supernet.load(self.supernet), self.calibration.tensor(slice(0, 16)))
+        return "bfloat16" if dtype == torch.bfloat16 else "float32"
+
     def __call__(self) -> CandidateEvaluator:
         import torch
 
         from supernet import Supernet
 
-        _check_device(self.device)
+        check_device(self.device)
         torch.set_num_threads(1)
         return CandidateEvaluator(
             Supernet.load(self.supernet),
@@ -174,7 +163,7 @@ class FrontMeasure:
     """What they must be measured on."""
 
     def __call__(self) -> Callable[[Sequence[PoseArchitecture]], list[dict[str, float]]]:
-        meter = _meter(self.latency, self.fingerprint)
+        meter = meter_of(self.latency, self.fingerprint)
 
         def measure(architectures: Sequence[PoseArchitecture]) -> list[dict[str, float]]:
             measured = meter.measure(architectures)
@@ -209,7 +198,7 @@ def search_images(
     """
     problem = search.problem()
     needs_latency = "latency_ms" in problem.names
-    _check_objectives(problem, candidate.racing)
+    check_objectives(problem, candidate.racing)
     _check_supernet(run, space)
     with _latency_source(search, latency if needs_latency else None) as fingerprint:
         costs = Costs()
@@ -217,10 +206,10 @@ def search_images(
             costs = _latency_costs(space, search, candidate, latency, run.latency_table, fingerprint, table_progress)
         device = "cuda" if search.gpus_per_worker else "cpu"
         if search.ray_address is None:  # on a cluster each worker looks at its own machine
-            _check_device(device)
-        factory = _factory(space, data, candidate, run, costs, _costs_of(problem), device)
+            check_device(device)
+        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device)
         known = recorded_identity(run.path) if resume else None
-        factory = replace(factory, config=_decided(factory, known or {}))
+        factory = replace(factory, config=decided(factory, known or {}))
         members = [published(name) for name in published_names()]
         initial = [space.smallest(), space.largest(), *(member for member in members if space.contains(member))]
         return run_search(
@@ -268,71 +257,8 @@ def _latency_costs(
         return Costs(table=space_table(space, latency, table, progress))
     from .cluster_latency import table_in_slot
 
-    found = _table_in(table, space, latency, fingerprint)
+    found = table_in(table, space, latency, fingerprint)
     return Costs(table=found or table_in_slot(space, latency, table))
-
-
-def space_table(
-    space: SearchSpace, latency: LatencyConfig, path: Path, progress: Callable[[int, int], None] | None = None
-) -> LatencyTable:
-    """The table in ``path`` if it was measured here, on this setting and for this space; else a new one."""
-    found = _table_in(path, space, latency, LatencyMeter(latency).fingerprint)
-    return found or build_table(space, latency, path, progress=progress)
-
-
-def _table_in(
-    path: Path, space: SearchSpace, latency: LatencyConfig, fingerprint: Fingerprint
-) -> LatencyTable | None:
-    """The table in ``path``; None where there is none that can be used, which is then said."""
-    if not path.is_file():
-        return None
-    try:
-        table = LatencyTable.load(path, fingerprint)
-        _check_table(table, path, space, latency)
-    except MeasureInputError as error:
-        _log.warning("%s; it is measured anew", error)
-        return None
-    return table
-
-
-def _check_table(table: LatencyTable, path: Path, space: SearchSpace, latency: LatencyConfig) -> None:
-    """The table is of this batch size, and has every block of this space, however the space is called."""
-    from nas.latency.blocks import space_blocks
-    from nas.latency.table import block_name
-
-    if table.batch != latency.batch:
-        raise MeasureInputError(f"{path}: measured with batch {table.batch}, not {latency.batch}")
-    if table.space != space.name or any(block_name(block) not in table.blocks for block in space_blocks(space)):
-        raise MeasureInputError(f"{path}: of another space {table.space!r} than {space.name!r}")
-
-
-def _check_objectives(problem: Problem, racing: bool) -> None:
-    for name in problem.names:
-        if name not in KNOWN_OBJECTIVES:
-            known = ", ".join(KNOWN_OBJECTIVES)
-            raise InputError(f"search.objectives: nothing here measures {name!r}; choose from {known}")
-    for objective in problem.objectives:
-        if objective.direction != KNOWN_OBJECTIVES[objective.name]:
-            wanted = "less" if objective.direction == "max" else "more"
-            raise InputError(f"search.objectives: {objective}: {wanted} is better; write {objective.name} alone")
-    for bound in problem.constraints:
-        if racing and (bound.operator == ">=") != (KNOWN_OBJECTIVES[bound.name] == "max"):
-            raise InputError(
-                f"search.constraints: {bound}: a race against better networks would drop those that keep it; "
-                "set candidate.racing to false"
-            )
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("search.gpus_per_worker: torch finds no GPU on this machine; set it to 0")
-
-
-def _costs_of(problem: Problem) -> tuple[str, ...]:
-    """What a candidate has to be no worse in to race another one out: all that less is wanted of."""
-    return tuple(name for name in problem.names if KNOWN_OBJECTIVES[name] == "min")
 
 
 def _check_supernet(run: RunFolder, space: SearchSpace) -> None:
@@ -369,31 +295,6 @@ def _factory(
         config=candidate,
         device=device,
     )
-
-
-def _decided(factory: CandidateFactory, known: Mapping[str, Any]) -> CandidateConfig:
-    """``auto`` becomes one precision for all workers: that of the search to go on with, else what is quicker here."""
-    if factory.config.precision != "auto":
-        return factory.config
-    precision = dict(known.get("candidate") or {}).get("precision")
-    if precision not in ("float32", "bfloat16"):
-        precision = "float32" if factory.device == "cuda" else _quicker_precision(factory)
-    return replace(factory.config, precision=precision)
-
-
-def _quicker_precision(factory: CandidateFactory) -> Precision:
-    """On one thread, as the workers run."""
-    import torch
-
-    from supernet import Supernet
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        dtype = precision_dtype("auto", Supernet.load(factory.supernet), factory.calibration.tensor(slice(0, 16)))
-    finally:
-        torch.set_num_threads(threads)
-    return "bfloat16" if dtype == torch.bfloat16 else "float32"
 
 
 def _identity(

@@ -63,6 +63,10 @@ class ClipSource(Protocol):
     def identity(self) -> dict[str, str]:
         """What a checkpoint remembers of the data."""
 
+    @property
+    def pose_metadata(self) -> dict[str, str]:
+        """What a file of weights says of the heatmaps: ``nas.weights.pose_metadata``."""
+
     def training_batches(self, config: TrainingConfig, processes: Processes) -> ClipBatches:
         """This process's part of the stream: ``config.batch_size`` clips a step, by ``config.seed``.
 

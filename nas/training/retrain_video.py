@@ -72,7 +72,7 @@ def retrain_video(
         if not config.train_key:
             net.key.requires_grad_(False)
         batches = clips.training_batches(config, processes)
-        validation = _VideoValidation(net, judge, config, processes, out_dir)
+        validation = _VideoValidation(net, judge, clips.pose_metadata, config, processes, out_dir)
         loop = TrainingLoop(
             config=scaled_rate(config, processes),
             budget=config.budget(batches.steps_per_epoch),
@@ -180,10 +180,16 @@ class _VideoValidation(Validation):
     """By the judge that the caller gives."""
 
     def __init__(
-        self, net: VideoPoseNet, judge: VideoJudge, config: VideoRetrainConfig, processes: Processes, out_dir: Path
+        self,
+        net: VideoPoseNet,
+        judge: VideoJudge,
+        pose_metadata: Mapping[str, str],
+        config: VideoRetrainConfig,
+        processes: Processes,
+        out_dir: Path,
     ) -> None:
         super().__init__(config, processes, out_dir)
-        self.net, self._judge = net, judge
+        self.net, self._judge, self._pose_metadata = net, judge, pose_metadata
 
     def judge(self) -> Mapping[str, float]:
         self.net.eval()
@@ -191,6 +197,7 @@ class _VideoValidation(Validation):
             return self.processes.from_first(lambda: dict(self._judge(self.net)))
 
     def save(self, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+        facts = {**facts, **self._pose_metadata}
         save_video_weights(self.best, state, self.net.architecture, self.net.stride, facts)
 
     def summary(self) -> dict[str, Any]:

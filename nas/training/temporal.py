@@ -102,8 +102,10 @@ def train_temporal_supernet(
             supernet.eval().cpu()
             if processes.is_first:
                 facts = {"steps": str(loop.step), "elapsed_s": f"{loop.elapsed_s:.1f}", "seed": str(config.seed)}
-                save_network(run_dir / "key.safetensors", key.eval().cpu(), {"origin": "key frame"})
-                supernet.save(run_dir / "temporal.safetensors", {**facts, "training": json.dumps(loop.identity)})
+                origin = {"origin": "key frame", **clips.pose_metadata}
+                save_network(run_dir / "key.safetensors", key.eval().cpu(), origin)
+                facts |= {**clips.pose_metadata, "training": json.dumps(loop.identity)}
+                supernet.save(run_dir / "temporal.safetensors", facts)
             processes.barrier()
     return supernet
 

@@ -1,0 +1,283 @@
+"""The stages of a run on videos, as the commands of the same names call them where ``video.frames`` is given."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from nas.config import Config
+    from nas.data.video_data import VideoData
+    from nas.run_folder import RunFolder
+    from nas.search.driver import SearchResult
+    from nas.training.validation import RetrainResult
+    from search_spaces import PoseArchitecture, VideoArchitecture, VideoSearchSpace
+    from supernet import PoseNet, Supernet
+
+__all__ = ["export", "retrain", "search", "train_supernet"]
+
+LEVEL = tuple(f"video.{name}" for name in ("frames", "key", "initialize_from_images", "features", "operations"))
+"""What makes the video space and its key frame."""
+TRAINED = ("run_dir", "seed", "minutes", "space", "data", *LEVEL, "video.train")
+SEARCHED = ("run_dir", "seed", "minutes", "space", "data", "video.frames", "video.ap", "search", "candidate", "latency")
+RETRAINED = ("run_dir", "seed", "minutes", "architecture", "data", "video.frames", "video.key", "video.retrain")
+CHECKPOINT = "checkpoint.pt"
+
+
+# Training the temporal supernet -------------------------------------------------------------------------------------
+
+
+def train_supernet(config: Config, resume: bool) -> int:
+    """Train the temporal supernet after the configured key frame's network."""
+    config.video.train.budget()
+    from nas.cli.failures import keeping_state
+    from nas.cli.progress import training
+    from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
+    from nas.run_folder import RunFolder
+    from nas.training.temporal import train_temporal_supernet
+    from nas.training.video_clips import VideoClips
+    from nas.video_key import check_key_data, load_key
+
+    run = RunFolder(config.run_dir)
+    checkpoint = run.temporal_metrics.with_name(CHECKPOINT)
+    for path in (run.temporal, checkpoint):
+        refuse_to_overwrite(path, "a temporal supernet's training", resume)
+    if run.temporal.is_file() and not checkpoint.is_file():
+        raise InputError(
+            f"{run.temporal}: is trained, and there is no {checkpoint.name} to go on from; choose another --run-dir"
+        )
+    key, metadata = load_key(config.video.key, run)
+    space = _video_space(config, key.architecture)
+    data = _video_data(config, space.keypoints)
+    check_key_data(metadata, data, space.input_size)
+    clips = VideoClips(data, space.input_size, space.heatmap_size)
+    data.train_clips, data.val_clips  # noqa: B018  read now: nothing is written for data that cannot be used
+    initial = _image_supernet(config.video.initialize_from_images)
+    if is_first_process():
+        run.write_video_space(space)
+    with (
+        keeping_state(run.path),
+        training("training the temporal supernet") as show,
+        noting_config(config, TRAINED, show) as progress,
+    ):
+        train_temporal_supernet(space, clips, key, config.video.train, run.path, resume, progress, initial)
+    if is_first_process():
+        print(f"temporal supernet: {run.temporal}")
+    return 0
+
+
+def _video_space(config: Config, key: PoseArchitecture) -> VideoSearchSpace:
+    """The video space over the configured spatial one, with this key frame's network.
+
+    Raises:
+        InputError: there is no such space; or the key frame's network has another input size, or other keypoints.
+    """
+    from nas.cli.stage import load_space
+    from search_spaces import get_video_space
+
+    load_space(config)  # refuses heatmaps that are not a quarter of the input
+    video = config.video
+    return get_video_space(config.space, video.frames, key, features=video.features, operations=video.operations)
+
+
+def _video_data(config: Config, keypoints: int) -> VideoData:
+    from nas.data.video_data import VideoData
+
+    return VideoData(config.data, config.video.frames, keypoints)
+
+
+def _image_supernet(path: Path | None) -> Supernet | None:
+    if path is None:
+        return None
+    from nas.run_folder import RunFolder
+    from supernet import Supernet
+
+    return Supernet.load(RunFolder(path).supernet if path.is_dir() else path)
+
+
+# Search -------------------------------------------------------------------------------------------------------------
+
+
+def search(config: Config, resume: bool) -> tuple[SearchResult, RunFolder]:
+    """Search the video space of the run's temporal supernet."""
+    from nas.cli.failures import keeping_state
+    from nas.cli.progress import counting, searching
+    from nas.cli.stage import noting_config, refuse_to_overwrite
+    from nas.run_folder import RunFolder
+    from nas.search.video_session import search_videos
+
+    run = RunFolder.existing(config.run_dir)
+    space = _space_of_run(run, config)
+    data = _video_data(config, space.keypoints)
+    data.train_clips, data.val_clips  # noqa: B018  read now: nothing is written for data that cannot be used
+    if run.journal.is_file() and run.journal.stat().st_size:
+        refuse_to_overwrite(run.journal, "a search", resume)
+    with (
+        keeping_state(run.path),
+        counting("measuring blocks") as table_progress,
+        searching() as show,
+        noting_config(config, SEARCHED, show) as progress,
+    ):
+        result = search_videos(
+            space,
+            data,
+            config.search,
+            config.candidate,
+            config.latency,
+            run,
+            ap=config.video.ap,
+            seed=config.seed,
+            resume=resume,
+            progress=progress,
+            table_progress=table_progress,
+        )
+    return result, run
+
+
+def _space_of_run(run: RunFolder, config: Config) -> VideoSearchSpace:
+    """The run's video space, held against the configuration.
+
+    Raises:
+        InputError: no temporal supernet was trained here, or one of another space or T.
+    """
+    if not run.is_video or not run.temporal.is_file():
+        raise InputError(f"{run.temporal}: no such file; run `vipnas train-supernet` first")
+    space = run.load_video_space()
+    if space.length != config.video.frames:
+        raise InputError(
+            f"{run.path}: the temporal supernet is of {space.length} propagated frames, video.frames is "
+            f"{config.video.frames}; choose the same, or another run_dir"
+        )
+    wanted = _video_space(config, space.key)
+    if wanted.id != space.id:
+        raise InputError(
+            f"{run.path}: holds a run on the space {space.name!r} ({space.id}), not on {wanted.name!r} ({wanted.id}); "
+            "choose another run_dir"
+        )
+    return space
+
+
+# Export -------------------------------------------------------------------------------------------------------------
+
+
+def export(run: RunFolder, config: Config, ids: list[str]) -> int:
+    """Write video networks of the run's front to files."""
+    from nas.cli.output import print_table
+    from nas.cli.progress import counting
+    from nas.data.video_data import VideoData
+    from nas.export.video_export import export_videos
+
+    space = run.load_video_space()
+    data = VideoData(config.data, space.length, space.keypoints)
+    with counting("exporting") as progress:
+        exported = export_videos(run, data, config.export, ids, progress)
+    frames = [f"frame {position}" for position in range(1 + space.length)]
+    rows = [
+        (one.architecture.id, f"{one.metrics.ap:.4f}", *(f"{ap:.4f}" for ap in one.metrics.ap_by_position),
+         str(one.folder))
+        for one in exported
+    ]  # fmt: skip
+    print_table("Exported video networks", ("network", "AP (inherited)", *frames, "folder"), rows)
+    return 0
+
+
+# Retraining ---------------------------------------------------------------------------------------------------------
+
+
+def retrain(
+    config: Config, arguments: argparse.Namespace, take_over: Callable[[Path, RunFolder, Sequence[str]], None]
+) -> int:
+    """Train video networks: the configured one, or those that the run has exported.
+
+    Args:
+        take_over: brings a checkpoint from elsewhere into the folder of the network with this id.
+    """
+    config.video.retrain.budget(1)
+    from nas.cli.networks import videos_to_retrain
+    from nas.cli.output import print_table
+    from nas.cli.stage import is_first_process
+    from nas.run_folder import RunFolder
+
+    run = RunFolder(config.run_dir)
+    networks = videos_to_retrain(config, run)
+    if arguments.resume_from is not None:
+        take_over(arguments.resume_from, run, [network.id for network in networks])
+    data = _video_data(config, networks[0].keypoints)
+    resume = arguments.resume or bool(arguments.resume_from)
+    results = [_retrain(network, config, data, run, resume) for network in networks]
+    if is_first_process():
+        rows = [(a.id, f"{r.best_ap:.4f}", str(r.path)) for a, r in zip(networks, results, strict=True)]
+        print_table("Retrained video networks", ("network", "AP", "weights"), rows)
+    return 0
+
+
+def _retrain(
+    architecture: VideoArchitecture, config: Config, data: VideoData, run: RunFolder, resume: bool
+) -> RetrainResult:
+    from nas.cli.failures import keeping_state
+    from nas.cli.progress import training
+    from nas.cli.stage import noting_config, refuse_to_overwrite
+    from nas.training.retrain_video import retrain_video
+    from nas.training.video_clips import VideoClips
+    from nas.video_judge import ClipJudge
+
+    settings = config.video.retrain
+    out = run.retrain(architecture.id)
+    refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
+    key = _key_of(architecture, config, data, run)
+    clips = VideoClips(data, architecture.input_size, architecture.heatmap_size)
+    data.train_clips, data.val_clips  # noqa: B018  read now: nothing is written for data that cannot be used
+    state = None
+    if settings.initialize_from == "inherited":
+        state = _inherited_state(architecture, run)
+    judge = ClipJudge.of(data, architecture.input_size, settings.validation)
+    with (
+        keeping_state(run.path),
+        training(f"training {architecture.id}") as show,
+        noting_config(config, RETRAINED, show) as progress,
+    ):
+        return retrain_video(architecture, clips, judge, settings, out, key, state, resume, progress)
+
+
+def _key_of(architecture: VideoArchitecture, config: Config, data: VideoData, run: RunFolder) -> PoseNet | None:
+    """The key frame's trained network: the run's own, or else the configured one.
+
+    None where the file of weights to begin with has it, or it is trained too and there is none.
+    """
+    from nas.video_key import check_key_data, load_key
+    from nas.weights import load_metadata, load_network, load_weights
+
+    settings = config.video.retrain
+    if settings.initialize_from not in ("scratch", "inherited"):
+        return None
+    if run.key.is_file() and load_weights(run.key)[1] == architecture.key:
+        check_key_data(load_metadata(run.key), data, architecture.input_size)
+        return load_network(run.key)
+    if config.video.key is None and settings.train_key:
+        return None
+    key, metadata = load_key(config.video.key, run)
+    check_key_data(metadata, data, architecture.input_size)
+    return key  # of another architecture: the training refuses it
+
+
+def _inherited_state(architecture: VideoArchitecture, run: RunFolder) -> Mapping[str, Tensor] | None:
+    """The network's weights as it was exported, or else as the temporal supernet has them; None without either."""
+    from nas.cli.networks import exported_weights
+    from nas.video_weights import load_video_weights
+    from nas.weights import load_network
+    from supernet import TemporalSupernet
+
+    exported = exported_weights(run, architecture.id)
+    if exported.is_file():
+        return load_video_weights(exported)[0]
+    if run.temporal.is_file() and run.key.is_file():
+        supernet, key = TemporalSupernet.load(run.temporal), load_network(run.key)
+        return supernet.extract_video(architecture, key).module.state_dict()
+    return None

@@ -1,0 +1,103 @@
+"""The key frame's network of a video run: found, loaded, and held against the data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from nas.data.video_data import VideoData
+from nas.run_folder import RunFolder
+from nas.video.model import find_model_file
+from nas.video_weights import FORMAT as VIDEO_FORMAT
+from nas.weights import load_metadata, load_network
+from search_spaces import InputError
+from supernet import PoseNet
+
+__all__ = ["check_key_data", "find_key", "load_key"]
+
+_HOW = "name the key frame's network with --video.key: an export or retrain folder, a weights file, or RUN:id"
+
+
+def find_key(key: str | None, run: RunFolder) -> Path:
+    """The weights file of the network that ``video.key`` names; see :class:`nas.video_config.VideoConfig`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if key is None:
+        best = _best_of(run.path)
+        if best is None:
+            raise InputError(f"video.key: is not given, and {run.path} has no trained image network; {_HOW}")
+        return best
+    if (Path(key) / "retrain").is_dir() or (Path(key) / "export").is_dir():
+        best = _best_of(Path(key))
+        if best is None:
+            raise InputError(f"video.key: {key} has no exported or retrained image network; {_HOW}")
+        return best
+    return find_model_file(key)
+
+
+def load_key(key: str | None, run: RunFolder) -> tuple[PoseNet, dict[str, str]]:
+    """The key frame's network and what its file says of it.
+
+    Raises:
+        InputError: there is none, its file is damaged, or it is no image network's.
+    """
+    file = find_key(key, run)
+    if file.suffix == ".onnx":
+        raise InputError(f"video.key: {file}: an ONNX file cannot be trained with; name the network's .safetensors")
+    metadata = load_metadata(file)
+    if metadata.get("format") == VIDEO_FORMAT:
+        raise InputError(f"video.key: {file}: is a video network; {_HOW} of an image network")
+    return load_network(file), metadata
+
+
+def check_key_data(
+    metadata: Mapping[str, str], data: VideoData, input_size: tuple[int, int], where: str = "video.key"
+) -> None:
+    """Raise InputError where the key frame's network predicts other keypoints, or by another codec, than the videos'.
+
+    A file that does not say which (an older one, or a converted one) is taken as it is.
+
+    Args:
+        where: begins the message.
+    """
+    names, found = data.keypoint_set.names, tuple(filter(None, metadata.get("keypoints", "").split(",")))
+    if found and found != names:
+        differing = (f"{ours}, not {theirs}" for theirs, ours in zip(found, names, strict=False) if theirs != ours)
+        first = next(differing, f"{len(names)} keypoints, not {len(found)}")
+        other = "coco" if data.config.video.layout == "posetrack" else "posetrack"
+        raise InputError(
+            f"{where}: the network predicts other keypoints than the videos have ({first}); choose "
+            f"--data.video.layout {other}, or another network"
+        )
+    codec = metadata.get("codec")
+    if codec is not None and (codec == "udp") != data.codec(input_size).udp:
+        raise InputError(
+            f"{where}: the network was trained with the codec {codec}, the clips have {data.config.codec}: their "
+            f"heatmaps lie differently; set --data.codec {codec}"
+        )
+
+
+def _best_of(run: Path) -> Path | None:
+    """The weights of the best retrained image network of a run, or else of the best exported one."""
+    for stage, weights, facts, section in (
+        ("retrain", "best.safetensors", "results.json", "best"),
+        ("export", "weights.safetensors", "facts.json", "inherited"),
+    ):
+        found = list(_image_networks(run / stage, weights, facts, section))
+        if found:
+            return max(found)[1]
+    return None
+
+
+def _image_networks(folder: Path, weights: str, facts: str, section: str) -> Iterator[tuple[float, Path]]:
+    for path in sorted(folder.glob(f"[!.]*/{weights}")):
+        if load_metadata(path).get("format") == VIDEO_FORMAT:
+            continue
+        try:
+            ap = float(json.loads(path.with_name(facts).read_text(encoding="utf-8"))[section]["AP"])
+        except (OSError, ValueError, KeyError, TypeError):
+            ap = -1.0  # a network that nobody has judged is better than none
+        yield ap, path
