@@ -47,8 +47,8 @@ class TrainingConfig:
     warmup_steps: int = 500
     """Steps of linear warm-up; never more than a tenth of the run."""
     schedule: Shape = "cosine"
-    """`cosine` falls to zero at the end of the budget; `flat` stays for its first half and then does so, which is ahead in
-    short trainings; `step` is a tenth after each milestone."""
+    """`cosine` falls to zero at the end of the budget; `flat` stays for its first half and then does so,
+    which is ahead in short trainings; `step` is a tenth after each milestone."""
     gradient_clip: float | None = None
     """Largest norm of all gradients together; null for no limit."""
     ema_decay: float = 0.999
@@ -149,8 +149,8 @@ class RetrainConfig(TrainingConfig):
     epochs: int | None = 210
     """Budget in passes over the data; with `minutes` too, whichever ends first."""
     schedule: Shape = "step"
-    """`step` is a tenth after each milestone; `cosine` falls to zero at the end of the budget; `flat` stays for its first
-    half and then does so."""
+    """`step` is a tenth after each milestone; `cosine` falls to zero at the end of the budget; `flat` stays for its
+    first half and then does so."""
     milestones: tuple[float, ...] = (170 / 210, 200 / 210)
     """Where `step` lowers the learning rate, as parts of the budget: epochs 170 and 200 of 210."""
     autoscale_lr: bool = False

@@ -51,8 +51,8 @@ class Schedule:
     """
 
     shape: Shape = "cosine"
-    """``cosine`` falls to zero; ``flat`` stays for the first half and then falls to zero as a cosine; ``step`` is a tenth
-    after each milestone."""
+    """``cosine`` falls to zero; ``flat`` stays for the first half and then falls to zero as a cosine; ``step`` is a
+    tenth after each milestone."""
     warmup_steps: int = 0
     milestones: tuple[float, ...] = ()
     """Fractions of the budget."""
