@@ -276,9 +276,9 @@ class _Stages:
             return []
         if not self.images.export(network.id).is_dir():
             export_networks(self.images, people, self.plan.images.export, [network.id])
-        given = self.plan.images.retrain.minutes or 0.0
-        minutes = given * BASELINE_SHARE / SHARES["retrain"]
-        config = dataclasses.replace(self.plan.images, retrain=self.plan.images.retrain.replace(minutes=minutes))
+        given = self.plan.images.retrain
+        minutes = None if given.minutes is None else given.minutes * BASELINE_SHARE / SHARES["retrain"]
+        config = dataclasses.replace(self.plan.images, retrain=given.replace(minutes=minutes))
         retrain_stage(config, people, self.images, network, self.narrator)
         return [self._trained(self.images, network)]
 

@@ -12,9 +12,12 @@ import pytest
 
 import nas.quickstart as quickstart_module
 from nas.config import load_config
-from nas.video_quickstart import VIDEO_CONFIG, plan_video, planned_video, quickstart_video
+from nas.video_quickstart import VIDEO_CONFIG, VideoPlan, plan_video, planned_video, quickstart_video
+from nas.video_weights import load_video_network
 from search_spaces import InputError
+from tests.coco_fixture import write_folder
 from tests.paths import REPO
+from tests.posetrack_fixture import write_sequence
 from tests.program import call
 
 
@@ -58,6 +61,69 @@ def test_an_interrupted_one_goes_on_as_it_was_begun(tmp_path: Path, monkeypatch:
     done = call("quickstart", "--video", "--run-dir", tmp_path / "run", "--resume")
     assert done.returncode == 130
     assert given[0] == begun
+
+
+SPACE = """
+name: two-stages
+family: resnet
+input_size: [64, 48]
+keypoints: 17
+stem: {width: 8}
+stages:
+  - {width: [8], depth: [1, 2], groups: [1], attention: [false], stride: 1}
+  - {width: [8, 16], depth: 1, groups: [1, 4], attention: [false], stride: 2}
+head: {width: [8], groups: [1], layers: 1}
+"""
+
+
+def toy_plan(folder: Path) -> VideoPlan:
+    """Few steps on a few made-up images and videos, without Ray."""
+    write_folder(folder / "data")
+    for part in ("train", "val"):
+        write_sequence(folder / "data", part, 1 + (part == "val"), 5)
+    (folder / "space.yaml").write_text(SPACE, encoding="utf-8")
+    common = f"""
+space: {folder}/space.yaml
+data: {{folder: {folder}/data, video: {{folder: {folder}/data, layout: coco}}, cache: {folder}/cache}}
+search: {{evaluations: 5, population_size: 4, workers: 0}}
+candidate: {{persons: 8, calibration_crops: 6, chunk: 4, precision: float32}}
+latency: {{rounds: 1}}
+export: {{networks: 1, calibration_crops: 6}}
+"""
+    training = "batch_size: 4, bf16: false, log_every: 1"
+    retraining = f"{{epochs: 1, {training}, initialize_from: inherited, validation: {{flip_test: false}}}}"
+    (folder / "images.yaml").write_text(
+        f"run_dir: {folder}/run{common}train: {{steps: 2, {training}}}\nretrain: {retraining}\n", encoding="utf-8"
+    )
+    (folder / "videos.yaml").write_text(
+        f"run_dir: {folder}/run/video{common}video:\n  frames: 2\n  train: {{steps: 2, {training}}}\n"
+        f"  retrain: {retraining}\n",
+        encoding="utf-8",
+    )
+    return VideoPlan(load_config(folder / "images.yaml"), load_config(folder / "videos.yaml"), None)
+
+
+def test_every_stage_and_again(tmp_path: Path) -> None:
+    plan = toy_plan(tmp_path)
+    result = quickstart_video(plan)
+    rows = json.loads((tmp_path / "run" / "video" / "comparison.json").read_text(encoding="utf-8"))
+    assert rows == result.comparison
+    assert [len(row["ap_by_position"]) for row in rows] == [3] * len(rows)
+    assert "the key network on every frame" in {row["frames"] for row in rows}
+    assert all(row["latency_ms"] > 0 for row in rows)
+    assert result.drawn.stat().st_size > 0
+    weights = result.run.retrain(result.network.id) / "best.safetensors"
+    assert load_video_network(weights).architecture == result.network
+    assert (weights.parent / "evaluation" / "results.json").is_file()
+    page = result.report.read_text(encoding="utf-8")
+    for title in ("Pareto front", "Latency by frame", "AP by frame", "A clip, frame by frame"):
+        assert f"<h2>{title}" in page
+    assert (tmp_path / "run" / "report.html").is_file()
+
+    before = weights.stat().st_mtime_ns
+    again = quickstart_video(plan)  # everything is there
+    assert again.network == result.network
+    assert weights.stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
