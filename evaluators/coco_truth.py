@@ -73,7 +73,7 @@ def load_annotations(annotations: str | PathLike[str] | Mapping[str, Any]) -> Ma
             raise MeasureInputError(f"ground truth: got {annotations!r}; give a path or a dictionary") from error
         except OSError as error:
             raise MeasureInputError(f"{name}: cannot be read ({error.strerror}); give a COCO keypoint file") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MeasureInputError(f"{name}: is not JSON ({error}); give a COCO keypoint file") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, Mapping) or not isinstance(content.get(key), Sequence):
@@ -191,7 +191,7 @@ def _fields(annotation: Mapping[str, Any], keypoints: int) -> list[float]:
         area = float(annotation["area"])
     except KeyError as error:
         raise MeasureInputError(f"{name}: has no {error}; give a COCO keypoint file") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise MeasureInputError(f"{name}: keypoints, bbox and area must be numbers ({error})") from error
     if len(flat) != 3 * keypoints or len(bbox) != 4:
         raise MeasureInputError(

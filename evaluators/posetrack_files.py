@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def read_posetrack(path: str | PathLike[str]) -> list[PoseTrackFrame]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise MeasureInputError(f"{name}: cannot be read ({error.strerror}); give a PoseTrack18 file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MeasureInputError(f"{name}: is not JSON ({error}); give a PoseTrack18 file") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
@@ -121,14 +121,17 @@ def write_posetrack(path: str | PathLike[str], frames: Sequence[PoseTrackFrame])
 def _key(entry: Any, key: str, name: str) -> Any:
     if not isinstance(entry, Mapping) or key not in entry:
         raise MeasureInputError(f"{name}: an image or annotation has no {key!r}; give a PoseTrack18 file")
+    if not isinstance(entry[key], (int, float, str)):
+        raise MeasureInputError(f"{name}: the {key!r} of an image or annotation is no number or word; correct it")
     return entry[key]
 
 
 def _columns(categories: Sequence[Any], name: str) -> list[int]:
     """Where each keypoint of the file belongs in the order of 17."""
-    names = categories[0].get("keypoints") if len(categories) == 1 and isinstance(categories[0], Mapping) else None
+    names: Any = categories[0].get("keypoints") if len(categories) == 1 and isinstance(categories[0], Mapping) else None
     needed = set(POSETRACK_KEYPOINTS) - set(NEVER_LABELLED)
-    if not isinstance(names, list) or len(names) not in (15, 17) or not needed <= set(names):
+    known = isinstance(names, list) and len(names) in (15, 17) and all(isinstance(one, str) for one in names)
+    if not known or not needed <= set(names):
         raise MeasureInputError(
             f"{name}: categories must hold one category with the 15 keypoints of PoseTrack18, with or without ears; "
             "convert COCO keypoints (coco_to_posetrack)"
@@ -146,14 +149,17 @@ def _frame(image: Mapping[str, Any], people: list[Mapping[str, Any]], columns: l
         keypoints[row, target] = points[known]
         if person.get("scores"):  # an empty list stands for no scores
             scores[row, target] = _numbers(person, "scores", len(columns), name)[known]
-    regions = zip(image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or [], strict=False)
+    file_name = str(image.get("file_name", ""))
+    if PurePath(file_name).is_absolute() or ".." in PurePath(file_name).parts or "\x00" in file_name:
+        raise MeasureInputError(f"{name}: file_name {file_name[:80]!r} must be a path within the folder of images")
     try:
-        polygons = tuple(np.array([x, y], dtype=np.float64).T for x, y in regions)
-    except (TypeError, ValueError) as error:
+        regions = zip(image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or [], strict=False)
+        polygons = tuple(np.array([x, y], dtype=np.float64).reshape(2, -1).T for x, y in regions)
+    except (TypeError, ValueError, OverflowError) as error:
         raise MeasureInputError(f"{name}: image {image['id']}: ignore_regions must be lists of numbers") from error
     return PoseTrackFrame(
         image_id=image["id"],
-        file_name=str(image.get("file_name", "")),
+        file_name=file_name,
         keypoints_px=keypoints,
         track_ids=np.array([_track_id(person, name) for person in people], dtype=np.int64),
         scores=scores,
@@ -172,7 +178,7 @@ def _numbers(person: Mapping[str, Any], key: str, length: int, name: str) -> Flo
         numbers = np.array(person[key], dtype=np.float64)
     except KeyError as error:
         raise MeasureInputError(f"{where}: has no {key!r}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise MeasureInputError(f"{where}: {key} must be {length} numbers ({error})") from error
     if numbers.shape != (length,):
         raise MeasureInputError(f"{where}: {key} has shape {numbers.shape}; needs {length} numbers")

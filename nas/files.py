@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_write_bytes", "atomic_write_json", "atomic_write_text"]
+__all__ = ["atomic_write_bytes", "atomic_write_json", "atomic_write_text", "remove_partial"]
+
+_PARTIAL = ".partial"
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
@@ -17,8 +19,12 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder is read-only; ``path`` is then as it was before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
+    except OSError as error:
+        error.filename = str(path)  # the temporary name would tell nobody anything
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -26,9 +32,17 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes private files; a run folder is to be read by colleagues
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
         raise
+
+
+def remove_partial(path: Path) -> None:
+    """Removes what killed processes have left of ``path`` half written; only for its one writer (see RunLock)."""
+    for partial in path.parent.glob(f".{path.name}.*{_PARTIAL}"):
+        partial.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: Path, text: str) -> None:

@@ -43,7 +43,7 @@ FIXED_S = 55.0
 SECONDS_AN_IMAGE = 0.025
 IMAGES_A_MINUTE = 300
 MOST_IMAGES = 10_000
-SHARES = {"train": 0.32, "search": 0.08, "retrain": 0.60}
+SHARES = {"train": 0.28, "search": 0.06, "retrain": 0.66}
 LEAST_MINUTES = 2.0
 LONG_MINUTES = 30.0
 """From here on people are seen often enough that turned and tinted views of them pay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,21 +148,42 @@ class RunFolder:
             raise InputError(f"{self.front}: no such file; run `vipnas search` first")
         try:
             value = json.loads(self.front.read_text(encoding="utf-8"))
-            for member in value["front"]:
-                any_architecture(member["architecture"])
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.front}: damaged ({error}); `vipnas search --resume` writes it again") from None
+            _check_front(value)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+            raise InputError(f"{self.front}: damaged ({reason}); `vipnas search --resume` writes it again") from None
         return dict(value)
+
+
+def _check_front(value: Any) -> None:
+    """Raises ValueError, KeyError, TypeError or AttributeError if this is not what a search writes."""
+    if any(direction not in ("min", "max") for direction in value["objectives"].values()):
+        raise ValueError(f"objectives are {value['objectives']}")
+    if not all(isinstance(text, str) for text in value.get("constraints", [])):
+        raise ValueError(f"constraints are {value['constraints']}")
+    for key, numbers in (("reference", value.get("reference") or {}), *_numbers_of(value["front"])):
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers.values()):
+            raise ValueError(f"{key} has {numbers}, not numbers")
+    for member in value["front"]:
+        if any_architecture(member["architecture"]).id != member["id"]:
+            raise ValueError(f"{member['id']} is not the id of its architecture")
+
+
+def _numbers_of(front: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, float]]]:
+    for member in front:
+        yield str(member["id"]), member["objectives"]
+        yield f"measured of {member['id']}", member.get("measured", {})
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of metrics, one a line; a torn last line is left out. Nothing where there is no file."""
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(value, dict):
-            yield value
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict):
+                yield value

@@ -10,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from . import families
+from .bounds import check_size
 from .errors import InputError
 from .serialization import LATER, canonical_json, from_tagged, read_json_object, to_fields
 
@@ -23,14 +25,13 @@ Activation = Literal["relu", "hardswish"]
 Normalization = Literal["none", "softmax"]
 FORMAT = "vipnas-architecture/1"
 
-# Bounds that no pose network needs to pass: a file from elsewhere cannot ask for terabytes.
+# Bounds that no pose network needs to pass; what they come to together is bounded in bounds.py.
 MAX_WIDTH = 16384
 MAX_DEPTH = 64
 MAX_KERNEL = 31
 MAX_STAGES = 32
 MAX_KEYPOINTS = 1024
 MAX_INPUT = 4096
-MAX_WEIGHTS = 2_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +106,7 @@ class Head:
         _check_range("head", "keypoints", self.keypoints, 1, MAX_KEYPOINTS)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class PoseArchitecture:
     """One static pose network. ``input_size`` is (height, width) in pixels: what its costs and crops are for."""
 
@@ -130,7 +131,7 @@ class PoseArchitecture:
                 raise InputError(f"stage {index}: groups={stage.groups} does not divide {inner}; choose from {options}")
         self._check_head()
         family.check(self)
-        self._check_weights(family)
+        check_size(self)
 
     def _check_head(self) -> None:
         channels = self.stages[-1].width
@@ -142,17 +143,7 @@ class PoseArchitecture:
                 )
             channels = width
 
-    def _check_weights(self, family: families.Family) -> None:
-        total, channels = 0, self.stem.width
-        for stage in self.stages:
-            inner = family.inner_width(stage.width, stage.expansion) or 0
-            total += stage.depth * (inner * inner // stage.groups * stage.kernel_size**2 + 2 * inner * stage.width)
-            total += channels * stage.width
-            channels = stage.width
-        if total > MAX_WEIGHTS:
-            raise InputError(f"architecture: {total / 1e9:.1f} billion weights are too many; at most 2 billion")
-
-    @property
+    @cached_property  # a search asks for it a dozen times a candidate
     def id(self) -> str:
         """Ten hexadecimal digits, the same on every machine: a hash of the canonical JSON."""
         return hashlib.sha256(canonical_json(self).encode()).hexdigest()[:10]

@@ -53,12 +53,13 @@ def family_names() -> tuple[str, ...]:
 
 _INFRASTRUCTURE = frozenset(
     {
-        "architecture", "errors", "families", "mmpose", "operators", "published", "serialization", "space", "video",
-        "video_space",
+        "architecture", "bounds", "errors", "families", "mmpose", "operators", "published", "serialization", "space",
+        "video", "video_space", "yaml_traps",
     }
 )  # fmt: skip
 
 
+@cache
 def family(name: str) -> Family:
     """The family module of that name.
 

@@ -73,10 +73,14 @@ def read_yaml(path: Path) -> Any:
     """
     import yaml  # the one room-external import: a space file is the user's, and YAML is what users write
 
+    from .yaml_traps import refuse_traps
+
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"{path}: {path.stat().st_size} bytes are too many for a search space")
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        refuse_traps(text, str(path))
+        return yaml.safe_load(text)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -87,3 +91,7 @@ def read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(f"{path}: broken YAML{place}: {getattr(error, 'problem', None) or 'not readable'}") from None
+    except InputError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:  # of YAML's own tags: !!int x, 2024-13-45, !!bool z
+        raise InputError(f"{path}: a value is not what its tag says: {' '.join(str(error).split())[:80]}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import typing
 from pathlib import Path
@@ -47,7 +48,7 @@ def from_fields(cls: type[T], value: Any, where: str) -> T:
     """
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected an object, got {_short(value)}")
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(typing.cast(Any, cls))
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
     for key in value:
         if key not in fields:
@@ -61,6 +62,11 @@ def from_fields(cls: type[T], value: Any, where: str) -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: field {name!r} is missing")
     return cls(**arguments)
+
+
+@functools.cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def from_tagged(cls: type[T], value: Any, tag: str, where: str) -> T:
@@ -107,7 +113,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write numbers of thousands of digits
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -131,6 +140,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: nested too deeply") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except ValueError:
+        raise InputError(f"{path}: holds a number of thousands of digits") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, got {_short(value)}")
     return value

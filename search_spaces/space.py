@@ -20,6 +20,7 @@ import numpy as np
 
 from . import families, operators
 from .architecture import Activation, Head, Normalization, PoseArchitecture, Stage, Stem
+from .bounds import check_choices, check_storage
 from .errors import InputError
 from .serialization import LATER, canonical_json, from_tagged, read_json_object, to_fields
 
@@ -114,6 +115,7 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not 1 <= len(self.stages) <= 32:
             raise InputError(f"space {self.name}: {len(self.stages)} stages; from 1 to 32 are possible")
+        check_choices(self)
         for index, stage in enumerate(self.stages, 1):
             for width, expansion in product(stage.width, stage.expansion):
                 self._check_stage(index, stage, width, expansion)
@@ -126,6 +128,7 @@ class SearchSpace:
         # The extremes check every bound of an architecture (family, kernel sizes, input size, number of weights);
         # what a family asks of neighbouring widths needs every pair of them.
         self.largest()
+        check_storage(self)
         self._check_neighbours(self.smallest())
 
     def _check_neighbours(self, smallest: PoseArchitecture) -> None:

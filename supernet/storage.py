@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from search_spaces import InputError
+from search_spaces.complexity import count
 from search_spaces.serialization import from_fields
 
 from .calibration import UncalibratedSubnet
@@ -171,7 +172,16 @@ def open_storage(
         raise InputError(
             f"{path}: holds a {what} of the space {found.name!r} ({found.id}), not of {space.name!r} ({space.id})"
         )
+    _check_weights(path, found, tensors)
     return found, from_fields(Sharing, sharing, f"{path}: sharing"), tensors
+
+
+def _check_weights(path: Path, space: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Before memory is taken for a space that the file only names."""
+    spatial = getattr(space, "spatial", space)
+    held, needed = sum(value.numel() for value in tensors.values()), count(spatial.largest()).parameters
+    if held < needed // 2:
+        raise InputError(f"{path}: holds {held:,} numbers, and its space has {needed:,} weights; it is damaged")
 
 
 def _key(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from hypothesis import settings  # noqa: E402
 
 settings.register_profile("vipnas", derandomize=True, deadline=None, database=None)
 settings.load_profile("vipnas")
+
+
+# A shell starts what runs in its background deaf to Ctrl-C, and programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

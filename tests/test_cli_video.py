@@ -103,8 +103,8 @@ def test_a_run_on_videos(config: Path, tmp_path: Path) -> None:
     assert load_metadata(best)["keypoints"].startswith("nose,")
 
     others = ["--data.video.val_annotations", headless(config), "--data.video.images", config.with_name("data")]
-    without_heads = call("search", config, "--resume", "--video.ap", "posetrack", *others)
-    assert_one_line(without_heads, "have no bbox_head", "judge by COCO's AP")
+    refused = call("search", config, "--resume", "--video.ap", "posetrack", *others)
+    assert_one_line(refused, "have no bbox_head", "judge by COCO's AP")
     assert_one_line(call("export", run, "--formats", "mmpose"), "MMPose has no video networks")
     assert_one_line(call("retrain", config, "--frames", "3"), "is 3, and the video network", "give --frames 2")
     assert_one_line(call("retrain", config, "--architecture", "s-vipnas-res50"), "is an image network's architecture")

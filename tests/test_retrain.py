@@ -52,7 +52,8 @@ def read(folder: Path, name: str = "results.json") -> Any:
 def test_the_files_of_a_retraining(data: PoseData, tmp_path: Path) -> None:
     result = retrain(architecture(), data, config(), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "architecture.json", "best.safetensors", "checkpoint.pt", "metrics.jsonl", "results.json", "tensorboard",
+        ".lock", "architecture.json", "best.safetensors", "checkpoint.pt", "metrics.jsonl", "results.json",
+        "tensorboard",
     }  # fmt: skip
     assert PoseArchitecture.load(tmp_path / "architecture.json") == architecture()
     summary = read(tmp_path)

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nas.run_lock import RunLock
 from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
-from nas.search.history import history_of
+from nas.search.history import History, history_of
 from nas.search.hypervolume import hypervolume
-from nas.search.journal import RunLock, read_journal
+from nas.search.journal import read_journal
 from nas.search.loop import SearchProgress, TooManyFailures, undisturbed
 from search_spaces.errors import InputError
 
@@ -75,9 +76,21 @@ def test_the_history_is_the_fronts_hypervolume_as_it_grew(tmp_path: Path) -> Non
     reference = PROBLEM.costs(result.reference)
     costs = [PROBLEM.costs(record["objectives"]) for record in result.front]
     assert volumes[-1] == pytest.approx(hypervolume(costs, reference))
+    assert json.loads((tmp_path / "pareto.json").read_text())["hypervolume"] == pytest.approx(volumes[-1])
     assert history_of(journal(tmp_path), PROBLEM).curve() == result.history
     early = [PROBLEM.costs(record["objectives"]) for record in journal(tmp_path)[: result.history[3].evaluations]]
     assert volumes[3] == pytest.approx(hypervolume(early, reference))
+
+
+def test_a_long_history_is_thinned_out() -> None:
+    history = History(PROBLEM)
+    for step in range(2000):
+        history.add((-step / 2000, 1.0 + step), True, step + 1, 0.0)
+    curve = history.curve()
+    assert len(curve) == 500
+    assert (curve[0].evaluations, curve[-1].evaluations) == (1, 2000)
+    points = [(-step / 2000, 1.0 + step) for step in range(2000)]
+    assert curve[-1].hypervolume == pytest.approx(hypervolume(points, history.reference() or ()))
 
 
 def test_random_search_and_constraints(tmp_path: Path) -> None:
@@ -92,7 +105,7 @@ def test_a_second_search_needs_resume_and_a_folder_of_its_own(tmp_path: Path) ->
     search(tmp_path, replace(CONFIG, evaluations=20))
     with pytest.raises(InputError, match="--resume"):
         search(tmp_path)
-    with RunLock(tmp_path), pytest.raises(InputError, match="another search"):
+    with RunLock(tmp_path, "a search"), pytest.raises(InputError, match="a search"):
         search(tmp_path, resume=True)
     assert search(tmp_path, resume=True).evaluations == 60
     before = (tmp_path / "evaluations.jsonl").read_bytes()
@@ -152,14 +165,13 @@ search(Path(sys.argv[1]), replace(CONFIG, snapshot_s=0.05), ToyFactory(delay_s=0
 
 def start(run: Path, after: int = 1) -> subprocess.Popen[str]:
     """A search in another process, once its journal has grown by ``after`` lines."""
-    path = run / "evaluations.jsonl"
-    before = path.read_bytes().count(b"\n") if path.exists() else 0
+    before = lines(run)
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(run)], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
-        if path.exists() and path.read_bytes().count(b"\n") >= before + after:
+        if lines(run) >= before + after:
             break
         time.sleep(0.001)
     return process
@@ -182,24 +194,75 @@ def test_killed_again_and_again_it_loses_nothing_and_ends_the_same(tmp_path: Pat
     assert [record["id"] for record in result.front] == [record["id"] for record in expected.front]
 
 
+@dataclass(frozen=True)
+class NotingFactory(ToyFactory):
+    """Notes each evaluation that has finished, in a file of its own."""
+
+    notes: Path = Path()
+
+    def evaluate(self, architecture: ToyArchitecture) -> dict[str, Any]:
+        fields = super().evaluate(architecture)
+        with self.notes.open("a") as file:
+            file.write(f"{architecture.id}\n")
+        return fields
+
+
+NOTING = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from tests.test_search_driver import CONFIG, NotingFactory, search
+run, snapshot_s, evaluations = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+config = replace(CONFIG, snapshot_s=snapshot_s, evaluations=evaluations)
+print("searching", flush=True)
+search(run, config, NotingFactory(delay_s=0.003, notes=run.with_name("finished")), resume=True)
+"""
+
+
+def lines(run: Path) -> int:
+    path = run / "evaluations.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    config = replace(CONFIG, evaluations=150)
-    search(whole, config)
+    """Twenty-five kills a run, from its first write to its last: in evaluations, snapshots, the journal, resuming."""
+    whole, run, evaluations, kills = tmp_path / "whole", tmp_path / "run", 200, 0
+    config = replace(CONFIG, evaluations=evaluations)
+    expected = search(whole, config)
     rng = np.random.default_rng(seed)
     kept: list[tuple[int, str]] = []
-    for _ in range(15):
-        program = PROGRAM.replace("snapshot_s=0.05", f"snapshot_s={rng.uniform(0, 0.1)}, evaluations=150")
-        with subprocess.Popen([sys.executable, "-c", program, str(run)], cwd=REPO) as process:
-            time.sleep(rng.uniform(0.3, 1.2))
+    while len(kept) < evaluations and kills < 25:
+        words = [sys.executable, "-c", NOTING, str(run), str(rng.uniform(0, 0.05)), str(evaluations)]
+        with subprocess.Popen(words, cwd=REPO, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()  # imports take longer than everything that is to be interrupted
+            wanted = len(kept) + int(rng.integers(16))  # of 0 it dies while it takes up the journal
+            while process.poll() is None and lines(run) < wanted:
+                time.sleep(0.0005)
+            time.sleep(rng.uniform(0, 0.006))
             process.kill()
+        kills += 1
         now = questions(run) if (run / "evaluations.jsonl").exists() else []
-        assert now[: len(kept)] == kept
+        assert now[: len(kept)] == kept, "what was in the journal stays there"
         kept = now
-    search(run, config, resume=True)
+    result = search(run, config, resume=True)
     assert questions(run) == questions(whole)
+    assert [record["id"] for record in result.front] == [record["id"] for record in expected.front]
+    finished = (tmp_path / "finished").read_text().split()
+    assert len(finished) - len(kept) <= kills, "each kill costs the evaluation in flight at most"
+    assert not list(run.glob(".*.partial"))
+
+
+def test_a_second_driver_is_told_who_is_there(tmp_path: Path) -> None:
+    with start(tmp_path, 2) as process:
+        before = questions(tmp_path)
+        with pytest.raises(InputError, match=rf"a search \(process {process.pid} on .*\) is writing to this folder"):
+            search(tmp_path, resume=True)
+        process.kill()
+    assert questions(tmp_path)[: len(before)] == before
+    assert search(tmp_path, resume=True).evaluations == 60
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -242,6 +305,27 @@ def test_a_torn_line_is_dropped_and_asked_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-25])
     assert search(tmp_path, resume=True).evaluations == 60
     assert questions(tmp_path) == expected
+
+
+@pytest.mark.parametrize("change", [{"asked": 10**12}, {"gaps": [7]}, {"root": [1, 2]}, {"population": []}])
+def test_a_changed_snapshot_is_not_believed(tmp_path: Path, change: dict[str, Any]) -> None:
+    search(tmp_path / "whole")
+    run = tmp_path / "run"
+    search(run, replace(CONFIG, evaluations=30))
+    snapshot = json.loads((run / "search_state.json").read_text())
+    snapshot["search"] |= change
+    (run / "search_state.json").write_text(json.dumps(snapshot))
+    search(run, resume=True)
+    assert questions(run) == questions(tmp_path / "whole")
+
+
+def test_a_number_that_cannot_be_is_not_believed(tmp_path: Path) -> None:
+    """It would have the search ask for everything in between."""
+    search(tmp_path, replace(CONFIG, evaluations=30))
+    path = tmp_path / "evaluations.jsonl"
+    path.write_text(path.read_text().replace('"number":12,', '"number":1234567890123,'))
+    with pytest.raises(InputError, match=r"evaluation 1234567890123 of 30: that number cannot be"):
+        search(tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"format": "vipnas-search/1"}', "\0\0"])

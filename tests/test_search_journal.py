@@ -1,10 +1,9 @@
-"""The journal and the lock: what a kill, a full disk or a second driver may do to them."""
+"""The journal: what a kill or a full disk may do to it."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nas.search.journal import Journal, RunLock, read_journal
+from nas.search.journal import Journal, read_journal
 from search_spaces.errors import InputError
 
 from .paths import REPO
@@ -136,23 +135,5 @@ def test_a_folder_that_cannot_be_made_is_the_users_affair(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         Journal(tmp_path / "file" / "evaluations.jsonl")
-    with pytest.raises(InputError, match="cannot be written"):
-        RunLock(tmp_path / "file")
     with pytest.raises(InputError, match="cannot be read"):
         list(read_journal(tmp_path / "none.jsonl"))
-
-
-def test_a_second_driver_is_refused_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
-    program = "import sys, time; from pathlib import Path; from nas.search.journal import RunLock\n"
-    program += "lock = RunLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)\n"
-    arguments = [sys.executable, "-c", program, str(tmp_path)]
-    with subprocess.Popen(arguments, cwd=REPO, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match=rf"another search is writing .*process {holder.pid}"):
-            RunLock(tmp_path)
-        holder.kill()
-    with RunLock(tmp_path):
-        assert (tmp_path / ".lock").read_text() == str(os.getpid())
-    with RunLock(tmp_path):
-        pass

@@ -73,6 +73,17 @@ def test_a_table_of_another_batch_or_space_is_not(
     assert "it is measured anew" in caplog.text
 
 
+def test_a_damaged_table_is_measured_anew(
+    tmp_path: Path, built: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    table().save(tmp_path / "table.json")
+    whole = (tmp_path / "table.json").read_bytes()
+    (tmp_path / "table.json").write_bytes(whole[: len(whole) // 2])
+    assert session.space_table(SPACE, LATENCY, tmp_path / "table.json") == table()
+    assert built == [1]
+    assert "damaged" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("objectives", "constraints", "message"),
     [

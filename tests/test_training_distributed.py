@@ -25,7 +25,7 @@ from nas.training.supernet import sampled_subnets, train_supernet
 from search_spaces import InputError, SearchSpace
 from supernet import Supernet
 from tests.paths import REPO
-from tests.training_fixture import pose_data, quick_config, small_space
+from tests.training_fixture import assert_same_curves, pose_data, quick_config, small_space
 
 WORLD = 2
 
@@ -93,6 +93,22 @@ def test_two_processes_train_one_supernet_with_a_break(tmp_path: Path, caplog: p
     alone = train_supernet(space, data, config, tmp_path / "run", resume=True)  # finished: nothing is left to do
     assert "2 processes and has 1" in caplog.text
     assert torch.equal(alone.store["head.final.bias"], first["store"]["head.final.bias"])
+
+
+@pytest.mark.slow
+def test_torchrun_starts_all_again_from_the_last_checkpoint_when_one_dies(tmp_path: Path) -> None:
+    for run in ("whole", "broken"):
+        pose_data(tmp_path / run / "coco")
+        if run == "whole":
+            (tmp_path / run / "killed").touch()
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2"]
+        command += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--local-addr=127.0.0.1"]
+        command += ["-m", "tests.training_ranks", "elastic", str(tmp_path / run)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "broken" / "killed").exists()
+    assert_same_curves(tmp_path / "whole" / "run", tmp_path / "broken" / "run", steps=[2, 4, 6])
 
 
 def written_out(space: SearchSpace, data: PoseData, config: SupernetTrainingConfig) -> dict[str, Tensor]:

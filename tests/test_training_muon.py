@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nas.training.distributed import Processes
 from nas.training.muon import ADAM_SHARE, Muon, orthogonalized
 
 
@@ -47,6 +51,38 @@ def test_the_first_step_of_a_convolution_is_orthogonal_and_of_the_learning_rate(
     Muon([weight], lr=0.02).step()
     expected = -0.02 * orthogonalized(gradient.flatten(1)[None])[0]
     torch.testing.assert_close(weight.detach().flatten(1), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_processes_share_the_work() -> None:
+    shapes = [(8, 3, 3, 3), (8, 8), (8, 8), (4, 40), (5,)]
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    gradients = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(3)]
+    meeting, given = threading.Barrier(2, timeout=60), {}
+
+    class Together(Processes):
+        def add_up(self, tensor: Tensor) -> None:
+            given[self.rank] = tensor.clone()
+            assert 0 < (tensor != 0).float().mean() < 1, "a part of the work, not all of it"
+            meeting.wait()
+            tensor.copy_(given[0] + given[1])
+            meeting.wait()
+
+    def trained(processes: Processes) -> list[Tensor]:
+        parameters = [nn.Parameter(value.clone()) for value in start]
+        muon = Muon(parameters, lr=0.02, processes=processes)
+        for step in gradients:
+            for parameter, gradient in zip(parameters, step, strict=True):
+                parameter.grad = gradient.clone()
+            muon.step()
+        return [parameter.detach() for parameter in parameters]
+
+    alone = trained(Processes())
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(trained, [Together(0, 2), Together(1, 2)])
+    for a, b, c in zip(alone, first, second, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        assert torch.equal(b, c)
 
 
 def test_its_state_comes_back() -> None:

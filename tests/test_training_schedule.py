@@ -86,3 +86,9 @@ def test_the_configuration_needs_no_torch() -> None:
     program = "import sys, nas.training.config; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_flat_stays_for_half_of_the_budget_and_ends_at_zero() -> None:
+    schedule = Schedule(shape="flat")
+    factors = [schedule.factor(1000, fraction) for fraction in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert factors == pytest.approx([1, 1, 1, 0.5, 0])

@@ -75,6 +75,16 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, IDENTITY, {"weights": torch.arange(1000.0)})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(1000.0).numpy().tobytes()) + 2000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged \(the check sum of .* is wrong\)"):
+        load_checkpoint(path, IDENTITY)
+
+
 class _Trap:
     """Unpickling it makes a file."""
 

@@ -22,7 +22,7 @@ from nas.training.supernet import sampled_subnets, train_supernet
 from search_spaces import InputError
 from supernet import Supernet
 from tests.paths import shared
-from tests.training_fixture import pose_data, quick_config, small_space
+from tests.training_fixture import assert_same_curves, pose_data, quick_config, small_space
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +72,7 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(
     assert_close(weights(whole), weights(parts))
     assert_close(weights(whole), weights(Supernet.load(tmp_path / "parts" / "supernet.safetensors", space)))
 
-    def curve(run: str) -> list[tuple[int, float]]:
-        lines = (tmp_path / run / "supernet" / "metrics.jsonl").read_text().splitlines()
-        return [(entry["step"], entry["learning_rate"]) for entry in map(json.loads, lines)]
-
-    assert curve("whole") == curve("parts")
-    assert [step for step, _ in curve("whole")] == [2, 4, 6, 8]
+    assert_same_curves(tmp_path / "whole", tmp_path / "parts", steps=[2, 4, 6, 8])
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(data: PoseData, tmp_path: Path) -> None:
@@ -100,6 +95,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(data: PoseData, tmp_path:
         loop_module._Reporter.CALLBACK_GAP_S = 0.2
     parts = train_supernet(space, data, config, tmp_path / "parts", resume=True)
     assert_close(weights(whole), weights(parts))
+    assert_same_curves(tmp_path / "whole", tmp_path / "parts", steps=[2, 4, 6, 8])
 
 
 def test_a_finished_run_is_not_trained_further(data: PoseData, tmp_path: Path) -> None:
@@ -170,6 +166,14 @@ def test_the_sandwich(data: PoseData) -> None:
     other_rank = [list(sampled_subnets(space, config, step, rank=1)) for step in range(6)]
     assert [s[:1] for s in steps] == [s[:1] for s in other_rank]
     assert steps != other_rank
+
+
+def test_the_largest_may_be_alone_at_first(data: PoseData, tmp_path: Path) -> None:
+    config = quick_config(steps=6, largest_first=0.5, log_every=1)
+    assert [kind for kind, _ in sampled_subnets(small_space(), config, 0, fraction=0.49)] == ["largest"]
+    train_supernet(small_space(), data, config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "supernet" / "metrics.jsonl").read_text().splitlines()]
+    assert ["loss_smallest" in line for line in lines] == [False] * 3 + [True] * 3
 
 
 def test_training_lowers_the_loss_of_every_kind_of_subnet(data: PoseData, tmp_path: Path) -> None:

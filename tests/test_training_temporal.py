@@ -192,7 +192,8 @@ def test_the_files_of_a_video_retraining(tmp_path: Path) -> None:
     judge, key = Judge(), key_net()
     result = retrain_video(member(), ToyClips(), judge, retrain_config(), tmp_path, key)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "architecture.json", "best.safetensors", "checkpoint.pt", "metrics.jsonl", "results.json", "tensorboard",
+        ".lock", "architecture.json", "best.safetensors", "checkpoint.pt", "metrics.jsonl", "results.json",
+        "tensorboard",
     }  # fmt: skip
     assert VideoArchitecture.load(tmp_path / "architecture.json") == member()
     summary = json.loads((tmp_path / "results.json").read_text())

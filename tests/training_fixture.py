@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from nas.data.augment import NO_AUGMENTATION, Augmentation
 from nas.data.config import DataConfig
@@ -39,3 +42,16 @@ def quick_config(**options: Any) -> SupernetTrainingConfig:
     """Few steps, the same on every machine."""
     defaults: dict[str, Any] = {"steps": 8, "batch_size": 4, "warmup_steps": 2, "bf16": False, "log_every": 2}
     return SupernetTrainingConfig(**{**defaults, **options})
+
+
+def assert_same_curves(first: Path, second: Path, steps: list[int]) -> None:
+    """Every line of metrics.jsonl is the same but for times: losses of all kinds, gradients, learning rate."""
+    curves = []
+    for run in (first, second):
+        lines = [json.loads(line) for line in (run / "supernet" / "metrics.jsonl").read_text().splitlines()]
+        timed = ("elapsed_s", "persons_per_s")
+        curves.append([{name: value for name, value in line.items() if name not in timed} for line in lines])
+    assert [line["step"] for line in curves[0]] == steps
+    assert {"loss", "loss_largest", "loss_smallest", "loss_random", "gradient_norm"} <= curves[0][0].keys()
+    for ours, theirs in zip(*curves, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)

@@ -9,20 +9,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evaluators.errors import MeasureInputError
+from nas.errors import Stopped
 from search_spaces.errors import InputError
 
 __all__ = [
     "INTERRUPTED",
+    "STOPPED",
     "USER_ERROR",
     "Interrupted",
     "describe_interruption",
+    "describe_stop",
     "describe_user_error",
     "is_interruption",
     "keeping_state",
 ]
 
+STOPPED = 1
 USER_ERROR = 2
 INTERRUPTED = 130
+_OF_THE_FILE_SYSTEM = {
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.EFBIG, errno.EIO, errno.ESTALE,
+}  # fmt: skip
 _HOW_TO_GO_ON = "free some space, then give the command again (--resume where there is a run)"
 
 
@@ -67,9 +75,14 @@ def describe_user_error(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, (InputError, MeasureInputError)):
             return _one_line(_innermost_message(cause))
-    if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)):
+    if isinstance(error, OSError) and error.errno in _OF_THE_FILE_SYSTEM:
         return f"{error.filename}: {error.strerror}" if error.filename else _one_line(str(error))
     return None
+
+
+def describe_stop(error: BaseException) -> str | None:
+    """One line where the program stopped through no mistake in the input, and no traceback would tell more."""
+    return _one_line(str(error)) if isinstance(error, Stopped) else None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -14,7 +14,15 @@ from collections.abc import Sequence
 from types import FrameType
 
 from nas.cli.commands import find_command, is_group, overview
-from nas.cli.failures import INTERRUPTED, USER_ERROR, describe_interruption, describe_user_error, is_interruption
+from nas.cli.failures import (
+    INTERRUPTED,
+    STOPPED,
+    USER_ERROR,
+    describe_interruption,
+    describe_stop,
+    describe_user_error,
+    is_interruption,
+)
 from nas.cli.parsing import make_parser
 
 __all__ = ["main"]
@@ -24,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0; 2 when the user's input is at fault; 130 when interrupted (Ctrl-C or SIGTERM).
+        0; 2 when the user's input is at fault; 1 when the command stopped for another reason; 130 when interrupted
+        (Ctrl-C or SIGTERM).
         A fault of ours leaves as an exception, so that the interpreter prints the traceback and exits with 1.
     """
     _treat_termination_as_interrupt()
@@ -39,11 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_interruption(error):
             print(f"vipnas: {describe_interruption(error)}", file=sys.stderr)
             return INTERRUPTED
-        message = describe_user_error(error)
+        message, code = describe_user_error(error), USER_ERROR
+        if message is None:
+            message, code = describe_stop(error), STOPPED
         if message is None:
             raise
         print(f"vipnas: error: {message}", file=sys.stderr)
-        return USER_ERROR
+        return code
 
 
 def _run(argv: list[str]) -> int:

@@ -55,8 +55,8 @@ def searching() -> Iterator[Callable[[SearchProgress], None]]:
 
     def note(now: SearchProgress) -> str:
         failed = f", {now.failed} failed" if now.failed else ""
-        front = len(now.front)
-        return f"{now.evaluations} of {now.budget}{failed}, front {front}, {now.candidates_a_minute:.0f} a minute"
+        rate = f"{now.candidates_a_minute:.0f} a minute"
+        return f"{now.evaluations} of {now.budget}{failed}, front {now.front_size}, {rate}"
 
     with _display() as add:
         follow = add("searching")

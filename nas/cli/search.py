@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from nas.cli.configured import add_config_arguments, read_config
+from nas.cli.configured import add_config_arguments, add_override, read_config
 from nas.cli.parsing import Parser
 from search_spaces.errors import InputError
 
@@ -26,6 +26,7 @@ SECTIONS = ("run_dir", "seed", "minutes", "space", "data", "search", "candidate"
 
 def add_arguments(parser: Parser) -> None:
     add_config_arguments(parser, (*SECTIONS, "video.frames", "video.ap"))
+    add_override(parser, "search.ray_address", "--ray-address", metavar="ADDRESS", help="a cluster: auto, HOST:PORT")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,6 +49,8 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
     from nas.cli.stage import load_space, noting_config, open_run, refuse_to_overwrite
     from nas.data.pose_data import PoseData
     from nas.run_folder import RunFolder
+    from nas.run_lock import RunLock
+    from nas.search.driver import SEARCHING
     from nas.search.session import search_images
 
     space = load_space(config)
@@ -61,6 +64,7 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
     open_run(config, space)
     with (
         keeping_state(run.path),
+        RunLock(run.path, SEARCHING) as lock,
         counting("measuring blocks") as table_progress,
         searching() as show,
         noting_config(config, SECTIONS, show) as progress,
@@ -76,6 +80,7 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
             resume=arguments.resume,
             progress=progress,
             table_progress=table_progress,
+            lock=lock,
         )
     return result, run
 

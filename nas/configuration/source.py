@@ -14,13 +14,13 @@ from pathlib import Path
 import yaml
 
 from search_spaces.errors import InputError
+from search_spaces.yaml_traps import refuse_traps
 
 __all__ = ["Located", "deep_merge", "parse_override", "parse_yaml", "read_yaml_file"]
 
 MAXIMUM_BYTES = 1_000_000
 EXTENDS = "extends"
 MAXIMUM_EXTENDS = 8
-MAXIMUM_DEPTH = 50
 
 Scalar = None | bool | int | float | str
 
@@ -138,7 +138,7 @@ def parse_yaml(text: str, name: str, mapping: bool = True) -> Located:
         InputError: it is not YAML, or uses what this reader refuses; ``name`` says where it came from.
     """
     try:
-        _refuse_traps(text, name)
+        refuse_traps(text, name)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         located = Located(None, name) if node is None else _locate(node, name)
     except yaml.MarkedYAMLError as error:
@@ -153,18 +153,6 @@ def parse_yaml(text: str, name: str, mapping: bool = True) -> Located:
     if mapping and not isinstance(located.value, dict):
         raise InputError(f"{name}: expected 'key: value' lines, not {_shortened(located.plain())}")
     return located
-
-
-def _refuse_traps(text: str, name: str) -> None:
-    """Before anything is built: aliases, and depths at which the YAML library takes minutes or overflows."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        where = f"{name}:{event.start_mark.line + 1}" if event.start_mark else name
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAXIMUM_DEPTH:
-            raise InputError(f"{where}: nested more than {MAXIMUM_DEPTH} deep")
-        if isinstance(event, yaml.AliasEvent):
-            raise InputError(f"{where}: aliases (*{event.anchor}) are not allowed; repeat the value, or use 'extends'")
 
 
 def _locate(node: yaml.Node, name: str) -> Located:

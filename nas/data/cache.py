@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -41,6 +42,9 @@ class CropCache:
 
     ``CropCache(path)`` opens an existing entry (in a worker process, say); :meth:`build` finds or makes it.
     """
+
+    FILES: ClassVar = ("crops.bin", "instances.npz")
+    """What an entry consists of."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)

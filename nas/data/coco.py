@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nas.data.coco_check import check_coco
 from nas.data.coco_folder import CocoFolder, find_coco_folder
 from nas.data.coco_problems import (
+    MAX_NUMBER,
     Problem,
     annotation_problems,
     document_problems,
@@ -206,8 +207,13 @@ def read_detections(path: Path, category_id: int, score_threshold: float) -> Ite
         try:
             box, score = _as_box(entry["bbox"]), float(entry["score"])
             image_id, found_category = entry["image_id"], entry.get("category_id", category_id)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"{path}: detection {position}: needs image_id, bbox (4 numbers) and score") from None
+            if not (abs(np.array([*box, score])) <= MAX_NUMBER).all():
+                raise ValueError("not finite")
+            hash(image_id)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+            raise InputError(
+                f"{path}: detection {position}: needs image_id, bbox (4 numbers) and score, all finite"
+            ) from None
         if found_category == category_id and score >= score_threshold and box[2] > 0 and box[3] > 0:
             yield image_id, box, score
 

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from search_spaces.errors import InputError
@@ -24,6 +23,10 @@ __all__ = [
 ]
 
 Json = dict[str, Any]
+
+MAX_SIDE_PX = 1_000_000
+MAX_NUMBER = 1e15
+"""Of pixels or square pixels: more is no place in an image, and would overflow on the way."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,10 @@ def load_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{path}: broken JSON at {where}: {error.msg}; restore or write the file again") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply for annotations; restore or write the file again") from None
+    except ValueError:
+        raise InputError(f"{path}: holds a number of thousands of digits; restore or write the file again") from None
 
 
 def document_problems(document: Any, path: Path) -> Iterator[Problem]:
@@ -85,16 +92,20 @@ def document_problems(document: Any, path: Path) -> Iterator[Problem]:
 def _image_problems(image: Json, where: str, seen: set[int]) -> Iterator[Problem]:
     identity: Any = image.get("id")
     if not _is_integer(identity):
-        yield Problem("error", where, f'"id" must be a whole number, got {identity!r}')
+        yield Problem("error", where, f'"id" must be a whole number, got {_short(identity)}')
     elif identity in seen:
         yield Problem("error", where, "the id is used twice; give each image an id of its own")
     else:
         seen.add(identity)
     if not isinstance(image.get("file_name"), str) or not image["file_name"]:
         yield Problem("error", where, '"file_name" is missing; add the name of the image file')
+    elif not _stays_inside(image["file_name"]):
+        message = f'"file_name" must be a path within the image folder, got {image["file_name"][:80]!r}'
+        yield Problem("error", where, message)
     for key in ("width", "height"):
-        if not _is_integer(image.get(key)) or image[key] <= 0:
-            yield Problem("error", where, f'"{key}" must be a positive whole number, got {image.get(key)!r}')
+        if not _is_integer(image.get(key)) or not 0 < image[key] <= MAX_SIDE_PX:
+            message = f'"{key}" must be a whole number from 1 to {MAX_SIDE_PX:,}, got {_short(image.get(key))}'
+            yield Problem("error", where, message)
 
 
 def find_person_category(document: Json, path: Path) -> Json:
@@ -115,7 +126,7 @@ def find_person_category(document: Json, path: Path) -> Json:
     where = f"{path}: category {category.get('name')!r}"
     names, skeleton = category["keypoints"], category.get("skeleton", [])
     if not _is_integer(category.get("id")):
-        raise InputError(f'{where}: "id" must be a whole number, got {category.get("id")!r}')
+        raise InputError(f'{where}: "id" must be a whole number, got {_short(category.get("id"))}')
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(f'{where}: "keypoints" must be a list of names that differ from each other')
     if not isinstance(skeleton, list) or not all(_is_bone(pair, len(names)) for pair in skeleton):
@@ -148,14 +159,14 @@ def annotation_problems(document: Json, category: Json, path: Path) -> Iterator[
 def _identity_problems(annotation: Json, where: str, image_ids: Container[int], seen: set[int]) -> Iterator[Problem]:
     identity: Any = annotation.get("id")
     if not _is_integer(identity):
-        yield Problem("error", where, f'"id" must be a whole number, got {identity!r}')
+        yield Problem("error", where, f'"id" must be a whole number, got {_short(identity)}')
     elif identity in seen:
         yield Problem("error", where, "the id is used twice; give each annotation an id of its own")
     else:
         seen.add(identity)
     image_id = annotation.get("image_id")
     if not _is_integer(image_id) or image_id not in image_ids:
-        yield Problem("error", where, f'no image has the image_id {image_id!r}; add it to "images" or correct it')
+        yield Problem("error", where, f'no image has the image_id {_short(image_id)}; add it to "images" or correct it')
 
 
 def _keypoint_problems(annotation: Json, where: str, count: int) -> Iterator[Problem]:
@@ -179,11 +190,11 @@ def _keypoint_problems(annotation: Json, where: str, count: int) -> Iterator[Pro
 def _box_format_problems(annotation: Json, where: str) -> Iterator[Problem]:
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
-        yield Problem("error", where, f'"bbox" must be four finite numbers x, y, width, height, got {box!r}')
+        yield Problem("error", where, f'"bbox" must be four finite numbers x, y, width, height, got {_short(box)}')
     if "area" not in annotation:
         yield Problem("warning", where, 'has no "area"; 0.53 × the box is taken as the area of the person')
     elif not _is_finite(annotation["area"]) or annotation["area"] < 0:
-        yield Problem("error", where, f'"area" must be a number of square pixels, got {annotation["area"]!r}')
+        yield Problem("error", where, f'"area" must be a number of square pixels, got {_short(annotation["area"])}')
 
 
 def _box_place_problems(annotation: Json, where: str, image_size: tuple[int, int]) -> Iterator[Problem]:
@@ -205,8 +216,24 @@ def _is_bone(pair: Any, count: int) -> bool:
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and abs(value) <= MAX_NUMBER  # NaN is not
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a relative path leads to a place below its folder, and can be the name of a file at all."""
+    path = PurePath(name)
+    names_a_file = not any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name)
+    fits = len(name) < 1024 and all(len(part.encode(errors="replace")) < 256 for part in path.parts)
+    return names_a_file and fits and not path.is_absolute() and not path.drive and ".." not in path.parts
+
+
+def _short(value: Any) -> str:
+    """For messages: a value of any size."""
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        return "one of more than 64 bits"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

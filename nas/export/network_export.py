@@ -18,6 +18,7 @@ from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json, atomic_write_text
 from nas.report.describe import latency_source
 from nas.run_folder import RunFolder, read_json_lines
+from nas.run_lock import RunLock
 from nas.weights import pose_metadata, save_network
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, Supernet, calibrate, fold
@@ -53,7 +54,9 @@ def find_records(run: RunFolder, ids: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         InputError: none, or several different ones, begin so.
     """
-    records = {str(record.get("id", "")): record for record in read_json_lines(run.journal)}
+    wanted = tuple(ids)
+    evaluations = (record for record in read_json_lines(run.journal) if str(record.get("id", "")).startswith(wanted))
+    records = {str(record.get("id", "")): record for record in evaluations}
     if run.front.is_file():
         records |= {record["id"]: record for record in run.load_front()}
     found: list[dict[str, Any]] = []
@@ -91,18 +94,19 @@ def export_networks(
     validation people, without flip test.
 
     Raises:
-        InputError: there is no front or no supernet, an id is unknown, the data cannot be used.
+        InputError: there is no front or no supernet, an id is unknown, the data cannot be used; another export runs.
         RuntimeError: the ONNX file gives other numbers than torch.
     """
     records = chosen_records(run, config, ids)
     front_file = run.load_front_file() if run.front.is_file() else {}
     supernet = Supernet.load(run.supernet, run.load_space())
     exported = []
-    for index, record in enumerate(records):
-        if progress:
-            progress(index, len(records))
-        source = latency_source(record, front_file)
-        exported.append(_export(run, data, config, supernet, record, source))
+    with RunLock(run.path / "export", "an export"):
+        for index, record in enumerate(records):
+            if progress:
+                progress(index, len(records))
+            source = latency_source(record, front_file)
+            exported.append(_export(run, data, config, supernet, record, source))
     if progress:
         progress(len(records), len(records))
     return exported

@@ -120,7 +120,7 @@ class LatencyTable:
             raise MeasureInputError(f"{path}: no such file; vipnas latency build-table makes one") from None
         except MeasureInputError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             raise MeasureInputError(f"{path}: damaged, or not a latency table; build it again") from None
         if fingerprint is not None and table.fingerprint != fingerprint:
             raise MeasureInputError(f"{path}: measured on {table.fingerprint}; here is {fingerprint}: build it again")

@@ -80,6 +80,7 @@ class AskTellSearch(ABC, Generic[A]):
             if not space.contains(architecture):
                 raise InputError(f"initial architecture {architecture.id} is not a member of the search space")
         self._root: list[int] = rng.integers(0, 2**63, size=2).tolist()
+        self._kind: type[A] = type(space.smallest())
         self._asked = 0
         self._told: set[str] = set()
         self._pending: dict[str, tuple[int, A]] = {}
@@ -259,7 +260,7 @@ class AskTellSearch(ABC, Generic[A]):
 
     def architecture(self, value: Any) -> A:
         """The architecture in a JSON value, of the kind that the space has."""
-        return type(self.space.smallest()).from_json(value)
+        return self._kind.from_json(value)
 
     def _from_json(self, value: Mapping[str, Any]) -> Evaluated[A]:
         architecture = self.architecture(value["architecture"])

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from nas.run_lock import RunLock
+
 from .ask_tell import AskTellSearch
 from .config import SearchConfig
 from .evolution import EvolutionarySearch
 from .executor import Executor, Factory, InProcessExecutor
 from .history import HistoryPoint
-from .journal import Record, RunLock
+from .journal import Record
 from .latency_slot import MeasureFactory, measure_in_slot
 from .loop import Ended, SearchLoop, SearchProgress
 from .pool import EvaluationPool
@@ -27,7 +29,10 @@ from .random_search import RandomSearch
 from .ray_session import RaySession
 from .run_log import RunLog
 
-__all__ = ["SearchResult", "Terminated", "make_search", "run_search"]
+__all__ = ["SEARCHING", "SearchResult", "Terminated", "make_search", "run_search"]
+
+SEARCHING = "a search"
+"""What a lock says of us."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -85,6 +90,7 @@ def run_search(
     identity: Mapping[str, Any] | None = None,
     measure: MeasureFactory | None = None,
     progress: Callable[[SearchProgress], None] | None = None,
+    lock: RunLock | None = None,
 ) -> SearchResult:
     """Searches, and leaves ``evaluations.jsonl``, ``search_state.json`` and ``pareto.json`` in ``run_dir``.
 
@@ -97,6 +103,7 @@ def run_search(
         measure: picklable; makes a measurement of the front's members, run when the search has ended, alone and in the
             exclusive latency slot. Its values go to ``pareto.json`` as ``measured``.
         progress: called after each batch of evaluations.
+        lock: the folder's, where the caller holds it already.
 
     Raises:
         InputError: the folder is in use, or holds another search; the evaluator found the user's input wrong.
@@ -105,7 +112,8 @@ def run_search(
         KeyboardInterrupt: Ctrl-C or SIGTERM. As in every other case the state is saved.
     """
     with ExitStack() as stack:
-        stack.enter_context(RunLock(run_dir))
+        if lock is None:
+            stack.enter_context(RunLock(run_dir, SEARCHING))
         search = make_search(space, config, rng, initial)
         log = RunLog(run_dir, search, resume=resume, identity=identity, sync=config.sync)
         stack.callback(log.close)

@@ -15,6 +15,8 @@ from .objectives import Problem
 __all__ = ["History", "HistoryPoint", "history_of"]
 
 MARGIN = 0.1
+MOST_POINTS = 500
+"""Of the curve: a chart shows no more, and each costs a hypervolume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +59,20 @@ class History:
         return tuple((self._worst + MARGIN * np.where(span > 0, span, 1.0)).tolist())
 
     def curve(self, reference: Sequence[float] | None = None) -> list[HistoryPoint]:
-        """The hypervolume after each improvement, against one reference for the whole run."""
+        """The hypervolume after each improvement, against one reference for the whole run.
+
+        Of more than :data:`MOST_POINTS` improvements so many are given, evenly spread, the first and the last included.
+        """
         bound = self.reference() if reference is None else reference
         if bound is None:
             return []
         front: ParetoFront[None] = ParetoFront(len(bound))
-        points = []
-        for costs, evaluations, elapsed_s in self._steps:
+        points, last = [], len(self._steps) - 1
+        chosen = {round(at) for at in np.linspace(0, last, min(last + 1, MOST_POINTS))}
+        for index, (costs, evaluations, elapsed_s) in enumerate(self._steps):
             front.add(costs, None)
-            points.append(HistoryPoint(evaluations, elapsed_s, hypervolume(front.costs, bound)))
+            if index in chosen:
+                points.append(HistoryPoint(evaluations, elapsed_s, hypervolume(front.costs, bound)))
         return points
 
 

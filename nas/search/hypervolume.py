@@ -2,11 +2,12 @@
 
 Slicing along the last objective (Zitzler 1999; While et al. 2006): between two neighbouring values of that objective
 the dominated region is a prism over the hypervolume, one dimension lower, of the points below. O(n log n) for two
-objectives, O(n² log n) for three: fronts have tens to hundreds of points.
+objectives and for three, where the area below is kept up to date from slice to slice (Fonseca et al. 2006).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,12 +43,35 @@ def _volume(points: NDArray[np.float64], bound: NDArray[np.float64]) -> float:
         return float(bound[0] - points.min())
     if len(bound) == 2:
         return _area(points, bound)
+    if len(bound) == 3:
+        return _swept_volume(points, bound)
     points = points[np.argsort(points[:, -1], kind="stable")]
     heights = np.diff(np.append(points[:, -1], bound[-1]))
     slices = (
         height * _volume(points[: index + 1, :-1], bound[:-1]) for index, height in enumerate(heights) if height > 0
     )
     return float(sum(slices))
+
+
+def _swept_volume(points: NDArray[np.float64], bound: NDArray[np.float64]) -> float:
+    """Three objectives: slices along the last, over a staircase of the first two to which each point adds a piece."""
+    x_bound, y_bound, z_bound = bound.tolist()
+    xs, ys = [-np.inf, x_bound], [y_bound, -np.inf]  # the staircase, x rising and y falling, between two guards
+    area = volume = 0.0
+    below = z_bound
+    for x, y, z in points[np.argsort(points[:, 2], kind="stable")].tolist():
+        volume += area * (z - below) if area else 0.0
+        below = z
+        first = bisect_left(xs, x)
+        if ys[first - 1] <= y or (xs[first] == x and ys[first] <= y):
+            continue  # a point that lies below dominates it
+        last, left, height = first, x, ys[first - 1]
+        while ys[last] >= y:  # steps that it dominates
+            area += (xs[last] - left) * (height - y)
+            left, height, last = xs[last], ys[last], last + 1
+        area += (xs[last] - left) * (height - y)
+        xs[first:last], ys[first:last] = [x], [y]
+    return volume + area * (z_bound - below)
 
 
 def _area(points: NDArray[np.float64], bound: NDArray[np.float64]) -> float:

@@ -9,7 +9,7 @@ What a line holds (the fields of an evaluation record)::
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import logging
 import os
@@ -20,7 +20,7 @@ from typing import Any
 
 from search_spaces.errors import InputError
 
-__all__ = ["STATUSES", "Journal", "Record", "RunLock", "read_journal"]
+__all__ = ["STATUSES", "Journal", "Record", "read_journal"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +60,12 @@ class Journal:
         end = os.fstat(self._file).st_size
         try:
             if os.write(self._file, line) != len(line):
-                raise OSError(28, "No space left on device", str(self.path))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if self._sync:
                 os.fsync(self._file)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._file, end)
+            error.filename = str(self.path)
             raise
 
     def close(self) -> None:
@@ -147,36 +148,3 @@ def _mend(file: int, path: Path) -> None:
         os.ftruncate(file, size - len(last))
     else:
         os.write(file, b"\n")
-
-
-class RunLock:
-    """One driver a run folder. Held until :meth:`release` or the end of the process, however that comes about.
-
-    Raises:
-        InputError: another process holds it, or the folder cannot be written.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._file, 64, 0).decode(errors="replace").strip()
-            os.close(self._file)
-            message = f"{folder}: another search is writing to this folder (process {holder}); wait for it or stop it"
-            raise InputError(message) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, str(os.getpid()).encode(), 0)
-
-    def release(self) -> None:
-        os.close(self._file)
-
-    def __enter__(self) -> RunLock:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.release()

@@ -6,11 +6,12 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from nas.errors import Stopped
 from search_spaces.errors import InputError
 
 from .ask_tell import SearchExhausted
@@ -37,7 +38,7 @@ FAILED_SHARE = 0.2
 DRAIN_S = 10.0
 
 
-class TooManyFailures(RuntimeError):  # noqa: N818 (said of candidates)
+class TooManyFailures(Stopped):
     """So many candidates failed that something other than the candidates must be wrong. The state is saved."""
 
 
@@ -51,7 +52,7 @@ class SearchProgress:
     raced: int
     failed: int
     in_flight: int
-    front: Sequence[Record]
+    front_size: int
     elapsed_s: float
     candidates_a_minute: float
 
@@ -65,7 +66,7 @@ def progress_of(log: RunLog[Any], config: SearchConfig, in_flight: int) -> Searc
         raced=log.counts["raced"],
         failed=log.counts["failed"],
         in_flight=in_flight,
-        front=log.members(),
+        front_size=len(log.front),
         elapsed_s=log.elapsed_s,
         candidates_a_minute=log.candidates_a_minute,
     )

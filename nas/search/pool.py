@@ -11,14 +11,17 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from evaluators.errors import MeasureInputError
+from nas.errors import Stopped
 from search_spaces.errors import InputError
 
 from .executor import Evaluate, Factory, Outcome, evaluate_one, outcome
+from .node_files import portable, put_files
 from .ray_session import ONE_THREAD, RaySession
 
 __all__ = ["EvaluationPool", "WorkersFailed"]
@@ -29,7 +32,7 @@ ATTEMPTS = 2
 FAILED_STARTS = 3
 
 
-class WorkersFailed(RuntimeError):  # noqa: N818 (said of workers)
+class WorkersFailed(Stopped):
     """The workers cannot be started, or die again and again."""
 
 
@@ -39,19 +42,36 @@ class EvaluationActor:
     def __init__(self) -> None:
         self._evaluate: Evaluate | None = None
 
-    def start(self, pickled_factory: bytes, environment: Mapping[str, str]) -> str | None:
-        """Makes the evaluator; None, or why that failed (marked as the user's affair by a leading ``!``)."""
+    def start(
+        self, pickled_factory: bytes, environment: Mapping[str, str], references: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Makes the evaluator.
+
+        Args:
+            references: files' bytes in the object store, by digest (:mod:`nas.search.node_files`).
+
+        Returns:
+            ``node`` where it is ready; ``missing``, digests to be given, where files are; else ``fault``, and whether
+            that is the ``user``'s affair.
+        """
         os.environ.update(environment)  # before the factory imports torch
+        import ray
         from ray import cloudpickle
 
+        from .node_files import FilesMissing, fetching
+
         try:
-            factory: Factory = cloudpickle.loads(pickled_factory)
-            self._evaluate = factory()
+            with fetching(references):
+                factory: Factory = cloudpickle.loads(pickled_factory)
+                self._evaluate = factory()
+        except FilesMissing as missing:
+            return {"missing": missing.digests}
         except Exception as error:
             logger.exception("evaluator")
-            user = "!" if isinstance(error, (InputError, MeasureInputError)) else f"{type(error).__name__}: "
-            return user + " ".join(str(error).split())
-        return None
+            user = isinstance(error, (InputError, MeasureInputError))
+            text = " ".join(str(error).split())
+            return {"fault": text if user else f"{type(error).__name__}: {text}", "user": user}
+        return {"node": ray.get_runtime_context().get_node_id()}
 
     def evaluate(self, architecture: Any) -> dict[str, Any]:
         assert self._evaluate is not None
@@ -70,6 +90,7 @@ class _Worker:
     index: int
     actor: Any
     starting: Any  # the reference of its start, None once it is ready
+    nodes: frozenset[str]  # where it may be: the nodes at its start, then its own
     tasks: deque[tuple[Any, _Task]] = field(default_factory=deque)  # (reference, task), in the order of evaluation
     head_since: float = 0.0  # when the first of the tasks can have begun, time.monotonic
 
@@ -106,8 +127,14 @@ class EvaluationPool:
         from ray import cloudpickle
 
         self._ray, self._session = ray, session
+        self._files: Mapping[str, Path] = {}
+        self._references: dict[str, Any] = {}
+        if session.is_local:
+            self._environment = {**ONE_THREAD, "HOME": os.environ.get("HOME", "/")}
+        else:
+            self._environment = dict(ONE_THREAD)  # a node's home folder is its own
+            factory, self._files = portable(factory)
         self._factory = cloudpickle.dumps(factory)
-        self._environment = {**ONE_THREAD, "HOME": os.environ.get("HOME", "/")}
         self._timeout_s, self._start_timeout_s, self._queue = timeout_s, start_timeout_s, queue
         self._actor_class = ray.remote(EvaluationActor).options(
             num_cpus=cpus, num_gpus=gpus, resources=dict(resources or {}), max_restarts=0, max_task_retries=0
@@ -145,7 +172,18 @@ class EvaluationPool:
 
     def _start(self, index: int) -> _Worker:
         actor = self._actor_class.remote()
-        return _Worker(index, actor, actor.start.remote(self._factory, self._environment))
+        return _Worker(index, actor, actor.start.remote(self._factory, self._environment, {}), self._nodes())
+
+    def _nodes(self) -> frozenset[str]:
+        """The nodes of the cluster, as they are now."""
+        return frozenset(node["NodeID"] for node in self._ray.nodes() if node["Alive"])
+
+    def _send_files(self, worker: _Worker, digests: Sequence[str]) -> None:
+        """Starts a worker again with the files that its node lacks; each goes into the object store once."""
+        new = {digest: self._files[digest] for digest in digests if digest not in self._references}
+        self._references |= put_files(new)
+        references = {digest: self._references[digest] for digest in digests}
+        worker.starting = worker.actor.start.remote(self._factory, self._environment, references)
 
     def _replace(self, worker: _Worker) -> None:
         self._ray.kill(worker.actor)
@@ -186,9 +224,12 @@ class EvaluationPool:
 
     def _take(self, worker: _Worker, reference: Any, value: Any) -> None:
         if reference == worker.starting:
-            if value is not None:
-                raise InputError(value[1:]) if value.startswith("!") else WorkersFailed(f"no evaluator: {value}")
-            worker.starting = None
+            if "missing" in value:
+                self._send_files(worker, value["missing"])
+                return
+            if "fault" in value:
+                raise InputError(value["fault"]) if value["user"] else WorkersFailed(f"no evaluator: {value['fault']}")
+            worker.starting, worker.nodes = None, frozenset({value["node"]})
             return
         _, task = next(entry for entry in worker.tasks if entry[0] == reference)
         worker.tasks = deque(entry for entry in worker.tasks if entry[0] != reference)
@@ -197,8 +238,13 @@ class EvaluationPool:
         self._done.append(outcome(task.number, task.architecture, value, worker.index))
 
     def _lost(self, worker: _Worker, error_name: str) -> None:
-        """An actor died: the candidate that it was at is suspect, those that waited behind it are not."""
-        if worker.starting is not None:
+        """An actor died: the candidate that it was at is suspect, those that waited behind it are not.
+
+        Where the whole node has left the cluster, nobody is: everything that the worker had is done elsewhere.
+        """
+        if worker.nodes - self._nodes():
+            logger.warning("worker %d is lost with its node (%s); its work is done again", worker.index, error_name)
+        elif worker.starting is not None:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS:
                 raise WorkersFailed(f"{FAILED_STARTS} workers died while they started ({error_name}); see Ray's logs")

@@ -29,6 +29,7 @@ __all__ = [
     "on_one_thread",
     "one_at_a_time",
     "space_table",
+    "table_in",
 ]
 
 _log = logging.getLogger(__name__)
@@ -50,24 +51,34 @@ def one_at_a_time() -> Iterator[None]:
     """No two workers of a machine measure latency at once."""
     import fcntl
 
-    with (Path(tempfile.gettempdir()) / f"vipnas-latency-{os.getuid()}.lock").open("w") as file:
+    path = Path(tempfile.gettempdir()) / f"vipnas-latency-{os.getuid()}.lock"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)  # others write there too
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(file)
 
 
 def space_table(
     space: SearchSpace, latency: LatencyConfig, path: Path, progress: Callable[[int, int], None] | None = None
 ) -> LatencyTable:
     """The table in ``path`` if it was measured here, on this setting and for this space; else a new one."""
-    if path.is_file():
-        try:
-            table = LatencyTable.load(path, LatencyMeter(latency).fingerprint)
-            _check_table(table, path, space, latency)
-        except MeasureInputError as error:
-            _log.warning("%s; it is measured anew", error)
-        else:
-            return table
-    return build_table(space, latency, path, progress=progress)
+    found = table_in(path, space, latency, LatencyMeter(latency).fingerprint)
+    return found or build_table(space, latency, path, progress=progress)
+
+
+def table_in(path: Path, space: SearchSpace, latency: LatencyConfig, fingerprint: Fingerprint) -> LatencyTable | None:
+    """The table in ``path``; None where there is none that can be used, which is then said."""
+    if not path.is_file():
+        return None
+    try:
+        table = LatencyTable.load(path, fingerprint)
+        _check_table(table, path, space, latency)
+    except MeasureInputError as error:
+        _log.warning("%s; it is measured anew", error)
+        return None
+    return table
 
 
 def _check_table(table: LatencyTable, path: Path, space: SearchSpace, latency: LatencyConfig) -> None:

@@ -12,7 +12,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from search_spaces.errors import InputError
 
@@ -38,6 +38,8 @@ class RaySession:
         InputError: no cluster answers at ``address``.
     """
 
+    _local_is_running: ClassVar[bool] = False
+
     def __init__(self, address: str | None = None, *, cpus: int = 1) -> None:
         self._owned = False
         with _loopback_only() if address is None else contextlib.nullcontext():
@@ -56,6 +58,7 @@ class RaySession:
                     object_store_memory=OBJECT_STORE_BYTES,
                     **common,
                 )
+                RaySession._local_is_running = True
             else:
                 check_address(address)
                 try:
@@ -64,13 +67,18 @@ class RaySession:
                     raise InputError(f"ray address {address!r}: no cluster answers: {error}") from error
         self._owned = True
 
+    @property
+    def is_local(self) -> bool:
+        """Whether all workers are on this machine, and see its files."""
+        return RaySession._local_is_running
+
     def close(self) -> None:
         """Ends a Ray that this session started; leaves a cluster or somebody else's Ray running."""
         if self._owned:
             import ray
 
             ray.shutdown()
-            self._owned = False
+            self._owned = RaySession._local_is_running = False
 
     def __enter__(self) -> RaySession:
         return self

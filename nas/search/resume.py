@@ -20,11 +20,13 @@ from .ask_tell import AskTellSearch
 from .journal import Record, read_journal
 from .protocols import A
 
-__all__ = ["check_identity", "read_snapshot", "recorded_identity", "replay", "settings_of"]
+__all__ = ["check_identity", "read_snapshot", "recorded_identity", "replay", "settings_of", "signed"]
 
 logger = logging.getLogger(__name__)
 
 FORMAT = "vipnas-search/1"
+MOST_IN_FLIGHT = 100_000
+"""So many questions can at most be without an answer; a journal that says more is damaged."""
 
 
 def settings_of(search: AskTellSearch[Any]) -> dict[str, Any]:
@@ -67,16 +69,25 @@ def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
             )
 
 
+def signed(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """The snapshot with its digest: one that was changed by a hair could lead a search astray without a word."""
+    return {**snapshot, "digest": _digest(snapshot)}
+
+
+def _digest(snapshot: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(snapshot).encode()).hexdigest()[:16]
+
+
 def read_snapshot(path: Path) -> dict[str, Any] | None:
-    """The snapshot, or None where there is none or it is damaged (it is written again)."""
+    """The snapshot, or None where there is none or it was damaged or changed (it is written again)."""
     if not path.is_file():
         return None
     try:
         snapshot = json.loads(path.read_text(encoding="utf-8"))
-        if snapshot["format"] != FORMAT:
+        if snapshot["format"] != FORMAT or snapshot.pop("digest") != _digest(snapshot):
             raise ValueError("format")
         _ = (int(snapshot["records"]), int(snapshot["bytes"]), dict(snapshot["settings"]), dict(snapshot["search"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         logger.warning("%s: damaged; the journal is used alone", path)
         return None
     return dict(snapshot)
@@ -91,7 +102,7 @@ def replay(
         InputError: the journal is damaged, or belongs to another space or other objectives.
     """
     known = _take_over(journal, search, snapshot) if snapshot else 0
-    numbers = []
+    numbers: list[int] = []
     for index, record in enumerate(read_journal(journal)):
         _check_values(journal, search, record)
         if index < known:
@@ -100,6 +111,10 @@ def replay(
             _tell_again(journal, search, record)
         numbers.append(record["number"])
         note(record)
+    missing = max(numbers, default=-1) + 1 - len(numbers)
+    if missing > MOST_IN_FLIGHT:
+        last = max(numbers)
+        raise InputError(f"{journal}: evaluation {last} of {len(numbers)}: that number cannot be; repair that line")
     search.ask_again(numbers)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic
 
-from nas.files import atomic_write_json
+from nas.files import atomic_write_json, remove_partial
 from nas.run_folder import RunFolder
 from search_spaces.errors import InputError
 
@@ -21,9 +21,10 @@ from .ask_tell import AskTellSearch
 from .executor import Outcome
 from .front import ParetoFront
 from .history import History
+from .hypervolume import hypervolume
 from .journal import Journal, Record
 from .protocols import A
-from .resume import FORMAT, check_identity, read_snapshot, replay, settings_of
+from .resume import FORMAT, check_identity, read_snapshot, replay, settings_of, signed
 
 __all__ = ["RunLog"]
 
@@ -77,6 +78,8 @@ class RunLog(Generic[A]):
             check_identity(folder, self._identity)
             snapshot = read_snapshot(self._snapshot)
             self._measured = _measured(self._files.front)
+        for path in (self._snapshot, self._files.front):
+            remove_partial(path)
         self._journal = Journal(journal, sync=sync)
         try:
             replay(journal, search, snapshot, self._note)
@@ -173,7 +176,7 @@ class RunLog(Generic[A]):
             "elapsed_s": round(self.elapsed_s, 3),
             "search": self.search.state(with_told=False),
         }
-        atomic_write_json(self._snapshot, snapshot, indent=None)
+        atomic_write_json(self._snapshot, signed(snapshot), indent=None)
         if self._written != self.history.entered:
             self.write_front()
 
@@ -182,7 +185,7 @@ class RunLog(Generic[A]):
 
         Those that were measured before and are not named now are kept.
         """
-        problem, reference, curve = self.search.problem, self.history.reference(), self.history.curve()
+        problem, reference = self.search.problem, self.history.reference()
         self._measured |= {key: dict(values) for key, values in (measured or {}).items()}
         content = {
             "format": "vipnas-pareto/1",
@@ -191,7 +194,7 @@ class RunLog(Generic[A]):
             "evaluations": self.evaluations,
             "fingerprint": self._identity,
             "reference": problem.values(reference) if reference else None,
-            "hypervolume": curve[-1].hypervolume if curve else 0.0,
+            "hypervolume": hypervolume(self.front.costs, reference) if reference else 0.0,
             "front": self.members(),
         }
         atomic_write_json(self._files.front, content)
@@ -216,7 +219,8 @@ def _measured(path: Path) -> dict[str, dict[str, Any]]:
     """What an earlier session has measured of the front, by architecture id; nothing where its file is damaged."""
     try:
         members = json.loads(path.read_text(encoding="utf-8"))["front"]
-        return {str(member["id"]): dict(member["measured"]) for member in members if "measured" in member}
+        measured = {str(member["id"]): dict(member["measured"]) for member in members if "measured" in member}
+        return {key: kept for key, kept in measured.items() if all(type(one) in (int, float) for one in kept.values())}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 

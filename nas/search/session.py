@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nas.data.codecs import Codec
 from nas.data.pose_data import PoseData
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.run_folder import RunFolder
+from nas.run_lock import RunLock
 from search_spaces import InputError, PoseArchitecture, SearchSpace, published, published_names
 from search_spaces.complexity import count
 
@@ -25,18 +27,21 @@ from .candidate import CandidateConfig, CandidateEvaluator, precision_dtype
 from .candidate_config import Precision
 from .config import SearchConfig
 from .driver import SearchResult, run_search
+from .executor import Factory
 from .loop import SearchProgress
+from .node_files import FilesMissing, NodeFiles
 from .preparation import (
     check_device,
     check_objectives,
     costs_of,
     decided,
-    latency_identity,
     meter_of,
     on_one_thread,
     one_at_a_time,
     space_table,
+    table_in,
 )
+from .ray_session import RaySession
 from .resume import recorded_identity
 
 __all__ = ["CandidateFactory", "Costs", "FrontMeasure", "search_images"]
@@ -51,12 +56,18 @@ class Costs:
     """Without a table: measures latency_ms of every candidate."""
     fingerprint: Fingerprint | None = None
     """What measurements must be made on; None for whatever the worker's machine is."""
+    in_slot: bool = False
+    """Measurements are made in a latency slot of the cluster, not on the worker's machine."""
 
     def __call__(self, architecture: PoseArchitecture) -> dict[str, float]:
         cost = count(architecture)
         values = {"macs": float(cost.macs), "params": float(cost.parameters)}
         if self.table is not None:
             return {"latency_ms": self.table.predict(architecture), **values}
+        if self.latency is not None and self.in_slot:
+            from .cluster_latency import latency_in_slot
+
+            return {"latency_ms": latency_in_slot(self.latency, self.fingerprint, architecture), **values}
         if self.latency is not None:
             with one_at_a_time():
                 meter = meter_of(self.latency, self.fingerprint)
@@ -110,6 +121,39 @@ class CandidateFactory:
         )
 
 
+    def portable(self) -> tuple[Factory, dict[str, Path]]:
+        """For workers that may not see this machine's files: see :mod:`nas.search.node_files`."""
+        supernet = NodeFiles.of(self.supernet.parent, [self.supernet.name])
+        caches = [NodeFiles.of(cache.path, CropCache.FILES) for cache in (self.calibration, self.crops)]
+        nothing: Any = None
+        bare = replace(self, supernet=nothing, calibration=nothing, crops=nothing)
+        files = (supernet, *caches)
+        return _PortableFactory(bare, *files), {digest: path for one in files for digest, path in one.paths.items()}
+
+
+@dataclass(frozen=True)
+class _PortableFactory:
+    """A :class:`CandidateFactory` whose files are found, or laid down, on the node where it is called."""
+
+    factory: CandidateFactory
+    supernet: NodeFiles
+    calibration: NodeFiles
+    crops: NodeFiles
+
+    def __call__(self) -> CandidateEvaluator:
+        missing, folders = [], []
+        for files in (self.supernet, self.calibration, self.crops):
+            try:
+                folders.append(files.here())
+            except FilesMissing as error:
+                missing += error.digests
+        if missing:
+            raise FilesMissing(missing)
+        [name] = self.supernet.digests
+        calibration, crops = CropCache(folders[1]), CropCache(folders[2])
+        return replace(self.factory, supernet=folders[0] / name, calibration=calibration, crops=crops)()
+
+
 @dataclass(frozen=True)
 class FrontMeasure:
     """Measures the front's members end to end, in the latency slot."""
@@ -140,43 +184,81 @@ def search_images(
     resume: bool = False,
     progress: Callable[[SearchProgress], None] | None = None,
     table_progress: Callable[[int, int], None] | None = None,
+    lock: RunLock | None = None,
 ) -> SearchResult:
     """Search the space of the supernet that lies in the run's folder.
 
+    Args:
+        lock: the folder's, where the caller holds it already (a second search should not measure blocks meanwhile).
+
     Raises:
-        InputError: the folder has no supernet of this space, or a search and ``resume`` is not set; the data cannot be
-            used; an objective has no source.
+        InputError: the folder is in use; it has no supernet of this space, or a search and ``resume`` is not set; the
+            data cannot be used; an objective has no source.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     problem = search.problem()
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
     _check_supernet(run, space)
-    costs = Costs()
-    if needs_latency and candidate.latency == "table":
-        costs = Costs(table=space_table(space, latency, run.latency_table, table_progress))
-    elif needs_latency:
-        costs = Costs(latency=latency, fingerprint=LatencyMeter(latency).fingerprint)
-    device = "cuda" if search.gpus_per_worker else "cpu"
-    if search.ray_address is None:  # on a cluster each worker looks at its own machine
-        check_device(device)
-    factory = _factory(space, data, candidate, run, costs, costs_of(problem), device)
-    known = recorded_identity(run.path) if resume else None
-    factory = replace(factory, config=decided(factory, known or {}))
-    members = [published(name) for name in published_names()]
-    initial = [space.smallest(), space.largest(), *(member for member in members if space.contains(member))]
-    return run_search(
-        space,
-        factory,
-        search,
-        run.path,
-        rng=np.random.default_rng(seed),
-        resume=resume,
-        initial=initial,
-        identity=_identity(factory, run, latency if needs_latency else None),
-        measure=FrontMeasure(latency, LatencyMeter(latency).fingerprint) if needs_latency else None,
-        progress=progress,
-    )
+    with _latency_source(search, latency if needs_latency else None) as fingerprint:
+        costs = Costs()
+        if fingerprint is not None:
+            costs = _latency_costs(space, search, candidate, latency, run.latency_table, fingerprint, table_progress)
+        device = "cuda" if search.gpus_per_worker else "cpu"
+        if search.ray_address is None:  # on a cluster each worker looks at its own machine
+            check_device(device)
+        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device)
+        known = recorded_identity(run.path) if resume else None
+        factory = replace(factory, config=decided(factory, known or {}))
+        members = [published(name) for name in published_names()]
+        initial = [space.smallest(), space.largest(), *(member for member in members if space.contains(member))]
+        return run_search(
+            space,
+            factory,
+            search,
+            run.path,
+            rng=np.random.default_rng(seed),
+            resume=resume,
+            initial=initial,
+            identity=_identity(factory, run, latency, fingerprint),
+            measure=FrontMeasure(latency, fingerprint) if needs_latency else None,
+            progress=progress,
+            lock=lock,
+        )
+
+
+@contextmanager
+def _latency_source(search: SearchConfig, latency: LatencyConfig | None) -> Iterator[Fingerprint | None]:
+    """What latency is measured on: this machine, or the slots of the cluster, to which it connects for the while."""
+    if latency is None:
+        yield None
+    elif search.ray_address is None:
+        yield LatencyMeter(latency).fingerprint
+    else:
+        from .cluster_latency import slot_fingerprint
+
+        with RaySession(search.ray_address):
+            yield slot_fingerprint(latency)
+
+
+def _latency_costs(
+    space: SearchSpace,
+    search: SearchConfig,
+    candidate: CandidateConfig,
+    latency: LatencyConfig,
+    table: Path,
+    fingerprint: Fingerprint,
+    progress: Callable[[int, int], None] | None,
+) -> Costs:
+    """Where a candidate's latency comes from: a table, made if ``table`` is not one of this kind, or measurements."""
+    if candidate.latency == "measure":
+        return Costs(latency=latency, fingerprint=fingerprint, in_slot=search.ray_address is not None)
+    if search.ray_address is None:
+        return Costs(table=space_table(space, latency, table, progress))
+    from .cluster_latency import table_in_slot
+
+    found = table_in(table, space, latency, fingerprint)
+    return Costs(table=found or table_in_slot(space, latency, table))
 
 
 def _check_supernet(run: RunFolder, space: SearchSpace) -> None:
@@ -215,8 +297,11 @@ def _factory(
     )
 
 
-def _identity(factory: CandidateFactory, run: RunFolder, latency: LatencyConfig | None) -> dict[str, Any]:
+def _identity(
+    factory: CandidateFactory, run: RunFolder, latency: LatencyConfig, fingerprint: Fingerprint | None
+) -> dict[str, Any]:
     """What makes two evaluations comparable; a resumed search must have the same."""
+    measured_on = None if fingerprint is None else {**fingerprint.to_json(), "batch": latency.batch}
     return {
         "supernet": hashlib.sha256(run.supernet.read_bytes()).hexdigest()[:16],
         "validation": factory.crops.path.name,
@@ -224,5 +309,5 @@ def _identity(factory: CandidateFactory, run: RunFolder, latency: LatencyConfig 
         "codec": factory.codec.name,
         "candidate": {name: value for name, value in asdict(factory.config).items() if name != "cache_mb"},
         "device": factory.device,
-        "latency": latency_identity(latency),
+        "latency": measured_on,
     }

@@ -20,6 +20,7 @@ from .ask_tell import SearchExhausted
 from .config import SearchConfig
 from .executor import Factory, Outcome, evaluate_one, outcome
 from .loop import Ended, FailureLimit, SearchProgress, TooManyFailures, check_measures, progress_of
+from .node_files import fetching, portable, put_files
 from .pool import WorkersFailed
 from .ray_session import environment
 from .run_log import RunLog
@@ -49,9 +50,17 @@ def tune_search(
         from ray import cloudpickle, tune
 
         searcher = make_searcher(log, config, progress)
+        files: dict[str, Any] = {}
+        if config.ray_address is not None:
+            factory, paths = portable(factory)
+            files = put_files(paths)
         architecture_type = type(log.search.space.smallest())
         trainable = tune.with_parameters(
-            make_trainable(), factory=cloudpickle.dumps(factory), kind=architecture_type, timeout_s=config.timeout_s
+            make_trainable(),
+            factory=cloudpickle.dumps(factory),
+            files=files,
+            kind=architecture_type,
+            timeout_s=config.timeout_s,
         )
         resources = {"cpu": 1.0, "gpu": config.gpus_per_worker}
         tuner = tune.Tuner(
@@ -166,13 +175,16 @@ def make_trainable() -> Any:
     from ray import tune
 
     class Candidate(tune.Trainable):
-        def setup(self, config: dict[str, Any], factory: bytes, kind: Any, timeout_s: float) -> None:
+        def setup(
+            self, config: dict[str, Any], factory: bytes, files: dict[str, Any], kind: Any, timeout_s: float
+        ) -> None:
             from ray import cloudpickle
 
             self._candidate, self._kind, self._timeout_s = config, kind, timeout_s
             self._fault: dict[str, str] = {}
             try:
-                self._evaluate = cloudpickle.loads(factory)()
+                with fetching(files):
+                    self._evaluate = cloudpickle.loads(factory)()
             except Exception as error:
                 user = isinstance(error, InputError)
                 text = " ".join(str(error).split())

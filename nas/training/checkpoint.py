@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def load_checkpoint(path: Path, identity: State) -> State:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; start without --resume")
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever the damaged bytes make it stumble over
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
@@ -54,6 +56,14 @@ def load_checkpoint(path: Path, identity: State) -> State:
             was, now = _short(found.get(key)), _short(identity.get(key))
             raise InputError(f"{path}: is of another run: {key} was {was} and is now {now}; resume with the same")
     return dict(content["state"])
+
+
+def _check_sums(path: Path) -> None:
+    """torch does not look at the check sums of its own files: a flipped bit would become a weight."""
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+    if broken is not None:
+        raise ValueError(f"the check sum of {broken} is wrong")
 
 
 def _short(value: object) -> str:

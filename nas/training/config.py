@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas.evaluation_config import EvaluationConfig
-from nas.training.schedule import Budget, Schedule
+from nas.training.schedule import Budget, Schedule, Shape
 from search_spaces import InputError
 
 __all__ = [
@@ -46,8 +46,9 @@ class TrainingConfig:
     """Of the weights of convolutions; scales, shifts and biases have none."""
     warmup_steps: int = 500
     """Steps of linear warm-up; never more than a tenth of the run."""
-    schedule: Literal["cosine", "step"] = "cosine"
-    """`cosine` falls to zero at the end of the budget; `step` is a tenth after each milestone."""
+    schedule: Shape = "cosine"
+    """`cosine` falls to zero at the end of the budget; `flat` stays for its first half and then does so,
+    which is ahead in short trainings; `step` is a tenth after each milestone."""
     gradient_clip: float | None = None
     """Largest norm of all gradients together; null for no limit."""
     ema_decay: float = 0.999
@@ -110,8 +111,13 @@ class SupernetTrainingConfig(TrainingConfig):
     largest_every: int = 1
     """The largest subnet takes part in every n-th step; where it is costly, 2 or more trains the others oftener."""
 
+    largest_first: float = 0.0
+    """Share of the budget in which the largest subnet is trained alone, before the others join. Its steps cost a third
+    of a sandwich's, and the others inherit what it has learnt: in short trainings most of the time is best spent so."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(0 <= self.largest_first < 1, self, "largest_first", "from 0 to under 1")
         _require(self.steps is None or self.steps >= 1, self, "steps", "at least 1")
         _require(self.random_subnets >= 0, self, "random_subnets", "0 or more")
         _require(0 <= self.distillation <= 1, self, "distillation", "from 0 to 1")
@@ -142,8 +148,9 @@ class RetrainConfig(TrainingConfig):
 
     epochs: int | None = 210
     """Budget in passes over the data; with `minutes` too, whichever ends first."""
-    schedule: Literal["cosine", "step"] = "step"
-    """`step` is a tenth after each milestone; `cosine` falls to zero at the end of the budget."""
+    schedule: Shape = "step"
+    """`step` is a tenth after each milestone; `cosine` falls to zero at the end of the budget; `flat` stays for its
+    first half and then does so."""
     milestones: tuple[float, ...] = (170 / 210, 200 / 210)
     """Where `step` lowers the learning rate, as parts of the budget: epochs 170 and 200 of 210."""
     autoscale_lr: bool = False

@@ -66,6 +66,11 @@ class Processes:
             parameter.grad = piece if count else None
         return signals.tolist()
 
+    def add_up(self, tensor: Tensor) -> None:
+        """Make the tensor the sum of what every process has in it, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+
     def gather(self, value: Any) -> list[Any]:
         """What every process gave, in the order of the ranks. Arrays and plain values of our own processes only."""
         if self.world == 1:

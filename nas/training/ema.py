@@ -59,4 +59,6 @@ class MovingAverage:
         """Go on from a checkpoint's average of the same tensors."""
         self.updates = updates
         for name, tensor in self.average.items():
+            if average[name].shape != tensor.shape:  # copy_ would broadcast
+                raise ValueError(f"the average of {name} is of shape {tuple(average[name].shape)}")
             tensor.copy_(average[name])

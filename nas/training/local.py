@@ -13,6 +13,7 @@ import os
 import queue
 import signal
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -107,6 +108,7 @@ def _child(
 ) -> None:
     # A terminal sends Ctrl-C to all of us. The parent passes it on as SIGTERM: two signals would mean "at once".
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
@@ -129,6 +131,14 @@ def _child(
         raise SystemExit(0) from None
     if rank == 0:
         messages.put(("result", result))
+
+
+def _follow_parent() -> None:
+    """A parent that was killed cannot tell its processes to stop: they would train on, unseen, and hold the folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _free_port() -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.configuration import to_plain
+from nas.files import remove_partial
 from nas.training.checkpoint import State, load_checkpoint, save_checkpoint
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
@@ -29,6 +30,8 @@ __all__ = ["BatchStream", "Loss", "TrainingLoop", "run_identity"]
 LONGEST_CHECKPOINT_GAP_S = 600.0
 TOLERATED_BROKEN_STEPS = 5
 """So many steps in a row whose gradients are not finite are left out; one more ends the training."""
+_NOT_OUR_STATE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
+"""What taking up a state raises that somebody has changed."""
 NOT_OF_THE_RUN = ("checkpoint_every", "log_every", "threads", "device", "validation")
 """Configuration that may change when a run is resumed."""
 
@@ -93,9 +96,11 @@ class TrainingLoop:
         self.elapsed_s = 0.0
         self.memory: State = {}
         """What the owner of the loop wants to find again after a resume; saved with every checkpoint."""
+        self.open_losses: dict[str, list[float]] = {}
+        """Since the last line of the log, by kind; saved with each checkpoint, so that a break leaves no mark there."""
         self._broken_steps = 0
         self.average = MovingAverage(self.averaged, config.ema_decay)
-        self.optimizer = _optimizer(config, list(self.parameters.values()))
+        self.optimizer = _optimizer(config, list(self.parameters.values()), processes)
 
     # State ----------------------------------------------------------------------------------------------------------
 
@@ -107,7 +112,14 @@ class TrainingLoop:
         """
         state = self.processes.from_first(lambda: self._take_up(resume))
         if state is not None:
-            self._load(state)
+            try:
+                self._load(state)
+            except _NOT_OUR_STATE as error:
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(
+                    f"{self.checkpoint}: does not hold the state of this training ({type(error).__name__}: {reason}); "
+                    "delete it and start again"
+                ) from None
             _log.info("%s: going on after step %d", self.checkpoint, self.step)
         else:
             self.processes.broadcast(self.averaged.values())
@@ -115,6 +127,7 @@ class TrainingLoop:
         return state is not None
 
     def _take_up(self, resume: bool) -> State | None:
+        remove_partial(self.checkpoint)
         if resume and self.checkpoint.is_file():
             return load_checkpoint(self.checkpoint, self.identity)
         self.checkpoint.unlink(missing_ok=True)
@@ -134,17 +147,24 @@ class TrainingLoop:
             "average_updates": self.average.updates,
             "optimizer": self.optimizer.state_dict(),
             "memory": self.memory,
+            "open_losses": self.open_losses,
         }
         save_checkpoint(self.checkpoint, self.identity, state)
 
     @torch.no_grad()
     def _load(self, state: State) -> None:
         for name, tensor in self.averaged.items():
+            if state["live"][name].shape != tensor.shape:  # copy_ would broadcast
+                raise ValueError(f"{name} is of shape {tuple(state['live'][name].shape)}")
             tensor.copy_(state["live"][name])
         self.average.load(state["average"], state["average_updates"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.elapsed_s = state["step"], state["elapsed_s"]
-        self._broken_steps, self.memory = state["broken_steps"], state["memory"]
+        for parameter, kept in self.optimizer.state.items():
+            if any(isinstance(t, Tensor) and t.dim() and t.shape != parameter.shape for t in kept.values()):
+                raise ValueError("the optimizer's state is of other shapes")
+        self.step, self.elapsed_s = int(state["step"]), float(state["elapsed_s"])
+        self._broken_steps, self.memory = int(state["broken_steps"]), dict(state["memory"])
+        self.open_losses = dict(state.get("open_losses", {}))  # checkpoints of before have none
         if state["world"] != self.processes.world:
             was, now = state["world"], self.processes.world
             _log.warning("the run had %d processes and has %d now: it goes on, but not as the same run", was, now)
@@ -241,7 +261,9 @@ class TrainingLoop:
         _log.warning("%s; the step is left out", message)
 
 
-def _optimizer(config: TrainingConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(
+    config: TrainingConfig, parameters: Sequence[nn.Parameter], processes: Processes
+) -> torch.optim.Optimizer:
     """Weight decay for the weights of convolutions alone."""
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
@@ -249,7 +271,7 @@ def _optimizer(config: TrainingConfig, parameters: Sequence[nn.Parameter]) -> to
     ]
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "muon":
-        return Muon(groups, lr=config.learning_rate)
+        return Muon(groups, lr=config.learning_rate, processes=processes)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.learning_rate, fused=True)
 
@@ -262,7 +284,6 @@ class _Reporter:
     def __init__(self, loop: TrainingLoop, progress: ProgressCallback | None) -> None:
         self.loop, self.progress = loop, progress
         self.log = MetricsLog(loop.folder, loop.step) if loop.processes.is_first else None
-        self._sums: dict[str, list[float]] = {}
         self._smooth: float | None = None
         self._begin, self._begin_fraction = time.monotonic(), loop.fraction
         self._last_log, self._last_call = self._begin, 0.0
@@ -272,7 +293,7 @@ class _Reporter:
         """Note one step; write a line if one is due."""
         values = torch.stack([loss.value.float() for loss in losses]).tolist()
         for loss, value in zip(losses, values, strict=True):
-            self._sums.setdefault(loss.kind, []).append(value)
+            self.loop.open_losses.setdefault(loss.kind, []).append(value)
         mean = sum(values) / len(values)
         if math.isfinite(mean):
             self._smooth = mean if self._smooth is None else 0.95 * self._smooth + 0.05 * mean
@@ -284,19 +305,21 @@ class _Reporter:
     def _write_line(self, learning_rate: float, norm: float) -> None:
         now = time.monotonic()
         persons = self._steps * self.loop.config.batch_size * self.loop.processes.world
-        everything = [value for values in self._sums.values() for value in values]
+        losses = self.loop.open_losses
+        everything = [value for values in losses.values() for value in values]
         self.write(
             {
                 "fraction": self.loop.fraction,
                 "elapsed_s": round(self.loop.elapsed_s, 2),
                 "loss": sum(everything) / len(everything),
-                **{f"loss_{kind}": sum(values) / len(values) for kind, values in self._sums.items()},
+                **{f"loss_{kind}": sum(values) / len(values) for kind, values in losses.items()},
                 "learning_rate": learning_rate,
                 "gradient_norm": norm,
                 "persons_per_s": round(persons / max(now - self._last_log, 1e-9), 1),
             }
         )
-        self._last_log, self._steps, self._sums = now, 0, {}
+        self._last_log, self._steps = now, 0
+        losses.clear()
 
     def write(self, values: Mapping[str, float]) -> None:
         """A line of the log."""

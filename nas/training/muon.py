@@ -7,11 +7,13 @@ of them equally. In short trainings of pose networks that was worth more than an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from nas.training.distributed import Processes
 
 __all__ = ["Muon", "orthogonalized"]
 
@@ -58,14 +60,34 @@ def _iterated_on_gram(x: Tensor) -> Tensor:
     return factor @ x
 
 
+def _shared_out(costs: Sequence[int], count: int) -> list[int]:
+    """For each cost one of ``count`` owners, who get about equal sums: the costliest first, to who has least."""
+    sums, owners = [0] * count, [0] * len(costs)
+    for index in sorted(range(len(costs)), key=lambda index: -costs[index]):
+        owners[index] = sums.index(min(sums))
+        sums[owners[index]] += costs[index]
+    return owners
+
+
 class Muon(torch.optim.Optimizer):
     """Muon for tensors of two dimensions or more (convolutions as output channels × the rest), Adam for the others.
 
     ``lr`` is a matrix's: around 0.03, where Adam's is around 0.003. Weight decay is taken off the weights themselves.
+
+    Processes that train together (``processes``) share the work: each makes some of the matrices orthogonal and gives
+    them to the others. Their gradients have to be equal.
     """
 
-    def __init__(self, params: Any, lr: float, weight_decay: float = 0.0, momentum: float = 0.9) -> None:
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.9,
+        processes: Processes | None = None,
+    ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self._processes = processes or Processes()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -79,14 +101,28 @@ class Muon(torch.optim.Optimizer):
             self._step_vectors([p for p in parameters if p.dim() <= 1], group)
 
     def _step_matrices(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        by_shape: dict[tuple[int, int], list[Tensor]] = {}
-        for parameter in parameters:
-            by_shape.setdefault((parameter.shape[0], parameter[0].numel()), []).append(parameter)
-        for (rows, columns), equals in by_shape.items():  # all of a shape at once: many of them are small
-            updates = orthogonalized(torch.stack([self._momentum(p, group["momentum"]).flatten(1) for p in equals]))
-            size = group["lr"] * max(1.0, rows / columns) ** 0.5
-            for parameter, update in zip(equals, updates, strict=True):
-                parameter.add_(update.view(parameter.shape), alpha=-size)
+        matrices = [self._momentum(p, group["momentum"]).flatten(1) for p in parameters]
+        world = self._processes.world
+        owners = _shared_out([m.shape[0] * m.shape[1] * min(m.shape) for m in matrices], world)
+        if world > 1:  # one buffer, so that one exchange does
+            sizes = [m.numel() for m in matrices]
+            flat = torch.zeros(sum(sizes), dtype=matrices[0].dtype, device=matrices[0].device)
+            updates = [part.view(m.shape) for part, m in zip(flat.split(sizes), matrices, strict=True)]
+        else:
+            updates = matrices
+        by_shape: dict[torch.Size, list[int]] = {}
+        for index, owner in enumerate(owners):
+            if owner == self._processes.rank:
+                by_shape.setdefault(matrices[index].shape, []).append(index)
+        for equals in by_shape.values():  # all of a shape at once: many of them are small
+            found = orthogonalized(torch.stack([matrices[index] for index in equals]))
+            for index, update in zip(equals, found, strict=True):
+                updates[index].copy_(update)
+        if world > 1:
+            self._processes.add_up(flat)
+        for parameter, update in zip(parameters, updates, strict=True):
+            size = group["lr"] * max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+            parameter.add_(update.view(parameter.shape), alpha=-size)
 
     def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
         """Nesterov's: where the momentum would be after one more equal gradient."""

@@ -21,7 +21,7 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, data_identity, training_batches, training_people
+from nas.training.setting import computing, data_identity, training_batches, training_people, writing_alone
 from nas.training.validation import RetrainResult, Validation
 from nas.weights import load_network, load_weights, pose_metadata, save_weights
 from search_spaces import InputError, PoseArchitecture
@@ -53,8 +53,8 @@ def retrain(
         progress: called with the fraction done, the loss and the seconds left.
 
     Raises:
-        InputError: the data, the weights or the configuration cannot be used; the checkpoint is damaged or of another
-            run; the loss is not finite, several steps in a row.
+        InputError: another run writes to ``out_dir``; the data, the weights or the configuration cannot be used; the
+            checkpoint is damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     config.budget(1)  # before any work: an error if there is none
@@ -80,14 +80,15 @@ def retrain(
             identity=run_identity(config, kind="retrain", architecture=architecture.id, **data_identity(people)),
             processes=processes,
         )
-        loop.begin(resume)
-        if processes.is_first:
-            atomic_write_json(out_dir / "architecture.json", architecture.to_json())
-        fitting = _Fitting(net, teacher, config, processes, loop)
-        loop.run(
-            batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
-        )
-        return validation.result(loop)
+        with writing_alone(out_dir, "a training", processes):
+            loop.begin(resume)
+            if processes.is_first:
+                atomic_write_json(out_dir / "architecture.json", architecture.to_json())
+            fitting = _Fitting(net, teacher, config, processes, loop)
+            loop.run(
+                batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
+            )
+            return validation.result(loop)
 
 
 def _initial_network(

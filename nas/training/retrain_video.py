@@ -19,7 +19,7 @@ from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.retrain import begin_with, load_teacher, scaled_rate
-from nas.training.setting import computing
+from nas.training.setting import computing, writing_alone
 from nas.training.temporal import state_key
 from nas.training.validation import RetrainResult, Validation
 from nas.video_weights import load_video_weights, save_video_weights
@@ -67,6 +67,7 @@ def retrain_video(
         return run_on_processes(config.processes, retrain_video, arguments, progress)
     with computing(config), joined(config.device) as processes:
         net = _initial_network(architecture, config, clips.stride, key, initial_state).to(processes.device)
+        teacher = load_teacher(architecture.key, config, processes)
         key_weights = state_key(net.key)
         if not config.train_key:
             net.key.requires_grad_(False)
@@ -84,14 +85,15 @@ def retrain_video(
             ),
             processes=processes,
         )
-        loop.begin(resume)
-        if processes.is_first:
-            atomic_write_json(out_dir / "architecture.json", architecture.to_json())
-        fitting = _Fitting(net, load_teacher(architecture.key, config, processes), config, processes, loop)
-        loop.run(
-            batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
-        )
-        return validation.result(loop)
+        with writing_alone(out_dir, "a training", processes):
+            loop.begin(resume)
+            if processes.is_first:
+                atomic_write_json(out_dir / "architecture.json", architecture.to_json())
+            fitting = _Fitting(net, teacher, config, processes, loop)
+            loop.run(
+                batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
+            )
+            return validation.result(loop)
 
 
 def _initial_network(

@@ -8,7 +8,9 @@ from typing import Literal
 
 from search_spaces import InputError
 
-__all__ = ["Budget", "Schedule"]
+__all__ = ["Budget", "Schedule", "Shape"]
+
+Shape = Literal["cosine", "flat", "step"]
 
 WARMUP_START = 0.001
 """Warm-up begins at this share of the learning rate, as in the released recipe."""
@@ -48,8 +50,9 @@ class Schedule:
     It depends on the fraction of the budget alone (warm-up apart), so that it ends at its end on a slow machine too.
     """
 
-    shape: Literal["cosine", "step"] = "cosine"
-    """``cosine`` falls to zero; ``step`` is a tenth after each milestone."""
+    shape: Shape = "cosine"
+    """``cosine`` falls to zero; ``flat`` stays for the first half and then falls to zero as a cosine; ``step`` is a
+    tenth after each milestone."""
     warmup_steps: int = 0
     milestones: tuple[float, ...] = ()
     """Fractions of the budget."""
@@ -66,5 +69,12 @@ class Schedule:
 
     def _decay(self, fraction: float) -> float:
         if self.shape == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
+            return _cosine(fraction)
+        if self.shape == "flat":
+            return _cosine(2 * fraction - 1)
         return float(0.1 ** sum(fraction >= milestone for milestone in self.milestones))
+
+
+def _cosine(progress: float) -> float:
+    """From 1 at 0 to 0 at 1; the same outside."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))

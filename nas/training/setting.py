@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -11,11 +12,12 @@ import torch
 from nas.data.build_once import content_key
 from nas.data.loader import CropTrainingSet, TrainBatches
 from nas.data.pose_data import PoseData
+from nas.run_lock import RunLock
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
 from search_spaces import InputError, PoseArchitecture
 
-__all__ = ["computing", "data_identity", "threads_of", "training_batches", "training_people"]
+__all__ = ["computing", "data_identity", "threads_of", "training_batches", "training_people", "writing_alone"]
 
 
 class _Threaded(Protocol):
@@ -45,6 +47,22 @@ def computing(config: TrainingConfig) -> Iterator[None]:
             yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+@contextlib.contextmanager
+def writing_alone(folder: Path, what: str, processes: Processes) -> Iterator[None]:
+    """Holds the folder's lock, in the first process, for all of them.
+
+    Raises:
+        InputError: another run holds it; raised in every process.
+    """
+    locks: list[RunLock] = []
+    processes.from_first(lambda: locks.append(RunLock(folder, what)))
+    try:
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
 
 
 def training_batches(

@@ -1,7 +1,8 @@
 """Sandwich training of a supernet (BigNAS, Yu et al. 2020), with distillation of heatmaps within the step.
 
 Each step trains the largest subnet on the ground truth, and the smallest and some random ones on a mixture of the
-ground truth and the largest one's heatmaps. Processes sample different random subnets: gradients are added up locally
+ground truth and the largest one's heatmaps; before that the largest may have had some time alone (Cai et al., "Once for
+all", ICLR 2020, begin so). Processes sample different random subnets: gradients are added up locally
 and reduced once a step, so n processes see n times as many of them.
 """
 
@@ -23,7 +24,7 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, data_identity, training_batches, training_people
+from nas.training.setting import computing, data_identity, training_batches, training_people, writing_alone
 from search_spaces import PoseArchitecture, SearchSpace
 from supernet import Sharing, Supernet
 
@@ -50,8 +51,8 @@ def train_supernet(
         progress: called with the fraction done, the loss and the seconds left.
 
     Raises:
-        InputError: the data or the configuration cannot be used, or the checkpoint is damaged or of another run;
-            the loss is not finite, several steps in a row.
+        InputError: another run writes to the folder; the data or the configuration cannot be used; the checkpoint is
+            damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     config.budget()  # before any work: an error if there is none
@@ -75,14 +76,15 @@ def train_supernet(
             identity=run_identity(config, kind="supernet", space=space.id, **data_identity(people)),
             processes=processes,
         )
-        loop.begin(resume)
-        sandwich = _Sandwich(supernet, config, processes, loop)
-        loop.run(training_batches(people, data, config, processes), sandwich.accumulate, progress)
-        loop.average.copy_to_live()
-        supernet.eval().cpu()
-        if processes.is_first:
-            supernet.save(run_dir / "supernet.safetensors", _metadata(loop, config))
-        processes.barrier()
+        with writing_alone(run_dir, "a supernet's training", processes):
+            loop.begin(resume)
+            sandwich = _Sandwich(supernet, config, processes, loop)
+            loop.run(training_batches(people, data, config, processes), sandwich.accumulate, progress)
+            loop.average.copy_to_live()
+            supernet.eval().cpu()
+            if processes.is_first:
+                supernet.save(run_dir / "supernet.safetensors", _metadata(loop, config))
+            processes.barrier()
     return supernet
 
 
@@ -99,9 +101,16 @@ def _train_alone(
 
 
 def sampled_subnets(
-    space: SearchSpace, config: SupernetTrainingConfig, step: int, rank: int = 0
+    space: SearchSpace, config: SupernetTrainingConfig, step: int, rank: int = 0, fraction: float = 1.0
 ) -> Iterator[tuple[str, PoseArchitecture]]:
-    """The subnets of one step in one process, and their kinds: a function of seed, step and rank alone."""
+    """The subnets of one step in one process, and their kinds: a function of seed, step and rank alone.
+
+    Args:
+        fraction: how much of the budget is used up; at first the largest may be alone.
+    """
+    if fraction < config.largest_first:
+        yield "largest", space.largest()
+        return
     rng = np.random.default_rng([config.seed, _SUBNET_STREAM, step, rank])
     if step % config.largest_every == 0:
         yield "largest", space.largest()
@@ -116,7 +125,7 @@ class _Sandwich:
     def __init__(
         self, supernet: Supernet, config: SupernetTrainingConfig, processes: Processes, loop: TrainingLoop
     ) -> None:
-        self.supernet, self.config, self.processes = supernet, config, processes
+        self.supernet, self.config, self.processes, self.loop = supernet, config, processes, loop
         self.largest = supernet.space.largest()
         self.loss = heatmap_loss(config.loss, self.largest)
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
@@ -133,7 +142,8 @@ class _Sandwich:
         """Add up the gradients of the step's subnets, each with the same weight."""
         images, target, weights = batch.tensors(self.processes.device)
         images = self.precision.images(images)
-        subnets = list(sampled_subnets(self.supernet.space, self.config, step, self.processes.rank))
+        fraction = self.loop.fraction
+        subnets = list(sampled_subnets(self.supernet.space, self.config, step, self.processes.rank, fraction))
         losses, goal = [], target
         for kind, architecture in subnets:
             with self.precision.autocast():

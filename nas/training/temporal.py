@@ -26,7 +26,7 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing
+from nas.training.setting import computing, writing_alone
 from nas.weights import save_network
 from search_spaces import InputError, PropagatedFrame, VideoSearchSpace
 from supernet import PoseNet, Sharing, Supernet, TemporalSupernet
@@ -94,17 +94,19 @@ def train_temporal_supernet(
             ),
             processes=processes,
         )
-        loop.begin(resume)
-        sandwich = _Sandwich(supernet, key, config, processes, loop, clips.stride)
-        loop.run(batches, sandwich.accumulate, progress)
-        loop.average.copy_to_live()
-        supernet.eval().cpu()
-        if processes.is_first:
-            facts = {"steps": str(loop.step), "elapsed_s": f"{loop.elapsed_s:.1f}", "seed": str(config.seed)}
-            save_network(run_dir / "key.safetensors", key.eval().cpu(), {"origin": "key frame", **clips.pose_metadata})
-            facts |= {**clips.pose_metadata, "training": json.dumps(loop.identity)}
-            supernet.save(run_dir / "temporal.safetensors", facts)
-        processes.barrier()
+        with writing_alone(run_dir, "a temporal supernet's training", processes):
+            loop.begin(resume)
+            sandwich = _Sandwich(supernet, key, config, processes, loop, clips.stride)
+            loop.run(batches, sandwich.accumulate, progress)
+            loop.average.copy_to_live()
+            supernet.eval().cpu()
+            if processes.is_first:
+                facts = {"steps": str(loop.step), "elapsed_s": f"{loop.elapsed_s:.1f}", "seed": str(config.seed)}
+                origin = {"origin": "key frame", **clips.pose_metadata}
+                save_network(run_dir / "key.safetensors", key.eval().cpu(), origin)
+                facts |= {**clips.pose_metadata, "training": json.dumps(loop.identity)}
+                supernet.save(run_dir / "temporal.safetensors", facts)
+            processes.barrier()
     return supernet
 
 
