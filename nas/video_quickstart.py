@@ -48,7 +48,7 @@ SHARES = {"train": 0.14, "search": 0.04, "retrain": 0.26}
 VIDEO_SHARES = {"video.train": 0.18, "search": 0.08, "video.retrain": 0.17}
 BASELINE_SHARE = 0.13
 """Of the time, for training the image network that the video network is compared with."""
-CLIPS = 24
+CLIPS = 12
 """Clips a step, over all processes."""
 LATENCY_SHARE = 0.75
 """The video network to retrain takes at most this part of the time of the key frame's network on every frame."""
