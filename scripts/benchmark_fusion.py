@@ -40,6 +40,8 @@ from supernet import PoseNet, VideoPoseNet
 SPACE = get_space("resnet-tiny")
 CELLS = ("none", "none-wide", *(f"F{f}-{o}" for o in ("add", "cat", "mul") for f in (1, 2, 3, 4)))
 JUDGED = EvaluationConfig(flip_test=False)
+STILL_RATE = 2e-2
+"""Muon's learning rate for still images; that of the cells is half of it."""
 
 
 def member(
@@ -112,7 +114,7 @@ class Bench:
         out = self.folder / name
         settings: RetrainConfig = self.config.retrain.replace(
             minutes=None, epochs=epochs, validate_every=10_000, initialize_from="scratch", initialization="kaiming",
-            threads=1, validation=JUDGED, seed=self.arguments.seed,
+            learning_rate=STILL_RATE, schedule="cosine", threads=1, validation=JUDGED, seed=self.arguments.seed,
         )  # fmt: skip
         if not _finished(out):
             data = PoseData(self.config.data, SPACE.keypoints)
@@ -142,7 +144,7 @@ class Bench:
         image = self.config.retrain
         return VideoRetrainConfig(
             epochs=self.arguments.epochs, validate_every=10_000, batch_size=8, optimizer=image.optimizer,
-            learning_rate=image.learning_rate / 2, schedule="cosine", warmup_steps=20, ema_decay=image.ema_decay,
+            learning_rate=STILL_RATE / 2, schedule="cosine", warmup_steps=20, ema_decay=image.ema_decay,
             initialize_from="inherited", threads=1, bf16=False, seed=self.arguments.seed,
         )  # fmt: skip
 
