@@ -162,7 +162,9 @@ def _check_front(value: Any) -> None:
     if not all(isinstance(text, str) for text in value.get("constraints", [])):
         raise ValueError(f"constraints are {value['constraints']}")
     for key, numbers in (("reference", value.get("reference") or {}), *_numbers_of(value["front"])):
-        if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers.values()):
+        # One a frame, where a video network was measured.
+        each = (part for number in numbers.values() for part in (number if isinstance(number, list) else [number]))
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in each):
             raise ValueError(f"{key} has {numbers}, not numbers")
     for member in value["front"]:
         if any_architecture(member["architecture"]).id != member["id"]:

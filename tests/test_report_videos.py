@@ -168,3 +168,12 @@ def test_bars_are_as_high_as_their_values() -> None:
     drawing = bars.svg().split("legend")[0]
     heights = [float(value) for value in re.findall(r'<rect [^>]*height="([\d.]+)"', drawing)]
     assert heights == pytest.approx([heights[0] * factor for factor in (1, 2, 4, 0.5)], rel=0.01)
+
+
+def test_a_front_s_latencies_are_numbers(run: RunFolder) -> None:
+    content = json.loads(run.front.read_text())
+    assert len(run.load_front()) == 2
+    content["front"][0]["measured"]["latency_by_position"] = [1.0, None, 2.0]
+    run.front.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="not numbers"):
+        run.load_front()
