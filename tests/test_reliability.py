@@ -54,7 +54,7 @@ def test_a_search_on_a_full_disk_ends_and_goes_on_when_there_is_room(
     small_disk: Callable[..., Path], tmp_path: Path
 ) -> None:
     expected = search(tmp_path / "whole")
-    run = small_disk("size=40k")
+    run = small_disk("size=28k")
     with pytest.raises(OSError, match="No space left on device"):
         search(run)
     kept = len(list(read_journal(run / "evaluations.jsonl")))
