@@ -22,6 +22,7 @@ from nas.data.video_data import VideoData
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.video import VideoLatencyTable, build_video_table, frame_latencies
 from nas.run_folder import RunFolder
+from nas.run_lock import RunLock
 from nas.video_evaluation import people_shown
 from search_spaces import InputError, PropagatedFrame, VideoArchitecture, VideoSearchSpace
 from search_spaces.complexity import count_video
@@ -155,15 +156,17 @@ def search_videos(
     resume: bool = False,
     progress: Callable[[SearchProgress], None] | None = None,
     table_progress: Callable[[int, int], None] | None = None,
+    lock: RunLock | None = None,
 ) -> SearchResult:
     """Search the space of the temporal supernet that lies in the run's folder.
 
     Args:
         ap: what the objective ``ap`` is: COCO's AP over all frames, or PoseTrack's.
+        lock: the folder's, where the caller holds it already (a second search should not measure blocks meanwhile).
 
     Raises:
-        InputError: the folder has no temporal supernet of this space, or a search and ``resume`` is not set; the data
-            cannot be used; an objective has no source.
+        InputError: the folder is in use; it has no temporal supernet of this space, or a search and ``resume`` is not
+            set; the data cannot be used; an objective has no source.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     problem = search.problem()
@@ -193,6 +196,7 @@ def search_videos(
         identity=_identity(factory, run, latency if needs_latency else None, ap),
         measure=VideoFrontMeasure(latency, LatencyMeter(latency).fingerprint) if needs_latency else None,
         progress=progress,
+        lock=lock,
     )
 
 
