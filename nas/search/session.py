@@ -35,6 +35,7 @@ from .preparation import (
     check_objectives,
     costs_of,
     decided,
+    latency_identity,
     meter_of,
     on_one_thread,
     one_at_a_time,
@@ -301,7 +302,6 @@ def _identity(
     factory: CandidateFactory, run: RunFolder, latency: LatencyConfig, fingerprint: Fingerprint | None
 ) -> dict[str, Any]:
     """What makes two evaluations comparable; a resumed search must have the same."""
-    measured_on = None if fingerprint is None else {**fingerprint.to_json(), "batch": latency.batch}
     return {
         "supernet": hashlib.sha256(run.supernet.read_bytes()).hexdigest()[:16],
         "validation": factory.crops.path.name,
@@ -309,5 +309,5 @@ def _identity(
         "codec": factory.codec.name,
         "candidate": {name: value for name, value in asdict(factory.config).items() if name != "cache_mb"},
         "device": factory.device,
-        "latency": measured_on,
+        "latency": latency_identity(latency, fingerprint),
     }

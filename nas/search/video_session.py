@@ -175,10 +175,11 @@ def search_videos(
     _check_files(run, space)
     _check_data(data, ap)
     costs = VideoTableCosts()
+    fingerprint = LatencyMeter(latency).fingerprint if needs_latency else None
     if needs_latency and candidate.latency == "table":
         costs = VideoTableCosts(tables=_tables(space, latency, run, table_progress))
     elif needs_latency:
-        costs = VideoTableCosts(latency=latency, fingerprint=LatencyMeter(latency).fingerprint)
+        costs = VideoTableCosts(latency=latency, fingerprint=fingerprint)
     device = "cuda" if search.gpus_per_worker else "cpu"
     if search.ray_address is None:  # on a cluster each worker looks at its own machine
         check_device(device)
@@ -193,8 +194,8 @@ def search_videos(
         rng=np.random.default_rng(seed),
         resume=resume,
         initial=_initial(space),
-        identity=_identity(factory, run, latency if needs_latency else None, ap),
-        measure=VideoFrontMeasure(latency, LatencyMeter(latency).fingerprint) if needs_latency else None,
+        identity=_identity(factory, run, latency, fingerprint, ap),
+        measure=VideoFrontMeasure(latency, fingerprint) if needs_latency else None,
         progress=progress,
         lock=lock,
     )
@@ -278,7 +279,11 @@ def _factory(
 
 
 def _identity(
-    factory: VideoCandidateFactory, run: RunFolder, latency: LatencyConfig | None, ap: ApKind
+    factory: VideoCandidateFactory,
+    run: RunFolder,
+    latency: LatencyConfig,
+    fingerprint: Fingerprint | None,
+    ap: ApKind,
 ) -> dict[str, Any]:
     """What makes two evaluations comparable; a resumed search must have the same."""
     return {
@@ -290,7 +295,7 @@ def _identity(
         "ap": ap,
         "candidate": {name: value for name, value in asdict(factory.config).items() if name != "cache_mb"},
         "device": factory.device,
-        "latency": latency_identity(latency),
+        "latency": latency_identity(latency, fingerprint),
     }
 
 
