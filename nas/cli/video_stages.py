@@ -111,8 +111,6 @@ def search(config: Config, resume: bool) -> tuple[SearchResult, RunFolder]:
     from nas.cli.progress import counting, searching
     from nas.cli.stage import noting_config, refuse_to_overwrite
     from nas.run_folder import RunFolder
-    from nas.run_lock import RunLock
-    from nas.search.driver import SEARCHING
     from nas.search.video_session import search_videos
 
     run = RunFolder.existing(config.run_dir)
@@ -123,7 +121,6 @@ def search(config: Config, resume: bool) -> tuple[SearchResult, RunFolder]:
         refuse_to_overwrite(run.journal, "a search", resume)
     with (
         keeping_state(run.path),
-        RunLock(run.path, SEARCHING) as lock,
         counting("measuring blocks") as table_progress,
         searching() as show,
         noting_config(config, SEARCHED, show) as progress,
@@ -140,7 +137,6 @@ def search(config: Config, resume: bool) -> tuple[SearchResult, RunFolder]:
             resume=resume,
             progress=progress,
             table_progress=table_progress,
-            lock=lock,
         )
     return result, run
 

@@ -29,7 +29,7 @@ from search_spaces.complexity import count_video
 
 from .candidate_config import CandidateConfig, Precision
 from .config import SearchConfig
-from .driver import SearchResult, run_search
+from .driver import SEARCHING, SearchResult, run_search
 from .loop import SearchProgress
 from .preparation import (
     check_device,
@@ -156,13 +156,11 @@ def search_videos(
     resume: bool = False,
     progress: Callable[[SearchProgress], None] | None = None,
     table_progress: Callable[[int, int], None] | None = None,
-    lock: RunLock | None = None,
 ) -> SearchResult:
     """Search the space of the temporal supernet that lies in the run's folder.
 
     Args:
         ap: what the objective ``ap`` is: COCO's AP over all frames, or PoseTrack's.
-        lock: the folder's, where the caller holds it already (a second search should not measure blocks meanwhile).
 
     Raises:
         InputError: the folder is in use; it has no temporal supernet of this space, or a search and ``resume`` is not
@@ -174,31 +172,32 @@ def search_videos(
     check_objectives(problem, candidate.racing)
     _check_files(run, space)
     _check_data(data, ap)
-    costs = VideoTableCosts()
-    fingerprint = LatencyMeter(latency).fingerprint if needs_latency else None
-    if needs_latency and candidate.latency == "table":
-        costs = VideoTableCosts(tables=_tables(space, latency, run, table_progress))
-    elif needs_latency:
-        costs = VideoTableCosts(latency=latency, fingerprint=fingerprint)
-    device = "cuda" if search.gpus_per_worker else "cpu"
-    if search.ray_address is None:  # on a cluster each worker looks at its own machine
-        check_device(device)
-    factory = _factory(space, data, candidate, run, costs, costs_of(problem), device, ap)
-    known = recorded_identity(run.path) if resume else None
-    factory = replace(factory, config=decided(factory, known or {}))
-    return run_search(
-        space,
-        factory,
-        search,
-        run.path,
-        rng=np.random.default_rng(seed),
-        resume=resume,
-        initial=_initial(space),
-        identity=_identity(factory, run, latency, fingerprint, ap),
-        measure=VideoFrontMeasure(latency, fingerprint) if needs_latency else None,
-        progress=progress,
-        lock=lock,
-    )
+    with RunLock(run.path, SEARCHING) as lock:  # a second search should not measure blocks meanwhile
+        costs = VideoTableCosts()
+        fingerprint = LatencyMeter(latency).fingerprint if needs_latency else None
+        if needs_latency and candidate.latency == "table":
+            costs = VideoTableCosts(tables=_tables(space, latency, run, table_progress))
+        elif needs_latency:
+            costs = VideoTableCosts(latency=latency, fingerprint=fingerprint)
+        device = "cuda" if search.gpus_per_worker else "cpu"
+        if search.ray_address is None:  # on a cluster each worker looks at its own machine
+            check_device(device)
+        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device, ap)
+        known = recorded_identity(run.path) if resume else None
+        factory = replace(factory, config=decided(factory, known or {}))
+        return run_search(
+            space,
+            factory,
+            search,
+            run.path,
+            rng=np.random.default_rng(seed),
+            resume=resume,
+            initial=_initial(space),
+            identity=_identity(factory, run, latency, fingerprint, ap),
+            measure=VideoFrontMeasure(latency, fingerprint) if needs_latency else None,
+            progress=progress,
+            lock=lock,
+        )
 
 
 def _initial(space: VideoSearchSpace) -> list[VideoArchitecture]:
