@@ -14,7 +14,7 @@ from search_spaces.video import any_architecture
 
 from .files import atomic_write_json
 
-__all__ = ["RunFolder", "read_json_lines"]
+__all__ = ["RunFolder", "is_measure", "read_json_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +162,24 @@ def _check_front(value: Any) -> None:
     if not all(isinstance(text, str) for text in value.get("constraints", [])):
         raise ValueError(f"constraints are {value['constraints']}")
     for key, numbers in (("reference", value.get("reference") or {}), *_numbers_of(value["front"])):
-        # One a frame, where a video network was measured.
-        each = (part for number in numbers.values() for part in (number if isinstance(number, list) else [number]))
-        if not all(type(number) in (int, float) and math.isfinite(number) for number in each):
+        if not all(is_measure(number) for number in numbers.values()):
             raise ValueError(f"{key} has {numbers}, not numbers")
     for member in value["front"]:
         if any_architecture(member["architecture"]).id != member["id"]:
             raise ValueError(f"{member['id']} is not the id of its architecture")
 
 
-def _numbers_of(front: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, float]]]:
+def is_measure(value: Any) -> bool:
+    """A finite number, or a list of them (the latency of each frame)."""
+    if isinstance(value, list):
+        return all(is_measure(one) for one in value)
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _numbers_of(front: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     for member in front:
+        if any(isinstance(value, list) for value in member["objectives"].values()):
+            raise ValueError(f"objectives of {member['id']} are {member['objectives']}, not numbers")
         yield str(member["id"]), member["objectives"]
         yield f"measured of {member['id']}", member.get("measured", {})
 

@@ -11,6 +11,7 @@ import torch
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET
 from nas.data.posetrack import POSETRACK_KEYPOINT_SET
+from nas.run_lock import RunLock
 from nas.weights import load_metadata, pose_metadata, save_network
 from search_spaces import VideoArchitecture, get_space
 from supernet import PoseNet
@@ -86,9 +87,13 @@ def test_a_run_on_videos(config: Path, tmp_path: Path) -> None:
     assert all(len(member["measured"]["latency_by_position"]) == 3 for member in front)
     assert_one_line(call("search", config, "--frames", "3"), "is of 2 propagated frames, video.frames is 3")
 
+    for folder, command in ((run, ("search", config, "--resume")), (run / "export", ("export", run))):
+        with RunLock(folder, "something else"):
+            assert_one_line(call(*command), str(folder), "something else (process", "is writing to this folder")
+
     done = call("export", run)
     assert done.returncode == 0, done.stderr
-    [folder] = (run / "export").iterdir()
+    [folder] = (run / "export").glob("[!.]*")
     assert {path.name for path in folder.iterdir()} == {
         "architecture.json", "card.md", "facts.json", "frame0.onnx", "frame1.onnx", "frame2.onnx", "weights.safetensors"
     }  # fmt: skip

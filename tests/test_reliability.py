@@ -189,7 +189,9 @@ def test_candidates_that_all_fail_end_the_search_in_one_line(
         lambda front: front["front"][0].update(id="0000000000"),
         lambda front: front["front"][0].update(architecture={"family": "resnet"}),
         lambda front: front["front"][0].update(objectives={"ap": None}),
+        lambda front: front["front"][0].update(objectives={"ap": [0.5]}),
         lambda front: front["front"][0].update(measured=[1]),
+        lambda front: front["front"][0].update(measured={"latency_by_position": [1.0, "x"]}),
         lambda front: front["front"][0].update(measured={"latency_ms": True}),
     ],
 )

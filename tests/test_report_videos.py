@@ -91,6 +91,10 @@ def part(page: str, begin: str, end: str = "</section>") -> str:
     return page[start : page.index(end, start)]
 
 
+def test_a_front_is_read_with_the_latency_of_each_frame(run: RunFolder) -> None:
+    assert [len(one["measured"]["latency_by_position"]) for one in run.load_front()] == [3, 3]
+
+
 def test_what_the_page_says_of_a_run_on_videos(run: RunFolder) -> None:
     done = call("report", run.path)
     assert done.returncode == 0, done.stderr

@@ -448,17 +448,19 @@ def test_the_front_is_measured_at_the_end(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_is_kept_when_the_next_measurement_fails(tmp_path: Path) -> None:
+    measured = {"latency_ms": 1.0, "latency_by_position": [0.5, 0.5]}
+
     def measure() -> Any:
-        return lambda architectures: [{"latency_ms": 1.0} for _ in architectures]
+        return lambda architectures: [measured for _ in architectures]
 
     def interrupted() -> Any:
         raise KeyboardInterrupt
 
-    assert all(record["measured"] == {"latency_ms": 1.0} for record in search(tmp_path, measure=measure).front)
+    assert all(record["measured"] == measured for record in search(tmp_path, measure=measure).front)
     with pytest.raises(KeyboardInterrupt):
         search(tmp_path, resume=True, measure=interrupted)
     for record in json.loads((tmp_path / "pareto.json").read_text())["front"]:
-        assert record["measured"] == {"latency_ms": 1.0}
+        assert record["measured"] == measured
     (tmp_path / "pareto.json").write_text("{")
     assert not any("measured" in record for record in search(tmp_path, resume=True).front)
 

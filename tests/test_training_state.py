@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.ema import MovingAverage
+from nas.training.interruption import noticing_interruption
 from nas.training.metrics import MetricsLog
 from search_spaces import InputError
 
@@ -124,3 +126,12 @@ def test_a_resumed_log_forgets_what_its_checkpoint_does_not_know(tmp_path: Path)
     assert [(line["step"], line["loss"]) for line in lines] == [(2, 0.5), (4, 0.25), (6, 0.5)]
     assert lines[0]["gradient_norm"] is None
     assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_sigterm_may_come_twice_and_a_second_ctrl_c_does_not_wait() -> None:
+    with noticing_interruption() as interruption:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        assert interruption.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

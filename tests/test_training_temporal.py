@@ -136,6 +136,9 @@ def test_the_sampled_videos_are_a_function_of_the_step() -> None:
     frames = [(kind, frame) for step in steps for kind, video in step for frame in video]
     assert {frame.architecture for kind, frame in frames if kind == "largest"} == {space.spatial.largest()}
     assert {frame.fusion for kind, frame in frames if kind == "smallest"} > {FusionChoice.none()}
+    first = temporal_config(random_subnets=3, largest_every=2, largest_first=0.4)
+    assert [kind for kind, _ in sampled_videos(space, first, 1, fraction=0.3)] == ["largest"]
+    assert list(sampled_videos(space, first, 1, fraction=0.4)) == steps[1]
 
 
 def test_a_supernet_begins_with_an_image_supernets_weights(tmp_path: Path) -> None:

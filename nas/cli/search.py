@@ -49,8 +49,6 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
     from nas.cli.stage import load_space, noting_config, open_run, refuse_to_overwrite
     from nas.data.pose_data import PoseData
     from nas.run_folder import RunFolder
-    from nas.run_lock import RunLock
-    from nas.search.driver import SEARCHING
     from nas.search.session import search_images
 
     space = load_space(config)
@@ -64,7 +62,6 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
     open_run(config, space)
     with (
         keeping_state(run.path),
-        RunLock(run.path, SEARCHING) as lock,
         counting("measuring blocks") as table_progress,
         searching() as show,
         noting_config(config, SECTIONS, show) as progress,
@@ -80,7 +77,6 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
             resume=arguments.resume,
             progress=progress,
             table_progress=table_progress,
-            lock=lock,
         )
     return result, run
 

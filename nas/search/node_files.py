@@ -66,7 +66,8 @@ class NodeFiles:
         if not self._are_in(entry):
             if not _fetched.keys() >= set(self.digests.values()):
                 raise FilesMissing(list(self.digests.values()))
-            (entry / "manifest.json").unlink(missing_ok=True)  # of other content: it is built again
+            if entry.is_dir() and not self._are_in(entry):  # still, and not laid down meanwhile by another worker
+                (entry / "manifest.json").unlink(missing_ok=True)  # of other content: it is built again
         return build_once(cache_folder() / "nodes", key, self._write)
 
     def _are_in(self, folder: Path) -> bool:

@@ -154,8 +154,6 @@ def on_one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def latency_identity(latency: LatencyConfig | None) -> dict[str, Any] | None:
+def latency_identity(latency: LatencyConfig, fingerprint: Fingerprint | None) -> dict[str, Any] | None:
     """What makes two latencies comparable; None where none is measured."""
-    if latency is None:
-        return None
-    return {**LatencyMeter(latency).fingerprint.to_json(), "batch": latency.batch}
+    return None if fingerprint is None else {**fingerprint.to_json(), "batch": latency.batch}

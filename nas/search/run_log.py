@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from nas.files import atomic_write_json, remove_partial
-from nas.run_folder import RunFolder
+from nas.run_folder import RunFolder, is_measure
 from search_spaces.errors import InputError
 
 from .ask_tell import AskTellSearch
@@ -220,7 +220,7 @@ def _measured(path: Path) -> dict[str, dict[str, Any]]:
     try:
         members = json.loads(path.read_text(encoding="utf-8"))["front"]
         measured = {str(member["id"]): dict(member["measured"]) for member in members if "measured" in member}
-        return {key: kept for key, kept in measured.items() if all(type(one) in (int, float) for one in kept.values())}
+        return {key: kept for key, kept in measured.items() if all(map(is_measure, kept.values()))}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 

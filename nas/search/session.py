@@ -26,7 +26,7 @@ from search_spaces.complexity import count
 from .candidate import CandidateConfig, CandidateEvaluator, precision_dtype
 from .candidate_config import Precision
 from .config import SearchConfig
-from .driver import SearchResult, run_search
+from .driver import SEARCHING, SearchResult, run_search
 from .executor import Factory
 from .loop import SearchProgress
 from .node_files import FilesMissing, NodeFiles
@@ -35,6 +35,7 @@ from .preparation import (
     check_objectives,
     costs_of,
     decided,
+    latency_identity,
     meter_of,
     on_one_thread,
     one_at_a_time,
@@ -184,12 +185,8 @@ def search_images(
     resume: bool = False,
     progress: Callable[[SearchProgress], None] | None = None,
     table_progress: Callable[[int, int], None] | None = None,
-    lock: RunLock | None = None,
 ) -> SearchResult:
     """Search the space of the supernet that lies in the run's folder.
-
-    Args:
-        lock: the folder's, where the caller holds it already (a second search should not measure blocks meanwhile).
 
     Raises:
         InputError: the folder is in use; it has no supernet of this space, or a search and ``resume`` is not set; the
@@ -200,7 +197,10 @@ def search_images(
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
     _check_supernet(run, space)
-    with _latency_source(search, latency if needs_latency else None) as fingerprint:
+    with (
+        RunLock(run.path, SEARCHING) as lock,  # a second search should not measure blocks meanwhile
+        _latency_source(search, latency if needs_latency else None) as fingerprint,
+    ):
         costs = Costs()
         if fingerprint is not None:
             costs = _latency_costs(space, search, candidate, latency, run.latency_table, fingerprint, table_progress)
@@ -301,7 +301,6 @@ def _identity(
     factory: CandidateFactory, run: RunFolder, latency: LatencyConfig, fingerprint: Fingerprint | None
 ) -> dict[str, Any]:
     """What makes two evaluations comparable; a resumed search must have the same."""
-    measured_on = None if fingerprint is None else {**fingerprint.to_json(), "batch": latency.batch}
     return {
         "supernet": hashlib.sha256(run.supernet.read_bytes()).hexdigest()[:16],
         "validation": factory.crops.path.name,
@@ -309,5 +308,5 @@ def _identity(
         "codec": factory.codec.name,
         "candidate": {name: value for name, value in asdict(factory.config).items() if name != "cache_mb"},
         "device": factory.device,
-        "latency": measured_on,
+        "latency": latency_identity(latency, fingerprint),
     }

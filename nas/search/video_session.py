@@ -22,13 +22,14 @@ from nas.data.video_data import VideoData
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.video import VideoLatencyTable, build_video_table, frame_latencies
 from nas.run_folder import RunFolder
+from nas.run_lock import RunLock
 from nas.video_evaluation import people_shown
 from search_spaces import InputError, PropagatedFrame, VideoArchitecture, VideoSearchSpace
 from search_spaces.complexity import count_video
 
 from .candidate_config import CandidateConfig, Precision
 from .config import SearchConfig
-from .driver import SearchResult, run_search
+from .driver import SEARCHING, SearchResult, run_search
 from .loop import SearchProgress
 from .preparation import (
     check_device,
@@ -162,8 +163,8 @@ def search_videos(
         ap: what the objective ``ap`` is: COCO's AP over all frames, or PoseTrack's.
 
     Raises:
-        InputError: the folder has no temporal supernet of this space, or a search and ``resume`` is not set; the data
-            cannot be used; an objective has no source.
+        InputError: the folder is in use; it has no temporal supernet of this space, or a search and ``resume`` is not
+            set; the data cannot be used; an objective has no source.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     problem = search.problem()
@@ -171,29 +172,32 @@ def search_videos(
     check_objectives(problem, candidate.racing)
     _check_files(run, space)
     _check_data(data, ap)
-    costs = VideoTableCosts()
-    if needs_latency and candidate.latency == "table":
-        costs = VideoTableCosts(tables=_tables(space, latency, run, table_progress))
-    elif needs_latency:
-        costs = VideoTableCosts(latency=latency, fingerprint=LatencyMeter(latency).fingerprint)
-    device = "cuda" if search.gpus_per_worker else "cpu"
-    if search.ray_address is None:  # on a cluster each worker looks at its own machine
-        check_device(device)
-    factory = _factory(space, data, candidate, run, costs, costs_of(problem), device, ap)
-    known = recorded_identity(run.path) if resume else None
-    factory = replace(factory, config=decided(factory, known or {}))
-    return run_search(
-        space,
-        factory,
-        search,
-        run.path,
-        rng=np.random.default_rng(seed),
-        resume=resume,
-        initial=_initial(space),
-        identity=_identity(factory, run, latency if needs_latency else None, ap),
-        measure=VideoFrontMeasure(latency, LatencyMeter(latency).fingerprint) if needs_latency else None,
-        progress=progress,
-    )
+    with RunLock(run.path, SEARCHING) as lock:  # a second search should not measure blocks meanwhile
+        costs = VideoTableCosts()
+        fingerprint = LatencyMeter(latency).fingerprint if needs_latency else None
+        if needs_latency and candidate.latency == "table":
+            costs = VideoTableCosts(tables=_tables(space, latency, run, table_progress))
+        elif needs_latency:
+            costs = VideoTableCosts(latency=latency, fingerprint=fingerprint)
+        device = "cuda" if search.gpus_per_worker else "cpu"
+        if search.ray_address is None:  # on a cluster each worker looks at its own machine
+            check_device(device)
+        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device, ap)
+        known = recorded_identity(run.path) if resume else None
+        factory = replace(factory, config=decided(factory, known or {}))
+        return run_search(
+            space,
+            factory,
+            search,
+            run.path,
+            rng=np.random.default_rng(seed),
+            resume=resume,
+            initial=_initial(space),
+            identity=_identity(factory, run, latency, fingerprint, ap),
+            measure=VideoFrontMeasure(latency, fingerprint) if needs_latency else None,
+            progress=progress,
+            lock=lock,
+        )
 
 
 def _initial(space: VideoSearchSpace) -> list[VideoArchitecture]:
@@ -274,7 +278,11 @@ def _factory(
 
 
 def _identity(
-    factory: VideoCandidateFactory, run: RunFolder, latency: LatencyConfig | None, ap: ApKind
+    factory: VideoCandidateFactory,
+    run: RunFolder,
+    latency: LatencyConfig,
+    fingerprint: Fingerprint | None,
+    ap: ApKind,
 ) -> dict[str, Any]:
     """What makes two evaluations comparable; a resumed search must have the same."""
     return {
@@ -286,7 +294,7 @@ def _identity(
         "ap": ap,
         "candidate": {name: value for name, value in asdict(factory.config).items() if name != "cache_mb"},
         "device": factory.device,
-        "latency": latency_identity(latency),
+        "latency": latency_identity(latency, fingerprint),
     }
 
 

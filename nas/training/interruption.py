@@ -22,8 +22,11 @@ class Interruption:
         return self.signal is not None
 
     def notice(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler. The second Ctrl-C does not wait."""
-        if self.requested:
+        """The signal handler. The second Ctrl-C does not wait.
+
+        A second SIGTERM says nothing new: Slurm signals every process of a step, and torchrun passes it on once more.
+        """
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
 

@@ -102,6 +102,8 @@ class Muon(torch.optim.Optimizer):
             self._step_vectors([p for p in parameters if p.dim() <= 1], group)
 
     def _step_matrices(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        if not parameters:
+            return
         matrices = [self._momentum(p, group["momentum"]).flatten(1) for p in parameters]
         world = self._processes.world
         owners = _shared_out([m.shape[0] * m.shape[1] * min(m.shape) for m in matrices], world)

@@ -140,17 +140,22 @@ def state_key(module: nn.Module) -> str:
 
 
 def sampled_videos(
-    space: VideoSearchSpace, config: TemporalTrainingConfig, step: int, rank: int = 0
+    space: VideoSearchSpace, config: TemporalTrainingConfig, step: int, rank: int = 0, fraction: float = 1.0
 ) -> Iterator[tuple[str, tuple[PropagatedFrame, ...]]]:
-    """The frames' networks of one step in one process, and their kinds: a function of seed, step and rank alone."""
+    """The frames' networks of one step in one process, and their kinds: a function of seed, step and rank alone.
+
+    Args:
+        fraction: how much of the budget is used up; at first the largest may be alone.
+    """
     rng = np.random.default_rng([config.seed, _VIDEO_STREAM, step, rank])
-    extremes = [("smallest", space.spatial.smallest())]
-    if step % config.largest_every == 0:
+    alone = fraction < config.largest_first
+    extremes = [] if alone else [("smallest", space.spatial.smallest())]
+    if alone or step % config.largest_every == 0:
         extremes.insert(0, ("largest", space.spatial.largest()))
     for kind, network in extremes:
         fusions = [space.sample_fusion(rng) for _ in range(space.length)]
         yield kind, tuple(PropagatedFrame(architecture=network, fusion=fusion) for fusion in fusions)
-    for _ in range(config.random_subnets):
+    for _ in range(0 if alone else config.random_subnets):
         yield "random", space.sample(rng).frames
 
 
@@ -167,6 +172,7 @@ class _Sandwich:
         stride: tuple[float, float],
     ) -> None:
         self.supernet, self.key, self.config, self.processes, self.stride = supernet, key, config, processes, stride
+        self.loop = loop
         self.loss = heatmap_loss(config.loss, key.architecture)
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
         self.key.train(config.train_key)
@@ -194,7 +200,8 @@ class _Sandwich:
         """Add up the gradients of the step's video networks, each with the same weight."""
         clip = batch.tensors(self.processes.device)
         check_length(clip, self.supernet.space.length)
-        videos = list(sampled_videos(self.supernet.space, self.config, step, self.processes.rank))
+        space, rank, fraction = self.supernet.space, self.processes.rank, self.loop.fraction
+        videos = list(sampled_videos(space, self.config, step, rank, fraction))
         with torch.set_grad_enabled(self.config.train_key), self.precision.autocast():
             key_heatmaps = self.key(self.precision.images(clip.images[:, 0]))
         losses = []
