@@ -227,6 +227,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(network: Path, video: Path, tm
         ((video, *one, "--follow"), "nothing to follow"),
         ((video, *one, "--keypoints", "coco"), "3 heatmaps, and 17 keypoints are named"),
         ((video, *one, "--fps", "-1"), "--fps: must be positive"),
+        ((video, *one, "--person-class", "0"), "--person-class: is of a --detector, and none is given"),
     ]
     for words, expected in cases:
         done = call("predict", *words, "--model", network, "--out", out)

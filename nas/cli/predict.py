@@ -43,7 +43,8 @@ def _add_model(group: Any) -> None:
     group.add_argument("--threads", metavar="N", type=int, default=1, help="of the network (1)")
     group.add_argument("--codec", choices=CODEC_NAMES, help="in place of what the file says")
     group.add_argument("--keypoints", metavar="NAME", help="coco, posetrack18, or a COCO file that names them")
-    group.add_argument("--padding", metavar="X", type=float, default=1.25, help="crop, in units of the box (1.25)")
+    group.add_argument("--padding", metavar="X", type=float,
+                       help="crop, in units of the box, in place of what the file says")  # fmt: skip
 
 
 def _add_people(group: Any) -> None:
@@ -127,6 +128,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if len(chosen) != 1:
         given = " and ".join(chosen) or "none of them"
         raise InputError(f"say where people are with one of --boxes, --detector, --box, --whole-frame; got {given}")
+    for option in ("person_class", "detector_colors"):
+        if arguments.detector is None and getattr(arguments, option) is not None:
+            raise InputError(f"--{option.replace('_', '-')}: is of a --detector, and none is given; leave it out")
     if arguments.whole_frame and arguments.follow:
         raise InputError("--follow: with --whole-frame there is nothing to follow; leave one of them out")
     if arguments.no_video and (arguments.images or arguments.show):

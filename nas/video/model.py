@@ -36,6 +36,8 @@ class PoseModel:
     step: PoseStep
     codec: Codec
     keypoint_set: KeypointSet
+    padding: float
+    """Of the crops that it was trained on, in units of the box."""
     file: Path
     runtime: OnlineRuntime
 
@@ -83,7 +85,8 @@ def load_pose_model(
         sigma=_sigma(metadata, step.input_size),
     )
     resolved: OnlineRuntime = "torch" if isinstance(step, TorchStep) else "onnxruntime"
-    return PoseModel(step=step, codec=chosen, keypoint_set=names, file=file, runtime=resolved)
+    padding = _padding(metadata)
+    return PoseModel(step=step, codec=chosen, keypoint_set=names, padding=padding, file=file, runtime=resolved)
 
 
 def find_model_file(model: str, runtime: OnlineRuntime | None = None) -> Path:
@@ -178,6 +181,15 @@ def _keypoint_set(metadata: Mapping[str, str], count: int) -> KeypointSet:
 def _codec_name(metadata: Mapping[str, str]) -> CodecName:
     found = metadata.get("codec")
     return next((name for name in CODEC_NAMES if name == found), "gaussian")
+
+
+def _padding(metadata: Mapping[str, str]) -> float:
+    """What the file says, or else MMPose's 1.25."""
+    try:
+        found = float(metadata["padding"])
+    except (KeyError, ValueError):
+        return 1.25
+    return found if 0 < found < float("inf") else 1.25
 
 
 def _sigma(metadata: Mapping[str, str], input_size: tuple[int, int]) -> float:
