@@ -18,7 +18,7 @@ from nas.video.crops import Cropper
 from nas.video.detector import OnnxPersonDetector
 from nas.video.drawing import PoseDrawer, skeleton_of, track_color
 from nas.video.frames import Frame, FrameSource, natural_order, open_frames
-from nas.video.people import FollowedPeople, next_box
+from nas.video.people import DetectedPeople, FollowedPeople, next_box
 from nas.video.pictures_out import VideoFile
 from nas.video.result_files import FramePoses, posetrack_keypoints, write_results
 from nas.video.smoothing import OneEuroFilter
@@ -250,6 +250,16 @@ def test_a_lost_person_restarts_and_is_given_up_in_the_end() -> None:
     again = people.look(frame())  # given up: the boxes are asked for anew, and it is a new track
     assert again.previous.tolist() == [-1]
     assert people.identify(POSE[None]).track_ids.tolist() == [1]
+
+
+def test_every_box_above_the_asked_score_may_be_somebody_new(tmp_path: Path) -> None:
+    file = tmp_path / "d.json"
+    file.write_text(json.dumps([{"image_id": 0, "bbox": [1, 2, 30, 40], "score": 0.05}]))
+    points = np.ones((1, 17, 3))
+    for start_score, expected in ((0.0, [0]), (0.05, [0]), (0.4, [-1])):
+        people = DetectedPeople(BoxFile(file, images_of("x.jpg")), np.full(17, 0.1), start_score=start_score)
+        people.look(frame(0))
+        assert people.identify(points).track_ids.tolist() == expected
 
 
 def test_two_followed_people_who_became_one_are_one() -> None:

@@ -38,7 +38,7 @@ def test_online_steps_equal_the_clip(runtime: OnlineRuntime, codec: str) -> None
     maps = compose_affine(before, invert_affine(matrices))
     with torch.no_grad():
         expected = net(torch.from_numpy(clip), torch.from_numpy(maps)).numpy()
-    step = make_step(net, runtime, codec)  # type: ignore[arg-type]
+    step = make_step(net, runtime)
     assert step.length == frames - 1
     scheduler = StepScheduler(step)
     for group in range(4):  # traced from the third time on

@@ -21,6 +21,7 @@ from search_spaces.errors import InputError
 if TYPE_CHECKING:
     from nas.video.boxes import BoxSource
     from nas.video.frames import FrameSource
+    from nas.video.people import People
     from nas.video.pictures_out import PictureSink
     from nas.video.predict import Prediction
 
@@ -92,12 +93,17 @@ def run(arguments: argparse.Namespace) -> int:
     )
     source = open_frames(arguments.input, arguments.fps)
     boxes = _box_source(arguments, source)
-    kind = FollowedPeople if arguments.follow or arguments.box else DetectedPeople
+    sigmas = model.keypoint_set.sigmas
     limits = {"lost_score": arguments.lost_score, "keypoint_score": arguments.keypoint_score}
+    people: People
+    if arguments.follow or arguments.box:
+        people = FollowedPeople(boxes, sigmas, **limits)
+    else:
+        people = DetectedPeople(boxes, sigmas, **limits, start_score=max(arguments.box_score, 0.0))
     predictor = Predictor(
         model,
         boxes,
-        kind(boxes, model.keypoint_set.sigmas, **limits),
+        people,
         padding=arguments.padding,
         smooth=OneEuroFilter() if arguments.smooth else None,
         keypoint_score=arguments.keypoint_score,

@@ -15,6 +15,7 @@ from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json, atomic_write_text
 from nas.report.describe import latency_source
 from nas.run_folder import RunFolder
+from nas.run_lock import RunLock
 from nas.video_evaluation import ClipMetrics, summary
 from nas.video_judge import ClipJudge
 from nas.video_weights import save_video_network
@@ -56,7 +57,8 @@ def export_videos(
     (all, if there are fewer), position after position; AP is that of all validation clips, without flip test.
 
     Raises:
-        InputError: there is no front or no temporal supernet, an id is unknown, the data cannot be used.
+        InputError: there is no front or no temporal supernet, an id is unknown, the data cannot be used; another export
+            runs.
         RuntimeError: an ONNX file gives other numbers than torch.
     """
     if "mmpose" in config.formats:
@@ -68,20 +70,21 @@ def export_videos(
     clips = data.calibration_clips(space.input_size, config.calibration_crops)
     judge = ClipJudge.of(data, space.input_size, EvaluationConfig(flip_test=False))
     exported = []
-    for index, record in enumerate(records):
-        if progress:
-            progress(index, len(records))
-        architecture = VideoArchitecture.from_json(record["architecture"])
-        net = inherited_video(supernet, key, architecture, clips, judge.codec.stride.tolist())
-        metrics = judge.metrics(net)
-        folder = run.export(architecture.id)
-        with written_whole(folder) as partial:
-            facts = {"evaluation": record, "inherited": _plain(metrics), "calibration_clips": len(clips)}
-            _write(partial, net, config.formats, facts, data)
-            source = latency_source(record, front_file)
-            card = video_card(architecture, record, metrics, len(clips), data, source)
-            atomic_write_text(partial / "card.md", card)
-        exported.append(ExportedVideo(architecture, folder, metrics))
+    with RunLock(run.path / "export", "an export"):
+        for index, record in enumerate(records):
+            if progress:
+                progress(index, len(records))
+            architecture = VideoArchitecture.from_json(record["architecture"])
+            net = inherited_video(supernet, key, architecture, clips, judge.codec.stride.tolist())
+            metrics = judge.metrics(net)
+            folder = run.export(architecture.id)
+            with written_whole(folder) as partial:
+                facts = {"evaluation": record, "inherited": _plain(metrics), "calibration_clips": len(clips)}
+                _write(partial, net, config.formats, facts, data)
+                source = latency_source(record, front_file)
+                card = video_card(architecture, record, metrics, len(clips), data, source)
+                atomic_write_text(partial / "card.md", card)
+            exported.append(ExportedVideo(architecture, folder, metrics))
     if progress:
         progress(len(records), len(records))
     return exported
