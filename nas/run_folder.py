@@ -162,17 +162,26 @@ def _check_front(value: Any) -> None:
     if not all(isinstance(text, str) for text in value.get("constraints", [])):
         raise ValueError(f"constraints are {value['constraints']}")
     for key, numbers in (("reference", value.get("reference") or {}), *_numbers_of(value["front"])):
-        if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers.values()):
+        if not all(_is_number(number) for number in numbers.values()):
             raise ValueError(f"{key} has {numbers}, not numbers")
     for member in value["front"]:
         if any_architecture(member["architecture"]).id != member["id"]:
             raise ValueError(f"{member['id']} is not the id of its architecture")
 
 
-def _numbers_of(front: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, float]]]:
+def _numbers_of(front: list[dict[str, Any]]) -> Iterator[tuple[str, dict[Any, float]]]:
     for member in front:
         yield str(member["id"]), member["objectives"]
-        yield f"measured of {member['id']}", member.get("measured", {})
+        measured = dict(member.get("measured", {}))
+        by_position = measured.pop("latency_by_position", [])  # of a video network, one a frame
+        if not isinstance(by_position, list):
+            raise ValueError(f"latency_by_position of {member['id']} is {by_position}")
+        yield f"measured of {member['id']}", measured
+        yield f"latency_by_position of {member['id']}", dict(enumerate(by_position))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:

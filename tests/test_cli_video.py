@@ -88,7 +88,7 @@ def test_a_run_on_videos(config: Path, tmp_path: Path) -> None:
 
     done = call("export", run)
     assert done.returncode == 0, done.stderr
-    [folder] = (run / "export").iterdir()
+    [folder] = (run / "export").glob("[!.]*")
     assert {path.name for path in folder.iterdir()} == {
         "architecture.json", "card.md", "facts.json", "frame0.onnx", "frame1.onnx", "frame2.onnx", "weights.safetensors"
     }  # fmt: skip
