@@ -126,9 +126,14 @@ def load_metadata(path: Path) -> dict[str, str]:
         raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
 
 
-def pose_metadata(codec: Codec, keypoint_names: Sequence[str]) -> dict[str, str]:
-    """What one must know beside the weights to turn a network's heatmaps into keypoints."""
-    return {"codec": codec.name, "sigma": str(codec.sigma), "keypoints": ",".join(keypoint_names)}
+def pose_metadata(codec: Codec, keypoint_names: Sequence[str], padding: float = 1.25) -> dict[str, str]:
+    """What one must know beside the weights to cut crops, and to turn a network's heatmaps into keypoints.
+
+    Args:
+        padding: of the crops, in units of the box.
+    """
+    names = ",".join(keypoint_names)
+    return {"codec": codec.name, "sigma": str(codec.sigma), "keypoints": names, "padding": str(padding)}
 
 
 def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:

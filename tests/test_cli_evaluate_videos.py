@@ -47,8 +47,9 @@ def results(folder: Path) -> dict[str, Any]:
 
 def test_a_run_s_video_networks(tmp_path: Path, videos: Path, net: VideoPoseNet) -> None:
     save_video_network(tmp_path / "retrain" / net.architecture.id / "best.safetensors", net)
-    done = call("evaluate", config_file(tmp_path, videos), "--no-flip-test")
+    done = call("evaluate", config_file(tmp_path, videos), "--no-flip-test", "--detections", "boxes.json")
     assert done.returncode == 0, done.stderr
+    assert "boxes.json: boxes of still images, not of videos" in done.stderr
     assert "frame 2" in done.stdout
     assert "PoseTrack's MOTA" in done.stdout
     found = results(tmp_path / "retrain" / net.architecture.id / "evaluation")

@@ -165,7 +165,8 @@ def test_both_runtimes_give_the_same_heatmaps(run_folder: Path) -> None:
         crops = generator.normal(size=(people, 3, *torch_model.codec.input_size)).astype(np.float32)
         expected = onnx_model.step.step(crops)
         assert expected.shape == (people, 17, *torch_model.codec.heatmap_size)
-        np.testing.assert_allclose(torch_model.step.step(crops), expected, rtol=1e-4, atol=1e-3 * expected.std())
+        # The untrained network's heatmaps are almost flat: a float32 step is more than 1e-3 of their deviation.
+        np.testing.assert_allclose(torch_model.step.step(crops), expected, rtol=1e-6, atol=1e-3 * expected.std())
 
 
 def test_coco_keypoints_give_a_posetrack_file(run_folder: Path, video: Path, tmp_path: Path) -> None:
@@ -227,6 +228,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(network: Path, video: Path, tm
         ((video, *one, "--follow"), "nothing to follow"),
         ((video, *one, "--keypoints", "coco"), "3 heatmaps, and 17 keypoints are named"),
         ((video, *one, "--fps", "-1"), "--fps: must be positive"),
+        ((video, *one, "--person-class", "0"), "--person-class: is of a --detector, and none is given"),
     ]
     for words, expected in cases:
         done = call("predict", *words, "--model", network, "--out", out)

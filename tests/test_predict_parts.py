@@ -11,16 +11,16 @@ import pytest
 
 from evaluators import POSETRACK_KEYPOINTS
 from nas.data.codecs import Codec
-from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
+from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, COCO_KEYPOINT_SET
 from nas.data.tensors import to_tensor
 from nas.video.boxes import BoxFile, GivenBoxes
 from nas.video.crops import Cropper
 from nas.video.detector import OnnxPersonDetector
 from nas.video.drawing import PoseDrawer, skeleton_of, track_color
 from nas.video.frames import Frame, FrameSource, natural_order, open_frames
-from nas.video.people import FollowedPeople, next_box
+from nas.video.people import DetectedPeople, FollowedPeople, next_box
 from nas.video.pictures_out import VideoFile
-from nas.video.result_files import posetrack_keypoints
+from nas.video.result_files import FramePoses, posetrack_keypoints, write_results
 from nas.video.smoothing import OneEuroFilter
 from search_spaces import InputError
 from tests.predict_fixture import frame_of, write_detector, write_video
@@ -133,6 +133,9 @@ def test_detections_go_by_the_number_in_the_name_or_by_the_frame(tmp_path: Path)
         ('[{"image_id": 0}]', "entry 0: needs image_id"),
         ('[{"image_id": 0, "bbox": [1, 2, 3], "score": 1}]', "bbox must be 4 numbers"),
         ('[{"image_id": 7, "bbox": [1, 2, 3, 4], "score": 1}]', "names no frame"),
+        ('[{"image_id": 1e999, "bbox": [1, 2, 3, 4], "score": 1}]', "entry 0: needs image_id"),
+        ('{"images": [{"id": "first", "file_name": "x.jpg"}], "annotations": []}', "no list of images with ids"),
+        ('{"images": [{"id": null, "file_name": "x.jpg"}], "annotations": []}', "no list of images with ids"),
     ],
 )
 def test_a_bad_boxes_file_is_named(tmp_path: Path, content: str, expected: str) -> None:
@@ -249,6 +252,16 @@ def test_a_lost_person_restarts_and_is_given_up_in_the_end() -> None:
     assert people.identify(POSE[None]).track_ids.tolist() == [1]
 
 
+def test_every_box_above_the_asked_score_may_be_somebody_new(tmp_path: Path) -> None:
+    file = tmp_path / "d.json"
+    file.write_text(json.dumps([{"image_id": 0, "bbox": [1, 2, 30, 40], "score": 0.05}]))
+    points = np.ones((1, 17, 3))
+    for start_score, expected in ((0.0, [0]), (0.05, [0]), (0.4, [-1])):
+        people = DetectedPeople(BoxFile(file, images_of("x.jpg")), np.full(17, 0.1), start_score=start_score)
+        people.look(frame(0))
+        assert people.identify(points).track_ids.tolist() == expected
+
+
 def test_two_followed_people_who_became_one_are_one() -> None:
     people = FollowedPeople(GivenBoxes([[20, 10, 40, 80], [25, 10, 40, 80]]), SIGMAS)
     people.look(frame())
@@ -321,3 +334,12 @@ def test_posetrack_needs_its_joints_but_not_the_ears() -> None:
     np.testing.assert_array_equal(found[:, [0, 1, 2]], points[:, :3])
     assert not found[:, 3:5].any()
     assert posetrack_keypoints(points[:, :14], without_ears[:14]) is None
+
+
+def test_more_tracks_than_posetrack_has_cost_that_file_alone(tmp_path: Path) -> None:
+    def found(track_id: int) -> FramePoses:
+        return FramePoses(0, "v/0.jpg", np.ones((1, 17, 3)), np.array([track_id]), np.ones(1), np.ones((1, 4)))
+
+    assert len(write_results(tmp_path / "few", [found(9999)], COCO_KEYPOINT_SET)) == 2
+    (coco,) = write_results(tmp_path / "many", [found(3), found(10000)], COCO_KEYPOINT_SET)
+    assert [entry["track_id"] for entry in json.loads(coco.read_text())] == [3, 10000]

@@ -10,9 +10,11 @@ import torch
 
 from nas.data.codecs import Codec
 from nas.data.geometry import compose_affine, invert_affine
+from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from nas.video.model import OnlineRuntime, load_pose_model, make_step
 from nas.video.scheduler import StepScheduler
 from nas.video_weights import save_video_network
+from nas.weights import pose_metadata
 from search_spaces import get_video_space
 from supernet import VideoPoseNet
 
@@ -36,7 +38,7 @@ def test_online_steps_equal_the_clip(runtime: OnlineRuntime, codec: str) -> None
     maps = compose_affine(before, invert_affine(matrices))
     with torch.no_grad():
         expected = net(torch.from_numpy(clip), torch.from_numpy(maps)).numpy()
-    step = make_step(net, runtime, codec)  # type: ignore[arg-type]
+    step = make_step(net, runtime)
     assert step.length == frames - 1
     scheduler = StepScheduler(step)
     for group in range(4):  # traced from the third time on
@@ -52,3 +54,12 @@ def test_a_video_network_is_loaded_from_its_weights(runtime: OnlineRuntime, tmp_
     save_video_network(tmp_path / "best.safetensors", VideoPoseNet(architecture, torch.Generator().manual_seed(0)))
     model = load_pose_model(str(tmp_path), runtime)
     assert (model.runtime, model.step.length) == (runtime, len(architecture.frames))
+
+
+def test_crops_are_cut_as_in_the_network_s_training(tmp_path: Path) -> None:
+    net = VideoPoseNet(get_video_space("resnet-tiny").smallest(), torch.Generator().manual_seed(0))
+    path = tmp_path / "best.safetensors"
+    facts = pose_metadata(Codec.of("gaussian", net.architecture.input_size), COCO_KEYPOINT_NAMES, 1.5)
+    for metadata, padding in ((facts, 1.5), ({}, 1.25)):
+        save_video_network(path, net, metadata)
+        assert load_pose_model(str(path)).padding == padding

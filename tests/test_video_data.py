@@ -319,6 +319,18 @@ def test_without_augmentation_a_training_clip_is_the_cached_one(folder: Path) ->
     assert np.abs(batch.pixels.astype(int) - cache.images(slice(4))).mean() < 1
 
 
+def test_cached_pictures_reach_as_far_as_jittered_boxes(folder: Path) -> None:
+    batches = []
+    for gigabytes in (0.0, 1.0):
+        config = DataConfig(
+            video=VideoDataConfig(folder=folder, box_jitter=0.3), cache=folder / "cache", augmentation=NO_AUGMENTATION,
+            padding=0.6, picture_cache_gb=gigabytes,
+        )  # fmt: skip
+        clips = VideoData(config, 3).training_set(SIZE)
+        batches.append(clips.batch(np.arange(len(clips)), np.random.default_rng(0)).pixels.astype(int))
+    assert np.abs(batches[0] - batches[1]).max() <= 2
+
+
 def test_the_frames_of_videos_as_still_images(folder: Path) -> None:
     parts = {f"{part}_annotations": folder / "annotations" / part for part in ("train", "val")}
     data = PoseData(DataConfig(**parts, cache=folder / "cache", val_limit=3), keypoints=17)

@@ -221,6 +221,15 @@ def test_resampling_by_the_identity_changes_nothing_and_outside_is_empty() -> No
     assert away.abs().max() == 0
 
 
+def test_autocast_moves_no_heatmap() -> None:
+    heatmaps = torch.rand(1, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+    maps = torch.tensor([[[0.97, 0.13, 5.3], [-0.13, 0.97, 20.7]]])
+    expected = resample_heatmaps(heatmaps, maps, (4.0, 4.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = resample_heatmaps(heatmaps, maps, (4.0, 4.0))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 def test_the_stride_is_that_of_the_codec() -> None:
     architecture = member("resnet-tiny")
     for name in ("gaussian", "udp"):

@@ -11,6 +11,7 @@ results.json and, in posetrack/, PoseTrack18 files.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--weights", metavar="FILE", type=Path, help="this network, in place of the run's")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results of one network")
     parser.add_argument("--videos", action="store_true", help="judge image networks on every frame of the videos")
-    add_override(parser, "data.detections", "--detections", metavar="FILE", help="boxes of a detector (COCO format)")
+    add_override(parser, "data.detections", "--detections", metavar="FILE",
+                 help="boxes of a detector (COCO format) in still images")  # fmt: skip
     add_override(parser, "data.codec", "--codec", metavar="NAME", help="gaussian, dark or udp")
     add_override(parser, "evaluate.flip_test", "--flip-test", const="true", help="average with the mirror image")
     add_override(parser, "evaluate.flip_test", "--no-flip-test", const="false", help="each crop once")
@@ -92,6 +94,12 @@ def _judge_on_videos(config: Config, files: Sequence[Path], out: Path | None) ->
     from nas.video_results import evaluate_on_videos
     from nas.video_weights import is_video_file, load_video_weights
 
+    if config.data.detections is not None and config.data.video.val_detections is None and is_first_process():
+        print(
+            f"{config.data.detections}: boxes of still images, not of videos: those are judged with ground-truth "
+            "boxes, or with --data.video.val_detections FILE",
+            file=sys.stderr,
+        )
     results = []
     for path in files:
         is_video = is_video_file(path)
@@ -103,8 +111,6 @@ def _judge_on_videos(config: Config, files: Sequence[Path], out: Path | None) ->
 
 
 def _print_video_tables(results: Sequence[VideoResult], config: Config) -> None:
-    import sys
-
     from nas.cli.output import print_table
     from nas.video_results import POSETRACK_COLUMNS
 

@@ -21,6 +21,7 @@ from search_spaces.errors import InputError
 if TYPE_CHECKING:
     from nas.video.boxes import BoxSource
     from nas.video.frames import FrameSource
+    from nas.video.people import People
     from nas.video.pictures_out import PictureSink
     from nas.video.predict import Prediction
 
@@ -43,7 +44,8 @@ def _add_model(group: Any) -> None:
     group.add_argument("--threads", metavar="N", type=int, default=1, help="of the network (1)")
     group.add_argument("--codec", choices=CODEC_NAMES, help="in place of what the file says")
     group.add_argument("--keypoints", metavar="NAME", help="coco, posetrack18, or a COCO file that names them")
-    group.add_argument("--padding", metavar="X", type=float, default=1.25, help="crop, in units of the box (1.25)")
+    group.add_argument("--padding", metavar="X", type=float,
+                       help="crop, in units of the box, in place of what the file says")  # fmt: skip
 
 
 def _add_people(group: Any) -> None:
@@ -91,12 +93,17 @@ def run(arguments: argparse.Namespace) -> int:
     )
     source = open_frames(arguments.input, arguments.fps)
     boxes = _box_source(arguments, source)
-    kind = FollowedPeople if arguments.follow or arguments.box else DetectedPeople
+    sigmas = model.keypoint_set.sigmas
     limits = {"lost_score": arguments.lost_score, "keypoint_score": arguments.keypoint_score}
+    people: People
+    if arguments.follow or arguments.box:
+        people = FollowedPeople(boxes, sigmas, **limits)
+    else:
+        people = DetectedPeople(boxes, sigmas, **limits, start_score=max(arguments.box_score, 0.0))
     predictor = Predictor(
         model,
         boxes,
-        kind(boxes, model.keypoint_set.sigmas, **limits),
+        people,
         padding=arguments.padding,
         smooth=OneEuroFilter() if arguments.smooth else None,
         keypoint_score=arguments.keypoint_score,
@@ -127,6 +134,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if len(chosen) != 1:
         given = " and ".join(chosen) or "none of them"
         raise InputError(f"say where people are with one of --boxes, --detector, --box, --whole-frame; got {given}")
+    for option in ("person_class", "detector_colors"):
+        if arguments.detector is None and getattr(arguments, option) is not None:
+            raise InputError(f"--{option.replace('_', '-')}: is of a --detector, and none is given; leave it out")
     if arguments.whole_frame and arguments.follow:
         raise InputError("--follow: with --whole-frame there is nothing to follow; leave one of them out")
     if arguments.no_video and (arguments.images or arguments.show):

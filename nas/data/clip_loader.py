@@ -117,7 +117,10 @@ class ClipTrainingSet:
         people, self.rows = distinct_people(clips, self.frames)
         self.people = stack_instances(people)
         farthest = augmentation.shift if augmentation.shift_probability else 0.0
-        reach = replace(augmentation, shift=min(farthest + box_jitter, 0.99), shift_probability=1.0)
+        largest = (1 + augmentation.scale) * (1 + box_jitter) - 1
+        reach = replace(
+            augmentation, scale=min(largest, 0.99), shift=min(farthest + box_jitter, 0.99), shift_probability=1.0
+        )
         files, boxes = [person.file for person in people], self.people.bbox_xywh
         self.pictures = open_pictures(
             files, boxes, codec.input_size, padding, reach, cache_folder, cache_limit_gb, workers

@@ -170,8 +170,9 @@ def _write(
     facts = {"evaluation": record, "inherited": metrics, "calibration_crops": config.calibration_crops}
     atomic_write_json(folder / "facts.json", facts)
     codec = data.codec(architecture.input_size)
+    described = pose_metadata(codec, data.val.keypoint_names, data.config.padding)
     if "safetensors" in config.formats:
-        origin = {"origin": "inherited, calibrated", **pose_metadata(codec, data.val.keypoint_names)}
+        origin = {"origin": "inherited, calibrated", **described}
         save_network(folder / "weights.safetensors", net, origin)
     if "mmpose" in config.formats:
         from .mmpose_export import export_mmpose
@@ -180,6 +181,6 @@ def _write(
     if "onnx" in config.formats:
         with torch.no_grad():
             folded = fold(net)
-        names = {"architecture": architecture.id, **pose_metadata(codec, data.val.keypoint_names)}
+        names = {"architecture": architecture.id, **described}
         export_onnx(folded, folder / "model.onnx", architecture.input_size, batch=None, metadata=names)
     atomic_write_text(folder / "card.md", card(architecture, record, metrics, config, data, source))

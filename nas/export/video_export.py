@@ -128,7 +128,7 @@ def _write(
     architecture = net.architecture
     atomic_write_json(folder / "architecture.json", architecture.to_json())
     atomic_write_json(folder / "facts.json", dict(facts))
-    described = pose_metadata(data.codec(architecture.input_size), data.keypoint_set.names)
+    described = pose_metadata(data.codec(architecture.input_size), data.keypoint_set.names, data.config.padding)
     if "safetensors" in formats:
         save_video_network(folder / "weights.safetensors", net, {"origin": "inherited, calibrated", **described})
     if "onnx" in formats:

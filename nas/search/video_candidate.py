@@ -108,7 +108,8 @@ class VideoCandidateEvaluator:
         places, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         metrics = self.measure.evaluate(places, scores)
         ap = self._ap(metrics.ap, places, scores)
-        self._race.remember(Rival(costs, ap, similarity))
+        if len(similarity):  # there is none where nothing but key frames is labelled
+            self._race.remember(Rival(costs, ap, similarity))
         return {
             "objectives": {"ap": ap, **costs},
             "status": "complete",

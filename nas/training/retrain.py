@@ -203,6 +203,7 @@ class _CropValidation(Validation):
         self.net = net
         size = net.architecture.input_size
         self.crops, self.people, self.codec = data.validation_crops(size), data.val, data.codec(size)
+        self.padding = data.config.padding
         self.ap = CocoKeypointAP(self.people.ground_truth, self.people.sigmas)
 
     def judge(self) -> dict[str, float]:
@@ -211,7 +212,7 @@ class _CropValidation(Validation):
         ).metrics
 
     def save(self, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-        facts = {**facts, **pose_metadata(self.codec, self.people.keypoint_names)}
+        facts = {**facts, **pose_metadata(self.codec, self.people.keypoint_names, self.padding)}
         save_weights(self.best, state, self.net.architecture, facts)
 
     def summary(self) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class VideoClips:
 
     @property
     def pose_metadata(self) -> dict[str, str]:
-        return described(self.codec, self.data.train.keypoint_set.names)
+        return described(self.codec, self.data.train.keypoint_set.names, self.data.config.padding)
 
     def training_batches(self, config: TrainingConfig, processes: Processes) -> ClipBatches:
         return ClipBatches(

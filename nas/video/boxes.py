@@ -133,8 +133,8 @@ class BoxFile:
         if isinstance(document, Mapping):
             entries = document.get("annotations")
             images = document.get("images")
-            if not isinstance(images, list) or not all(isinstance(i, Mapping) and "id" in i for i in images):
-                raise InputError(f"{self._path}: has no list of images with ids; give {KINDS}")
+            if not isinstance(images, list) or not all(isinstance(i, Mapping) and _is_id(i.get("id")) for i in images):
+                raise InputError(f"{self._path}: has no list of images with ids (whole numbers); give {KINDS}")
         if not isinstance(entries, list):
             raise InputError(f"{self._path}: holds no boxes; give {KINDS}")
         people = [e for e in entries if not isinstance(e, Mapping) or e.get("category_id", PERSON) == PERSON]
@@ -161,6 +161,14 @@ class BoxFile:
         length = source.length if source.length is not None else np.inf
         by_index = dict(enumerate(ids)) if ids else {identity: identity for identity in self._of_image}
         return {index: identity for index, identity in by_index.items() if 0 <= index < length}
+
+
+def _is_id(value: Any) -> bool:
+    try:
+        int(value)
+    except (OverflowError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _number(file: Path) -> int | None:
@@ -198,7 +206,7 @@ def _read_box(entry: Any, where: str) -> tuple[int, Floats, float]:
     try:
         image_id, score = int(entry["image_id"]), float(entry.get("score", 1.0))
         box = np.array(entry["bbox"], dtype=np.float64)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise InputError(f"{where}: needs image_id (a whole number), bbox (4 numbers) and perhaps score") from None
     if box.shape != (4,) or not np.isfinite([*box, score]).all():
         raise InputError(f"{where}: bbox must be 4 numbers x, y, width, height; got {entry['bbox']!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,8 @@ class PoseModel:
     step: PoseStep
     codec: Codec
     keypoint_set: KeypointSet
+    padding: float
+    """Of the crops that it was trained on, in units of the box."""
     file: Path
     runtime: OnlineRuntime
 
@@ -72,7 +74,7 @@ def load_pose_model(
         metadata = load_metadata(file)
         is_video = metadata.get("format") == VIDEO_FORMAT
         net: PoseNet | VideoPoseNet = load_video_network(file) if is_video else load_network(file)
-        step = make_step(net, runtime or "torch", codec or _codec_name(metadata), threads)
+        step = make_step(net, runtime or "torch", threads)
     names = keypoint_set or _keypoint_set(metadata, step.keypoints)
     if len(names) != step.keypoints:
         raise InputError(f"{file}: gives {step.keypoints} heatmaps, and {len(names)} keypoints are named (--keypoints)")
@@ -83,7 +85,8 @@ def load_pose_model(
         sigma=_sigma(metadata, step.input_size),
     )
     resolved: OnlineRuntime = "torch" if isinstance(step, TorchStep) else "onnxruntime"
-    return PoseModel(step=step, codec=chosen, keypoint_set=names, file=file, runtime=resolved)
+    padding = _padding(metadata)
+    return PoseModel(step=step, codec=chosen, keypoint_set=names, padding=padding, file=file, runtime=resolved)
 
 
 def find_model_file(model: str, runtime: OnlineRuntime | None = None) -> Path:
@@ -126,19 +129,14 @@ def _file_in(folder: Path, runtime: OnlineRuntime | None) -> Path:
     raise InputError(f"{folder}: holds no network ({expected}); name a folder that vipnas export or retrain wrote")
 
 
-def make_step(
-    net: PoseNet | VideoPoseNet, runtime: OnlineRuntime, codec: CodecName = "gaussian", threads: int = 1
-) -> PoseStep:
-    """A trained image or video network in a runtime. The codec says how previous heatmaps lie in their crops."""
-    networks = net.networks if isinstance(net, VideoPoseNet) else [net]
-    architecture = networks[0].architecture
-    stride = replace(Codec.of(codec, architecture.input_size), heatmap_size=architecture.heatmap_size).stride
+def make_step(net: PoseNet | VideoPoseNet, runtime: OnlineRuntime, threads: int = 1) -> PoseStep:
+    """A trained image or video network in a runtime. A video network knows how previous heatmaps lie in their crops."""
+    if not isinstance(net, VideoPoseNet):
+        return TorchStep([net]) if runtime == "torch" else OnnxImageStep(_onnx_of(net), net.architecture.id, threads)
     if runtime == "torch":
-        return TorchStep(networks, stride.tolist())
-    models = [_onnx_of(network) for network in networks]
-    if len(models) == 1:
-        return OnnxImageStep(models[0], architecture.id, threads)
-    return OnnxVideoStep(models, architecture.id, threads, stride.tolist())
+        return TorchStep(net.networks, net.stride)
+    models = [_onnx_of(network) for network in net.networks]
+    return OnnxVideoStep(models, net.architecture.id, threads, net.stride)
 
 
 def _onnx_of(net: PoseNet) -> bytes:
@@ -178,6 +176,15 @@ def _keypoint_set(metadata: Mapping[str, str], count: int) -> KeypointSet:
 def _codec_name(metadata: Mapping[str, str]) -> CodecName:
     found = metadata.get("codec")
     return next((name for name in CODEC_NAMES if name == found), "gaussian")
+
+
+def _padding(metadata: Mapping[str, str]) -> float:
+    """What the file says, or else MMPose's 1.25."""
+    try:
+        found = float(metadata["padding"])
+    except (KeyError, ValueError):
+        return 1.25
+    return found if 0 < found < float("inf") else 1.25
 
 
 def _sigma(metadata: Mapping[str, str], input_size: tuple[int, int]) -> float:

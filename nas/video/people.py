@@ -70,13 +70,23 @@ class DetectedPeople:
         sigmas: (K,) tolerances of the keypoints.
         lost_score: below this mean keypoint score a person is lost.
         keypoint_score: keypoints above it are compared.
+        start_score: boxes of at least this score may be of somebody new; weaker ones go on with a track or are left
+            out.
     """
 
     def __init__(
-        self, source: BoxSource, sigmas: Floats, *, lost_score: float = 0.15, keypoint_score: float = 0.2
+        self,
+        source: BoxSource,
+        sigmas: Floats,
+        *,
+        lost_score: float = 0.15,
+        keypoint_score: float = 0.2,
+        start_score: float = 0.4,
     ) -> None:
         self._source, self._lost_score = source, lost_score
-        self._tracker = PoseTracker(sigmas, keypoint_score=keypoint_score)
+        self._tracker = PoseTracker(
+            sigmas, start_score=start_score, keep_score=min(0.1, start_score), keypoint_score=keypoint_score
+        )
         self._seen = Seen(Boxes(), np.zeros(0, dtype=np.int64))
         self._ids = np.zeros(0, dtype=np.int64)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluators import rescore
+from evaluators.posetrack_files import MAX_TRACK_ID
 from nas.training.interruption import noticing_interruption
 from nas.video.boxes import BoxSource
 from nas.video.crops import Cropper
@@ -18,7 +19,7 @@ from nas.video.frames import Frame, FrameSource
 from nas.video.model import PoseModel
 from nas.video.people import People
 from nas.video.pictures_out import PictureSink
-from nas.video.result_files import FramePoses, write_results
+from nas.video.result_files import FramePoses, are_posetrack_ids, write_results
 from nas.video.scheduler import StepScheduler
 from nas.video.smoothing import OneEuroFilter
 from nas.video.stopwatch import FrameTimes, Stopwatch
@@ -50,7 +51,7 @@ class Predictor:
         model: the network.
         source: where boxes come from, asked for image ids only.
         people: which boxes to look at, and who is who.
-        padding: of the crops, as in training.
+        padding: of the crops; None takes that of the network's training.
         smooth: a filter of the keypoints of every track.
     """
 
@@ -60,11 +61,11 @@ class Predictor:
         source: BoxSource,
         people: People,
         *,
-        padding: float = 1.25,
+        padding: float | None = None,
         smooth: OneEuroFilter | None = None,
         keypoint_score: float = KEYPOINT_SCORE,
     ) -> None:
-        self._cropper = Cropper(model.codec, padding, model.step.channels_last)
+        self._cropper = Cropper(model.codec, padding or model.padding, model.step.channels_last)
         self._scheduler = StepScheduler(model.step)
         self._source, self._people, self._smooth = source, people, smooth
         self._keypoint_score = keypoint_score
@@ -171,6 +172,8 @@ def _finish(
         result.files += write_results(stem, poses, model.keypoint_set)
         if len(result.files) == 1:
             result.unpublished = "the network's keypoints are not all of PoseTrack18's"
+            if not are_posetrack_ids(poses):
+                result.unpublished = f"PoseTrack18 has {MAX_TRACK_ID} track ids at most"
     picture = sink.finish() if sink is not None else None
     if picture is not None:
         result.files.insert(0, picture)

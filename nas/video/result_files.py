@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators import POSETRACK_KEYPOINTS, PoseTrackFrame, coco_to_posetrack, write_posetrack
+from evaluators.posetrack_files import MAX_TRACK_ID
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, KeypointSet
 from nas.files import atomic_write_json
 
-__all__ = ["FramePoses", "coco_results", "posetrack_keypoints", "write_results"]
+__all__ = ["FramePoses", "are_posetrack_ids", "coco_results", "posetrack_keypoints", "write_results"]
 
 Floats = NDArray[np.float64]
 
@@ -68,16 +69,22 @@ def posetrack_keypoints(keypoints_px: Floats, names: Sequence[str]) -> Floats | 
 
 
 def write_results(stem: Path, frames: Sequence[FramePoses], keypoint_set: KeypointSet) -> list[Path]:
-    """Write ``STEM.keypoints.results.json`` and, where the keypoints allow it, ``STEM.posetrack18.json``."""
+    """Write ``STEM.keypoints.results.json`` and, where the keypoints and the number of tracks allow it,
+    ``STEM.posetrack18.json``."""
     coco = stem.with_name(f"{stem.name}.keypoints.results.json")
     atomic_write_json(coco, coco_results(frames), indent=None)
     converted = [posetrack_keypoints(frame.keypoints_px, keypoint_set.names) for frame in frames]
-    if any(points is None for points in converted):
+    if any(points is None for points in converted) or not are_posetrack_ids(frames):
         return [coco]
     posetrack = stem.with_name(f"{stem.name}.posetrack18.json")
     pairs = zip(frames, converted, strict=True)
     write_posetrack(posetrack, [_posetrack_frame(frame, points) for frame, points in pairs if points is not None])
     return [coco, posetrack]
+
+
+def are_posetrack_ids(frames: Sequence[FramePoses]) -> bool:
+    """Whether the track ids are those that PoseTrack18 can have: a long video with an unsure detector has more."""
+    return all(frame.track_ids.max(initial=0) < MAX_TRACK_ID for frame in frames)
 
 
 def _posetrack_frame(frame: FramePoses, keypoints_px: Floats) -> PoseTrackFrame:

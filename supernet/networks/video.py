@@ -138,7 +138,9 @@ def resample_heatmaps(heatmaps: Tensor, previous_from_current: Tensor, stride: t
     scale = torch.tensor(stride, device=device)
     current_px = torch.cartesian_prod(y, x).flip(1) * scale  # (hw, 2)
     maps = previous_from_current.to(device, torch.float32)
-    previous = (current_px @ maps[:, :, :2].transpose(1, 2) + maps[:, None, :, 2]) / scale  # (N, hw, 2) heatmap pixels
+    # No matrix product: autocast would do it in bfloat16, whose places are off by up to half an input pixel and more.
+    turned = maps[:, None, :, 0] * current_px[:, :1] + maps[:, None, :, 1] * current_px[:, 1:]
+    previous = (turned + maps[:, None, :, 2]) / scale  # (N, hw, 2) heatmap pixels
     size = torch.tensor([width, height], device=device)
     grid = ((2 * previous + 1) / size - 1).unflatten(1, (height, width))  # -1 and 1 are the outer pixels' outer edges
     found = F.grid_sample(heatmaps.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
