@@ -74,7 +74,7 @@ def _task(function: Callable[..., Any]) -> Any:
     """The function as a task that holds a slot; made once a process, because Ray sends it to the cluster each time."""
     import ray
 
-    return ray.remote(function).options(num_cpus=0, resources={LATENCY_SLOT: 1}, max_retries=3)
+    return ray.remote(num_cpus=0, resources={LATENCY_SLOT: 1}, max_retries=3)(function)
 
 
 def _answers(tasks: list[Any], timeout_s: float) -> list[Any]:
