@@ -97,8 +97,7 @@ class Muon(torch.optim.Optimizer):
             parameters = [p for p in group["params"] if p.grad is not None]
             if group["weight_decay"]:
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            if matrices := [p for p in parameters if p.dim() > 1]:
-                self._step_matrices(matrices, group)
+            self._step_matrices([p for p in parameters if p.dim() > 1], group)
             self._step_vectors([p for p in parameters if p.dim() <= 1], group)
 
     def _step_matrices(self, parameters: list[Tensor], group: dict[str, Any]) -> None:

@@ -53,10 +53,6 @@ class OneEuroFilter:
         state.time_s = time_s
         return state.places.copy()
 
-    def keep_only(self, track_ids: set[int]) -> None:
-        """Forget all other tracks."""
-        self._states = {key: value for key, value in self._states.items() if key in track_ids}
-
 
 def _weight(cutoff_hz: float | Floats, seconds: float) -> float | Floats:
     """What a new value counts in a first-order low-pass."""
