@@ -56,7 +56,11 @@ def run_ranks(what: str, out: Path, launcher: Callable[[int, int], dict[str, str
         ranks.append(
             subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         )
-    printed = [process.communicate(timeout=120)[0].decode() for process in ranks]
+    try:
+        printed = [process.communicate(timeout=120)[0].decode() for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()  # one that hangs would go on after the test
     assert [process.returncode for process in ranks] == [0, 0], "\n".join(printed)
 
 
@@ -76,6 +80,11 @@ def test_one_reduction_carries_gradients_buffers_and_signals(
         assert result["first"] == "of rank 0"
         assert result["gathered"] == [[0], [0, 1]]
         assert result["refused"] == "refused by the first"
+
+
+def test_processes_stay_together_from_one_job_to_the_next(tmp_path: Path) -> None:
+    run_ranks("again", tmp_path)
+    assert read(tmp_path) == [[3.0, 3.0], [3.0, 3.0]]
 
 
 def test_two_processes_train_one_supernet_with_a_break(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

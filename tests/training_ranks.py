@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,20 @@ def average(out: Path) -> None:
             "refused": refused,
         }
         (out / f"rank{rank}.json").write_text(json.dumps(result))
+
+
+def again(out: Path) -> None:
+    """Two blocks one after the other; the first process, at whose address the others meet, is late to leave one."""
+    if os.environ["RANK"] == "0":
+        leave = torch.distributed.destroy_process_group
+        torch.distributed.destroy_process_group = lambda: (time.sleep(1.0), leave())  # type: ignore[assignment]
+    totals = []
+    for _ in range(2):
+        with joined("cpu") as processes:
+            total = torch.tensor([processes.rank + 1.0])
+            processes.add_up(total)
+            totals.append(float(total))
+    (out / f"rank{processes.rank}.json").write_text(json.dumps(totals))
 
 
 def _refuse() -> None:
@@ -97,4 +112,4 @@ def elastic(out: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"average": average, "supernet": supernet, "single": single, "elastic": elastic}[sys.argv[1]](Path(sys.argv[2]))
+    {"average": average, "again": again, "supernet": supernet, "single": single, "elastic": elastic}[sys.argv[1]](Path(sys.argv[2]))

@@ -6,6 +6,7 @@ up its gradients, and one all-reduce a step, over one flat tensor, makes them th
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import subprocess
@@ -103,6 +104,9 @@ class Processes:
 def joined(device: str = "auto") -> Iterator[Processes]:
     """The processes that torchrun or Slurm's srun started together; one process if neither did.
 
+    They find each other once and stay together until they end. If they parted after the block, the next block could
+    reach the address at which the first process still answered for the last one, and would wait there for ever.
+
     Args:
         device: ``auto`` (the GPU of this process's local rank if there is one), ``cpu``, ``cuda``, ``cuda:1``, …
 
@@ -110,20 +114,19 @@ def joined(device: str = "auto") -> Iterator[Processes]:
         InputError: the device does not exist here.
     """
     place = _environment()
-    if place is None or dist.is_initialized():
-        world = dist.get_world_size() if dist.is_initialized() else 1
-        rank = dist.get_rank() if dist.is_initialized() else 0
-        yield Processes(rank, world, _device(device, int(os.environ.get("LOCAL_RANK", "0"))))
-        return
-    chosen = _device(device, place.local_rank)
-    if chosen.type == "cuda":
+    chosen = _device(device, place.local_rank if place else int(os.environ.get("LOCAL_RANK", "0")))
+    if place and chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    dist.init_process_group(
-        "nccl" if chosen.type == "cuda" else "gloo", init_method="env://", rank=place.rank, world_size=place.world
-    )
-    try:
-        yield Processes(place.rank, place.world, chosen)
-    finally:
+    if place and not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        dist.init_process_group(backend, init_method="env://", rank=place.rank, world_size=place.world)
+        atexit.register(_part)
+    together = dist.is_initialized()
+    yield Processes(dist.get_rank() if together else 0, dist.get_world_size() if together else 1, chosen)
+
+
+def _part() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 
