@@ -82,6 +82,17 @@ def test_one_reduction_carries_gradients_buffers_and_signals(
         assert result["refused"] == "refused by the first"
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_large_tensors_are_added_up_in_shared_memory_or_else_by_the_group(tmp_path: Path, apart: bool) -> None:
+    if apart:
+        (tmp_path / "apart").touch()
+    run_ranks("sums", tmp_path)
+    for result in read(tmp_path):
+        assert result["right"] == [True] * 5
+        assert bool(result["shared"]) is not apart
+        assert not result["left"], "the file stays after the processes"
+
+
 def test_processes_stay_together_from_one_job_to_the_next(tmp_path: Path) -> None:
     run_ranks("again", tmp_path)
     assert read(tmp_path) == [[3.0, 3.0], [3.0, 3.0]]

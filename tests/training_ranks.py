@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from torch import nn
 
 from nas.evaluation import EvaluationConfig, evaluate
-from nas.training import loop
+from nas.training import loop, shared_sum
 from nas.training.config import RetrainConfig
 from nas.training.distributed import joined
 from nas.training.retrain import retrain
@@ -49,11 +51,28 @@ def average(out: Path) -> None:
         (out / f"rank{rank}.json").write_text(json.dumps(result))
 
 
+def sums(out: Path) -> None:
+    """Larger and larger tensors, through shared memory; without it where one process has none."""
+    if (out / "apart").exists() and os.environ["RANK"] == "1":
+        shared_sum._token_in = lambda path: b""  # as on another machine
+    found = []
+    with joined("cpu") as processes:
+        for turn, size in enumerate((5, shared_sum.LEAST, shared_sum.LEAST, 3 * shared_sum.LEAST, shared_sum.LEAST)):
+            values = torch.arange(size, dtype=torch.float32) * (processes.rank + 1) + turn
+            processes.add_up(values)
+            right = torch.arange(size, dtype=torch.float32) * 3 + 2 * turn
+            found.append(bool(torch.equal(values, right)))
+        assert processes.sums is not None
+        shared = processes.sums._memory.numel()
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    left = [line for line in maps if "/vipnas-" in line and not line.endswith("(deleted)")]
+    (out / f"rank{processes.rank}.json").write_text(json.dumps({"right": found, "shared": shared, "left": left}))
+
+
 def again(out: Path) -> None:
     """Two blocks one after the other; the first process, at whose address the others meet, is late to leave one."""
     if os.environ["RANK"] == "0":
-        leave = torch.distributed.destroy_process_group
-        torch.distributed.destroy_process_group = lambda: (time.sleep(1.0), leave())  # type: ignore[assignment]
+        torch.distributed.destroy_process_group = functools.partial(_late, torch.distributed.destroy_process_group)
     totals = []
     for _ in range(2):
         with joined("cpu") as processes:
@@ -61,6 +80,11 @@ def again(out: Path) -> None:
             processes.add_up(total)
             totals.append(float(total))
     (out / f"rank{processes.rank}.json").write_text(json.dumps(totals))
+
+
+def _late(leave: Callable[[], None]) -> None:
+    time.sleep(1.0)
+    leave()
 
 
 def _refuse() -> None:
@@ -112,4 +136,5 @@ def elastic(out: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"average": average, "again": again, "supernet": supernet, "single": single, "elastic": elastic}[sys.argv[1]](Path(sys.argv[2]))
+    jobs = (average, again, sums, supernet, single, elastic)
+    {job.__name__: job for job in jobs}[sys.argv[1]](Path(sys.argv[2]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from nas.training.shared_sum import SharedSum
 from search_spaces import InputError
 
 __all__ = ["Processes", "is_launched", "joined"]
@@ -34,6 +36,8 @@ class Processes:
     rank: int = 0
     world: int = 1
     device: torch.device = CPU
+    sums: SharedSum | None = None
+    """How large tensors are added up, where there are several processes."""
 
     @property
     def is_first(self) -> bool:
@@ -59,7 +63,7 @@ class Processes:
         pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         signals = torch.tensor(list(control), dtype=torch.float32, device=self.device)
         flat = torch.cat([*((piece / self.world).reshape(-1) for piece in (*pieces, *buffers)), touched, signals])
-        dist.all_reduce(flat)
+        self.add_up(flat)
         *means, touched, signals = flat.split([*(p.numel() for p in (*pieces, *buffers)), len(touched), len(signals)])
         for tensor, mean in zip((*pieces, *buffers), means, strict=True):
             tensor.copy_(mean.view_as(tensor))  # keeps the tensor's memory format
@@ -68,9 +72,9 @@ class Processes:
         return signals.tolist()
 
     def add_up(self, tensor: Tensor) -> None:
-        """Make the tensor the sum of what every process has in it, in place."""
-        if self.world > 1:
-            dist.all_reduce(tensor)
+        """Make a contiguous tensor the sum of what every process has in it, in place."""
+        if self.sums is not None:
+            self.sums.add_up(tensor)
 
     def gather(self, value: Any) -> list[Any]:
         """What every process gave, in the order of the ranks. Arrays and plain values of our own processes only."""
@@ -121,8 +125,16 @@ def joined(device: str = "auto") -> Iterator[Processes]:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, init_method="env://", rank=place.rank, world_size=place.world)
         atexit.register(_part)
-    together = dist.is_initialized()
-    yield Processes(dist.get_rank() if together else 0, dist.get_world_size() if together else 1, chosen)
+    if dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size(), chosen, _sums())
+    else:
+        yield Processes(device=chosen)
+
+
+@functools.cache
+def _sums() -> SharedSum:
+    """One for as long as the processes are together: its memory is used again."""
+    return SharedSum()
 
 
 def _part() -> None:
