@@ -42,6 +42,7 @@ class SharedStorage(nn.Module, ABC, Generic[Key]):
     """Parameters by name, and networks that read theirs from them. A subclass says which networks there are."""
 
     FORMAT = ""
+    sharing: Sharing
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -98,6 +99,34 @@ class SharedStorage(nn.Module, ABC, Generic[Key]):
         for parameter in net.parameters():
             parameter.requires_grad_(True)
         return UncalibratedSubnet(net.train(self.training))
+
+    def _adopt(self, key: Key, net: nn.Module, what: str) -> None:
+        """Write a member's weights over those of the storage that it reads.
+
+        Reading is linear: pulling values back through the readers puts each where it was read, and pulling ones back
+        tells which places those are.
+
+        Raises:
+            InputError: the sharing rule computes some of the weights from several others.
+        """
+        found = self._subnet(key).readers
+        store = {name: value.detach().clone().requires_grad_() for name, value in self.store.items()}
+        with torch.enable_grad():
+            views = {name: read(store) for name, read in found.items()}
+        names, tensors = list(store), list(store.values())
+
+        def pulled(values: list[Tensor]) -> tuple[Tensor | None, ...]:
+            return torch.autograd.grad(list(views.values()), tensors, values, retain_graph=True, allow_unused=True)
+
+        values = pulled([net.get_parameter(name).detach().to(view.device) for name, view in views.items()])
+        places = pulled([torch.ones_like(view) for view in views.values()])
+        adopted = {
+            name: old.detach() if new is None or place is None else torch.where(place == 0, old.detach(), new)
+            for name, old, new, place in zip(names, tensors, values, places, strict=True)
+        }
+        if not all(torch.equal(read(adopted), net.get_parameter(name)) for name, read in found.items()):
+            raise InputError(f"{what}: its weights cannot be shared by {self.sharing}; set kernel to 'centre'")
+        self.load_store(adopted, what)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_subnets": OrderedDict()}  # readers are closures; they are made again

@@ -55,6 +55,14 @@ class Supernet(SharedStorage[PoseArchitecture]):
         """A static network with copies of the weights; its BatchNorm is to be calibrated."""
         return self._extract(architecture)
 
+    def adopt(self, net: PoseNet) -> None:
+        """Write a trained network's weights over those that it shares: the reverse of :meth:`extract`.
+
+        Raises:
+            InputError: its architecture is not a member of the space; or kernels are shared by learned transforms.
+        """
+        self._adopt(net.architecture, net, f"network {net.architecture.id}")
+
     @torch.no_grad()
     def extract_part(self, architecture: PoseArchitecture, index: int) -> nn.Module:
         """One part (0 the stem, s stage s, the last the head) with copies of the weights, its BatchNorm uncalibrated.

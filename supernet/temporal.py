@@ -111,6 +111,15 @@ class TemporalSupernet(SharedStorage[PropagatedFrame]):
             raise InputError(f"temporal supernet: the image supernet has {supernet.sharing}, not {self.sharing}")
         self.load_store({**self.store, **supernet.store}, "image supernet")
 
+    def adopt(self, net: PoseNet) -> None:
+        """Write a trained image network's weights over those that it shares, such as the key frame's.
+
+        Raises:
+            InputError: its architecture is not one of the frames'; or kernels are shared by learned transforms.
+        """
+        frame = PropagatedFrame(architecture=net.architecture, fusion=FusionChoice.none())
+        self._adopt(frame, net, f"network {net.architecture.id}")
+
     def _network(self, key: PropagatedFrame) -> PoseNet:
         self.space.encode_frame(key)  # names what does not fit
         return build_frame(key)

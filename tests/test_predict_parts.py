@@ -290,6 +290,15 @@ def test_tracks_are_smoothed_apart() -> None:
     assert smooth(1, first, 100, 0.04).tolist() == first.tolist()
 
 
+def test_people_who_have_left_are_forgotten() -> None:
+    smooth, here = OneEuroFilter(), np.zeros((1, 2))
+    for track_id in range(500):
+        smooth(track_id, here, 100, track_id * 1.0)
+        smooth(-1, here, 100, track_id * 1.0)  # one who stays
+    assert len(smooth._states) < 20
+    assert -1 in smooth._states
+
+
 # Drawing and files -----------------------------------------------------------------------------------------------
 
 

@@ -77,6 +77,31 @@ def test_gradients_of_the_storage_equal_the_extracted_networks_scattered(name: s
             assert torch.equal(found[name], value.grad), name
 
 
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("sharing", [Sharing(), Sharing(affine="per-groups"), Sharing(groups="leading")], ids=str)
+def test_adopted_weights_are_read_again_and_the_others_stay(name: str, sharing: Sharing) -> None:
+    supernet, other = perturbed(sharing, name), Supernet(get_space(name), sharing, torch.Generator().manual_seed(9))
+    architecture = supernet.space.sample(np.random.default_rng(11))
+    net = supernet.extract(architecture).module
+    before = {name: value.detach().clone() for name, value in other.store.items()}
+    read = [reader(before) for reader in supernet._subnet(architecture).readers.values()]
+    other.adopt(net)
+    found = other.extract(architecture).module
+    for name_, value in net.named_parameters():
+        assert torch.equal(found.get_parameter(name_), value), name_
+    changed = sum(int((other.store[name_] != value).sum()) for name_, value in before.items())
+    assert 0 < changed <= sum(view.numel() for view in read)
+
+
+def test_learned_transforms_cannot_adopt() -> None:
+    supernet = perturbed(Sharing(kernel="transform"))
+    net = PoseNet(supernet.space.smallest(), torch.Generator().manual_seed(1))
+    before = {name: value.detach().clone() for name, value in supernet.store.items()}
+    with pytest.raises(InputError, match="transform"):
+        supernet.adopt(net)
+    assert all(torch.equal(value, before[name]) for name, value in supernet.store.items())
+
+
 def test_a_leading_weight_of_the_storage_is_the_same_weight_in_every_subnet() -> None:
     supernet = perturbed(Sharing())
     smallest, largest = (supernet.extract(a).module for a in (space().smallest(), space().largest()))

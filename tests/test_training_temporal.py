@@ -103,6 +103,7 @@ def test_a_step_is_the_mean_of_its_frames_gradients(tmp_path: Path) -> None:
     found = train_temporal_supernet(space, clips, key, config, tmp_path)
 
     supernet = TemporalSupernet(space, generator=torch.Generator().manual_seed(5)).train()
+    supernet.adopt(key)
     optimizer = torch.optim.Adam(supernet.parameters(), lr=config.learning_rate)
     for step in range(2):
         images, targets, weights, maps = ToyClips(count=3).batch(step)
@@ -144,8 +145,12 @@ def test_the_sampled_videos_are_a_function_of_the_step() -> None:
 def test_a_supernet_begins_with_an_image_supernets_weights(tmp_path: Path) -> None:
     space, key = small_video_space(), key_net()
     image = Supernet(space.spatial, generator=torch.Generator().manual_seed(8))
-    config = temporal_config(steps=1, learning_rate=1e-12, ema_decay=0.0)
+    config = temporal_config(steps=1, learning_rate=1e-12, ema_decay=0.0, adopt_key=False)
     found = train_temporal_supernet(space, ToyClips(), key, config, tmp_path, initial=image)
+    assert all(torch.allclose(found.store[name], value, atol=1e-9) for name, value in image.store.items())
+    adopting = config.replace(adopt_key=True)
+    found = train_temporal_supernet(space, ToyClips(), key, adopting, tmp_path / "adopting", initial=image)
+    image.adopt(key)
     assert all(torch.allclose(found.store[name], value, atol=1e-9) for name, value in image.store.items())
     with pytest.raises(InputError, match="another run: initial"):
         train_temporal_supernet(space, ToyClips(), key, config, tmp_path, resume=True)

@@ -140,6 +140,9 @@ class TemporalTrainingConfig(SupernetTrainingConfig):
     """Clips a step, in each process."""
     train_key: bool = False
     """Train the key frame's network too; otherwise it stays as it was given."""
+    adopt_key: bool = True
+    """Begin with the weights of the key frame's network, where it is one of the space: its subnets learn from what the
+    longest trained network knows. Not with kernel transforms, which cannot be undone."""
 
 
 @dataclass(frozen=True, kw_only=True)

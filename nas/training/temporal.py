@@ -73,7 +73,7 @@ def train_temporal_supernet(
         return TemporalSupernet.load(run_dir / "temporal.safetensors", space).eval()
     with computing(config), joined(config.device) as processes:
         batches = clips.training_batches(config, processes)
-        supernet = _initial_supernet(space, config, initial).to(processes.device).train()
+        supernet = _initial_supernet(space, config, initial, key).to(processes.device).train()
         given = state_key(key)
         key = copy.deepcopy(key).to(processes.device)
         trained = nn.ModuleDict({"supernet": supernet, **({"key": key} if config.train_key else {})})
@@ -125,12 +125,14 @@ def _train_alone(
 
 
 def _initial_supernet(
-    space: VideoSearchSpace, config: TemporalTrainingConfig, initial: Supernet | None
+    space: VideoSearchSpace, config: TemporalTrainingConfig, initial: Supernet | None, key: PoseNet
 ) -> TemporalSupernet:
     sharing = Sharing(groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine)
     supernet = TemporalSupernet(space, sharing, torch.Generator().manual_seed(config.seed))
     if initial is not None:
         supernet.load_spatial(initial)
+    if config.adopt_key and sharing.kernel == "centre" and space.spatial.contains(key.architecture):
+        supernet.adopt(key)
     return supernet
 
 

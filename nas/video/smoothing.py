@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 __all__ = ["OneEuroFilter"]
 
 Floats = NDArray[np.float64]
+FORGOTTEN_S = 10.0
+"""A track that is not seen for so long is forgotten: a camera that runs for days sees many people."""
 
 
 @dataclass(slots=True)
@@ -40,7 +42,8 @@ class OneEuroFilter:
 
     def __call__(self, track_id: int, places_px: Floats, size_px: float, time_s: float) -> Floats:
         """The smoothed places (K, 2) of one person of size ``size_px`` at that time."""
-        state = self._states.get(track_id)
+        state = self._states.pop(track_id, None)
+        self._forget(time_s)
         if state is None or time_s <= state.time_s:
             self._states[track_id] = _State(time_s, places_px.copy(), np.zeros_like(places_px))
             return places_px
@@ -51,7 +54,16 @@ class OneEuroFilter:
         weight = _weight(self.min_cutoff_hz + self.speed_gain * speed, seconds)
         state.places = state.places + weight * (places_px - state.places)
         state.time_s = time_s
+        self._states[track_id] = state
         return state.places.copy()
+
+    def _forget(self, now_s: float) -> None:
+        """The states are in the order in which they were last seen."""
+        while self._states:
+            track_id, state = next(iter(self._states.items()))
+            if now_s - state.time_s <= FORGOTTEN_S:
+                return
+            del self._states[track_id]
 
 
 def _weight(cutoff_hz: float | Floats, seconds: float) -> float | Floats:
