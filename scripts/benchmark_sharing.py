@@ -1,8 +1,9 @@
 """The sharing rules compared: inherited AP, and how it ranks networks as training from scratch does.
 
-    python scripts/benchmark_sharing.py FOLDER --data DIR [--steps 600] [--scratch-steps 600] [--networks 12]
+    python scripts/benchmark_sharing.py FOLDER --data DIR [--begin WEIGHTS] [--steps 600] [--scratch-steps 600]
 
-For each rule a supernet is trained with the same steps, data and seed. The smallest, the largest and some random
+For each rule a supernet is trained with the same steps, data and seed; with --begin, weights of a trained largest
+network, all of them begin with those and every step is a sandwich. The smallest, the largest and some random
 networks inherit from it; the random ones are also trained from scratch, once, with the same recipe, and Kendall's tau
 between both APs is reported. Everything runs on one thread; what is done is kept in FOLDER and not done again.
 """
@@ -43,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of COCO keypoints")
+    parser.add_argument("--begin", type=Path, help="weights of the trained largest network of the space")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--scratch-steps", type=int, default=600)
     parser.add_argument("--networks", type=int, default=12)
@@ -60,7 +62,11 @@ def main() -> None:
         result = folder / "inherited.json"
         if result.is_file():
             return dict(json.loads(result.read_text()))
-        settings = config.train.replace(minutes=None, steps=arguments.steps, threads=1, **RULES[name])
+        first = 0.0 if arguments.begin else config.train.largest_first
+        settings = config.train.replace(
+            minutes=None, steps=arguments.steps, threads=1, initialize_from=arguments.begin, largest_first=first,
+            **RULES[name],
+        )  # fmt: skip
         supernet = train_supernet(space, data, settings, folder, resume=True)
         members = {"smallest": space.smallest(), "largest": space.largest()}
         members.update({network.id: network for network in networks})

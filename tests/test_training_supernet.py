@@ -19,6 +19,7 @@ from nas.data.pose_data import PoseData
 from nas.training import loop as loop_module
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.supernet import sampled_subnets, train_supernet
+from nas.weights import save_network
 from search_spaces import InputError
 from supernet import Supernet
 from tests.paths import shared
@@ -261,3 +262,15 @@ def test_a_mixed_target_mixes_the_gradients(share: float) -> None:
     mixed = gradient((1.0, mixed_target(target, teacher.requires_grad_(), share)))
     torch.testing.assert_close(mixed, gradient((1 - share, target), (share, teacher.detach())))
     assert teacher.grad is None
+
+
+def test_a_supernet_begins_with_a_trained_networks_weights(data: PoseData, tmp_path: Path) -> None:
+    space = small_space()
+    trained = Supernet(space, generator=torch.Generator().manual_seed(77)).extract(space.largest()).module
+    save_network(tmp_path / "trained.safetensors", trained, {})
+    config = quick_config(steps=1, learning_rate=1e-12, initialize_from=tmp_path / "trained.safetensors")
+    found = train_supernet(space, data, config, tmp_path).extract(space.largest()).module
+    for name, value in trained.named_parameters():
+        torch.testing.assert_close(found.get_parameter(name), value, rtol=0, atol=1e-9)
+    with pytest.raises(InputError, match="no such file"):
+        train_supernet(space, data, config.replace(initialize_from=tmp_path / "none"), tmp_path / "again")

@@ -25,6 +25,7 @@ from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.setting import computing, data_identity, training_batches, training_people, writing_alone
+from nas.weights import load_network
 from search_spaces import PoseArchitecture, SearchSpace
 from supernet import Sharing, Supernet
 
@@ -65,7 +66,10 @@ def train_supernet(
         sharing = Sharing(
             groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine
         )
-        supernet = Supernet(space, sharing, torch.Generator().manual_seed(config.seed)).to(processes.device).train()
+        supernet = Supernet(space, sharing, torch.Generator().manual_seed(config.seed))
+        if config.initialize_from is not None:
+            supernet.adopt(load_network(config.initialize_from))
+        supernet = supernet.to(processes.device).train()
         loop = TrainingLoop(
             config=config,
             budget=config.budget(),

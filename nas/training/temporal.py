@@ -27,7 +27,7 @@ from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.setting import computing, writing_alone
-from nas.weights import save_network
+from nas.weights import load_network, save_network
 from search_spaces import InputError, PropagatedFrame, VideoSearchSpace
 from supernet import PoseNet, Sharing, Supernet, TemporalSupernet
 
@@ -131,6 +131,8 @@ def _initial_supernet(
     supernet = TemporalSupernet(space, sharing, torch.Generator().manual_seed(config.seed))
     if initial is not None:
         supernet.load_spatial(initial)
+    if config.initialize_from is not None:
+        supernet.adopt(load_network(config.initialize_from))
     if config.adopt_key and sharing.kernel == "centre" and space.spatial.contains(key.architecture):
         supernet.adopt(key)
     return supernet
