@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.training import muon
 from nas.training.distributed import Processes
 from nas.training.muon import ADAM_SHARE, Muon, orthogonalized
+from nas.training.precision import cpu_has_bf16
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 40), (2, 40, 5), (1, 17, 1)])
@@ -24,6 +26,22 @@ def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int
     assert diagonal.max() < 1.3
     assert diagonal.median() > 0.6
     torch.testing.assert_close(result, orthogonalized(matrices), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this processor computes no bfloat16")
+@pytest.mark.parametrize("shape", [(2, 128, 128), (1, 128, 1152), (1, 640, 130)])
+def test_large_matrices_are_iterated_in_bfloat16_as_well(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales = torch.logspace(0, -2, shape[2])  # gradients have few strong directions
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * scales
+    reduced = orthogonalized(matrices)
+    monkeypatch.setattr(muon, "WORTH_BF16", 10**6)
+    exact = orthogonalized(matrices)
+    assert reduced.dtype == torch.float32
+    assert not torch.equal(reduced, exact)
+    assert torch.linalg.svdvals(reduced).max() < 1.35
+    assert (reduced * exact).sum() / reduced.norm() / exact.norm() > 0.99
 
 
 def test_a_zero_gradient_moves_nothing() -> None:

@@ -40,6 +40,8 @@ class SyntheticConfig:
     """Videos in the validation set; 0 for none."""
     frames: int = 16
     """Frames a video, every one of them labelled."""
+    frames_val: int | None = None
+    """Frames a validation video; None for as many as the others have."""
     image_size: tuple[int, int] = (256, 320)
     """Height and width in pixels, each from 64 to 2048."""
     seed: int = 0
@@ -51,13 +53,15 @@ class SyntheticConfig:
         for field in ("train_images", "val_images", "videos_train", "videos_val", "seed"):
             _require_integer(field, getattr(self, field), 0)
         _require_integer("frames", self.frames, 2)
+        if self.frames_val is not None:
+            _require_integer("frames_val", self.frames_val, 2)
         if self.workers is not None:
             _require_integer("workers", self.workers, 1)
         if len(self.image_size) != 2:
             raise InputError(f"synthetic: image_size={self.image_size}; give height and width, such as 256, 320")
         for side in self.image_size:
             _require_integer("image_size", side, _SMALLEST, _LARGEST)
-        if self.frames > 9999 or max(self.videos_train, self.videos_val) > 99999:
+        if max(self.frames, self.frames_val or 0) > 9999 or max(self.videos_train, self.videos_val) > 99999:
             raise InputError("synthetic: at most 9,999 frames a video and 99,999 videos a split fit the file names")
         if not any((self.train_images, self.val_images, self.videos_train, self.videos_val)):
             raise InputError("synthetic: no images and no videos asked for; give at least one of them a number above 0")
@@ -66,6 +70,8 @@ class SyntheticConfig:
         """What the files depend on, for ``synthetic.json``."""
         value = asdict(self)
         del value["workers"]
+        if self.frames_val is None:
+            del value["frames_val"]
         value["image_size"] = list(self.image_size)
         return {"content_version": CONTENT_VERSION, **value}
 
@@ -166,15 +172,15 @@ def _summary(folder: Path, counts: dict[str, int], reused: bool) -> SyntheticSum
 
 def _tasks(folder: Path, config: SyntheticConfig) -> list[Task]:
     tasks = []
-    for split, images, videos in (
-        ("train", config.train_images, config.videos_train),
-        ("val", config.val_images, config.videos_val),
+    for split, images, videos, length in (
+        ("train", config.train_images, config.videos_train, config.frames),
+        ("val", config.val_images, config.videos_val, config.frames_val or config.frames),
     ):
 
         def task(first: int, count: int, frames: int, split: str = split) -> Task:
             return Task(folder, split, config.image_size, config.seed, frames, first, count)
 
-        tasks += [task(index, 1, config.frames) for index in range(videos)]
+        tasks += [task(index, 1, length) for index in range(videos)]
         tasks += [task(start, min(16, images - start), 0) for start in range(0, images, 16)]
     return tasks
 
