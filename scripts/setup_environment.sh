@@ -18,6 +18,7 @@ if [ ! -x "$folder/bin/python" ]; then
 fi
 
 echo "installing vipnas into $folder (about a minute; a gigabyte or two)"
-"$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
+# --no-compile: most modules are never imported, and those that are get compiled then.
+"$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-compile \
   --constraint constraints.txt --editable ".${extra:+[$extra]}"
 echo "installed: $("$folder/bin/python" -c 'import importlib.metadata as m; print("vipnas", m.version("vipnas"), "with torch", m.version("torch"))')"
