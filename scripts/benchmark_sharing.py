@@ -60,8 +60,12 @@ def main() -> None:
     def inherited(name: str) -> dict[str, float]:
         folder = arguments.folder / name.replace(", ", "-").replace(" ", "-")
         result = folder / "inherited.json"
+        begun = {"steps": arguments.steps, "begin": str(arguments.begin or "")}
         if result.is_file():
-            return dict(json.loads(result.read_text()))
+            kept = json.loads(result.read_text())
+            if kept["settings"] != begun:
+                raise SystemExit(f"{result} is of {kept['settings']}, not of {begun}; choose another FOLDER")
+            return dict(kept["ap"])
         first = 0.0 if arguments.begin else config.train.largest_first
         settings = config.train.replace(
             minutes=None, steps=arguments.steps, threads=1, initialize_from=arguments.begin, largest_first=first,
@@ -71,7 +75,7 @@ def main() -> None:
         members = {"smallest": space.smallest(), "largest": space.largest()}
         members.update({network.id: network for network in networks})
         aps = {key: inherited_ap(supernet, network, data) for key, network in members.items()}
-        atomic_write_json(result, aps)
+        atomic_write_json(result, {"settings": begun, "ap": aps})
         print(f"{name}: smallest {aps['smallest']:.3f}, largest {aps['largest']:.3f}", flush=True)
         return aps
 

@@ -107,7 +107,7 @@ class SharedStorage(nn.Module, ABC, Generic[Key]):
         tells which places those are.
 
         Raises:
-            InputError: the sharing rule computes some of the weights from several others.
+            InputError: a weight is not finite, or is computed from others by the sharing rule.
         """
         found = self._subnet(key).readers
         store = {name: value.detach().clone().requires_grad_() for name, value in self.store.items()}
@@ -124,8 +124,13 @@ class SharedStorage(nn.Module, ABC, Generic[Key]):
             name: old.detach() if new is None or place is None else torch.where(place == 0, old.detach(), new)
             for name, old, new, place in zip(names, tensors, values, places, strict=True)
         }
-        if not all(torch.equal(read(adopted), net.get_parameter(name)) for name, read in found.items()):
-            raise InputError(f"{what}: its weights cannot be shared by {self.sharing}; set kernel to 'centre'")
+        for name, read in found.items():
+            given = net.get_parameter(name)
+            if not bool(given.isfinite().all()):
+                raise InputError(f"{what}: {name} holds a number that is not finite")
+            again = read(adopted)
+            if not torch.equal(again, given.to(again.device)):
+                raise InputError(f"{what}: transforms of larger kernels give {name}; share kernels by 'centre'")
         self.load_store(adopted, what)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Supernet(SharedStorage[PoseArchitecture]):
         """Write a trained network's weights over those that it shares: the reverse of :meth:`extract`.
 
         Raises:
-            InputError: its architecture is not a member of the space; or kernels are shared by learned transforms.
+            InputError: its architecture is not a member of the space; or a weight is computed from larger kernels.
         """
         self._adopt(net.architecture, net, f"network {net.architecture.id}")
 

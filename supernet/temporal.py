@@ -115,7 +115,7 @@ class TemporalSupernet(SharedStorage[PropagatedFrame]):
         """Write a trained image network's weights over those that it shares, such as the key frame's.
 
         Raises:
-            InputError: its architecture is not one of the frames'; or kernels are shared by learned transforms.
+            InputError: its architecture is not one of the frames'; or a weight is computed from larger kernels.
         """
         frame = PropagatedFrame(architecture=net.architecture, fusion=FusionChoice.none())
         self._adopt(frame, net, f"network {net.architecture.id}")

@@ -102,6 +102,15 @@ def test_learned_transforms_cannot_adopt() -> None:
     assert all(torch.equal(value, before[name]) for name, value in supernet.store.items())
 
 
+def test_a_broken_weight_is_not_adopted() -> None:
+    supernet = perturbed(Sharing())
+    net = supernet.extract(supernet.space.smallest()).module
+    with torch.no_grad():
+        net.get_parameter("head.final.bias")[3] = torch.nan
+    with pytest.raises(InputError, match=r"head\.final\.bias holds a number that is not finite"):
+        supernet.adopt(net)
+
+
 def test_a_leading_weight_of_the_storage_is_the_same_weight_in_every_subnet() -> None:
     supernet = perturbed(Sharing())
     smallest, largest = (supernet.extract(a).module for a in (space().smallest(), space().largest()))

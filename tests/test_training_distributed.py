@@ -20,6 +20,7 @@ from nas.data.pose_data import PoseData
 from nas.evaluation import EvaluationConfig, evaluate
 from nas.training import distributed
 from nas.training.config import SupernetTrainingConfig
+from nas.training.local import wants_processes
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.supernet import sampled_subnets, train_supernet
 from search_spaces import InputError, SearchSpace
@@ -61,6 +62,7 @@ def run_ranks(what: str, out: Path, launcher: Callable[[int, int], dict[str, str
     finally:
         for process in ranks:
             process.kill()  # one that hangs would go on after the test
+            process.wait()
     assert [process.returncode for process in ranks] == [0, 0], "\n".join(printed)
 
 
@@ -88,8 +90,8 @@ def test_large_tensors_are_added_up_in_shared_memory_or_else_by_the_group(tmp_pa
         (tmp_path / "apart").touch()
     run_ranks("sums", tmp_path)
     for result in read(tmp_path):
-        assert result["right"] == [True] * 5
-        assert bool(result["shared"]) is not apart
+        assert result["right"] == [True] * 4
+        assert result["shared"] is not apart
         assert not result["left"], "the file stays after the processes"
 
 
@@ -182,3 +184,16 @@ def test_a_device_that_is_not_there_is_named() -> None:
     for device in ("nonsense", "cuda:99"):
         with pytest.raises(InputError, match=device), distributed.joined(device):
             pass
+
+
+def test_processes_are_started_for_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that want one GPU, as a quickstart on a machine with two cores and a GPU would start them."""
+    config = quick_config(processes=2, device="auto")
+    assert wants_processes(config)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert not wants_processes(config)
+    assert wants_processes(quick_config(processes=2, device="cpu"))
+    assert distributed.chosen_device("auto", 0) == torch.device("cuda", 0)
+    with pytest.raises(InputError, match="there are 1 GPUs here"):
+        distributed.chosen_device("auto", 1)

@@ -17,11 +17,12 @@ from torch import Tensor
 from nas.data.loader import TrainBatches
 from nas.data.pose_data import PoseData
 from nas.training import loop as loop_module
+from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.supernet import sampled_subnets, train_supernet
 from nas.weights import save_network
-from search_spaces import InputError
-from supernet import Supernet
+from search_spaces import InputError, get_space
+from supernet import PoseNet, Supernet
 from tests.paths import shared
 from tests.training_fixture import assert_same_curves, pose_data, quick_config, small_space
 
@@ -274,3 +275,17 @@ def test_a_supernet_begins_with_a_trained_networks_weights(data: PoseData, tmp_p
         torch.testing.assert_close(found.get_parameter(name), value, rtol=0, atol=1e-9)
     with pytest.raises(InputError, match="no such file"):
         train_supernet(space, data, config.replace(initialize_from=tmp_path / "none"), tmp_path / "again")
+    other = PoseNet(get_space("resnet-tiny").smallest(), torch.Generator().manual_seed(1))
+    save_network(tmp_path / "other.safetensors", other, {})
+    with pytest.raises(InputError, match=r"initialize_from: .*other\.safetensors: "):
+        train_supernet(space, data, config.replace(initialize_from=tmp_path / "other.safetensors"), tmp_path / "again")
+
+
+def test_a_checkpoint_may_be_older_than_an_option_that_is_off(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"seed": 1, "processes": 2}, {"step": 3})
+    assert load_checkpoint(path, {"seed": 1, "begun_with": ""}, ("processes",)) == {"step": 3}
+    with pytest.raises(InputError, match="processes was 2"):
+        load_checkpoint(path, {"seed": 1})
+    with pytest.raises(InputError, match="begun_with was None and is now 'x'"):
+        load_checkpoint(path, {"seed": 1, "begun_with": "x"}, ("processes",))

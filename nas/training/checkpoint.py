@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,14 @@ def save_checkpoint(path: Path, identity: State, state: State) -> None:
     atomic_write_bytes(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path, identity: State) -> State:
+def load_checkpoint(path: Path, identity: State, ignored: Collection[str] = ()) -> State:
     """The state that :func:`save_checkpoint` wrote for the same run.
 
-    Nothing in the file is executed.
+    Nothing in the file is executed. What the file says nothing of is newer than it, and was off then: empty, zero or
+    false is the same run.
+
+    Args:
+        ignored: what may have been different.
 
     Raises:
         InputError: no such file, damaged, of another version, or of another run: the message names what differs.
@@ -52,7 +57,8 @@ def load_checkpoint(path: Path, identity: State) -> State:
         raise InputError(f"{path}: not a training checkpoint of this version (expected format {FORMAT!r})")
     found = content["identity"]
     for key in (*identity, *(key for key in found if key not in identity)):
-        if found.get(key) != identity.get(key):
+        new = key not in found and not identity[key]
+        if not new and key not in ignored and found.get(key) != identity.get(key):
             was, now = _short(found.get(key)), _short(identity.get(key))
             raise InputError(f"{path}: is of another run: {key} was {was} and is now {now}; resume with the same")
     return dict(content["state"])

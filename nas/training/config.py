@@ -115,8 +115,8 @@ class SupernetTrainingConfig(TrainingConfig):
     """Share of the budget in which the largest subnet is trained alone, before the others join. Its steps cost a third
     of a sandwich's, and the others inherit what it has learnt: in short trainings most of the time is best spent so."""
     initialize_from: Path | None = None
-    """Weights of a trained network of the space, with which the supernet begins; best the largest, which has them all.
-    Otherwise it begins with random weights."""
+    """Weights of a trained network of the space, with which the supernet begins, over all others that it begins with;
+    best the largest network, which has them all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

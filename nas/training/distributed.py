@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nas.training.shared_sum import SharedSum
 from search_spaces import InputError
 
-__all__ = ["Processes", "is_launched", "joined"]
+__all__ = ["Processes", "chosen_device", "is_launched", "joined"]
 
 
 CPU = torch.device("cpu")
@@ -73,8 +73,8 @@ class Processes:
 
     def add_up(self, tensor: Tensor) -> None:
         """Make a contiguous tensor the sum of what every process has in it, in place."""
-        if self.sums is not None:
-            self.sums.add_up(tensor)
+        if self.world > 1:
+            (self.sums.add_up if self.sums else dist.all_reduce)(tensor)
 
     def gather(self, value: Any) -> list[Any]:
         """What every process gave, in the order of the ranks. Arrays and plain values of our own processes only."""
@@ -111,7 +111,8 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     """The processes that torchrun or Slurm's srun started together; one process if neither did.
 
     They find each other once and stay together until they end. If they parted after the block, the next block could
-    reach the address at which the first process still answered for the last one, and would wait there for ever.
+    reach the address at which the first process still answered for the last one, and would wait there for ever. So
+    where one of them fails and lives on, the others wait for it until the group's timeout.
 
     Args:
         device: ``auto`` (the GPU of this process's local rank if there is one), ``cpu``, ``cuda``, ``cuda:1``, …
@@ -120,7 +121,7 @@ def joined(device: str = "auto") -> Iterator[Processes]:
         InputError: the device does not exist here.
     """
     place = _environment()
-    chosen = _device(device, place.local_rank if place else int(os.environ.get("LOCAL_RANK", "0")))
+    chosen = chosen_device(device, place.local_rank if place else int(os.environ.get("LOCAL_RANK", "0")))
     if place and chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if place and not dist.is_initialized():
@@ -140,6 +141,7 @@ def _sums() -> SharedSum:
 
 
 def _part() -> None:
+    _sums.cache_clear()
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -183,9 +185,16 @@ def _first_host(nodes: str) -> str:
         raise InputError(f"cannot tell the first host of {nodes!r}; set MASTER_ADDR and MASTER_PORT") from None
 
 
-def _device(name: str, local_rank: int) -> torch.device:
+def chosen_device(name: str, local_rank: int = 0) -> torch.device:
+    """What a device's name means in the process of that rank on this machine.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto" and not torch.cuda.is_available():
+        return CPU
     if name == "auto":
-        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        name = "cuda"
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from nas.training.config import TrainingConfig
-from nas.training.distributed import is_launched
+from nas.training.distributed import chosen_device, is_launched
 from nas.training.interruption import noticing_interruption
 from nas.training.metrics import ProgressCallback
 
@@ -30,8 +30,8 @@ END_S = 60.0
 
 
 def wants_processes(config: TrainingConfig) -> bool:
-    """Whether the configuration asks for processes that nobody has started yet."""
-    return config.processes > 1 and not is_launched()
+    """Whether the configuration asks for processes that nobody has started yet, and computes on the CPU."""
+    return config.processes > 1 and not is_launched() and chosen_device(config.device).type == "cpu"
 
 
 def run_on_processes(

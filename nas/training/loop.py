@@ -129,7 +129,7 @@ class TrainingLoop:
     def _take_up(self, resume: bool) -> State | None:
         remove_partial(self.checkpoint)
         if resume and self.checkpoint.is_file():
-            return load_checkpoint(self.checkpoint, self.identity)
+            return load_checkpoint(self.checkpoint, self.identity, NOT_OF_THE_RUN)
         self.checkpoint.unlink(missing_ok=True)
         return None
 
@@ -195,6 +195,9 @@ class TrainingLoop:
         """
         if self.fraction >= 1:
             return
+        if isinstance(self.optimizer, Muon):  # as everything else of this run computes, now and after a break
+            given = self.config.bf16
+            self.optimizer.bf16 = given if isinstance(given, bool) else bool(self.memory.get("bf16"))
         before = self.elapsed_s
         begin = saved = time.monotonic()
         stream = batches.batches(self.step)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from nas.training.distributed import Processes
-from nas.training.precision import cpu_has_bf16
 
 __all__ = ["Muon", "orthogonalized"]
 
@@ -24,19 +23,22 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of Muon's quintic iteration: steep at zero, so that few iterations bring all singular values near 1."""
 ITERATIONS = 4
 WORTH_BF16 = 128
-"""Matrices of so many rows and columns are iterated in bfloat16, where the processor has it."""
+"""Smaller matrices are not quicker in bfloat16."""
 
 
-def orthogonalized(matrices: Tensor) -> Tensor:
+def orthogonalized(matrices: Tensor, bf16: bool = False) -> Tensor:
     """About the nearest orthogonal matrix to each of (B, rows, columns): singular values between about 0.6 and 1.2.
 
     Newton-Schulz iterations; tiny singular values grow but do not reach 1.
+
+    Args:
+        bf16: iterate large matrices in bfloat16; the iterations forgive its rounding.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-12)
-    if x.shape[1] >= WORTH_BF16 and (x.is_cuda or cpu_has_bf16()):
-        x = x.bfloat16()  # the iterations forgive its rounding, and take half the time
+    if bf16 and x.shape[1] >= WORTH_BF16:
+        x = x.bfloat16()
     x = _iterated_on_gram(x) if x.shape[2] > 2 * x.shape[1] else _iterated(x)
     return (x.transpose(1, 2) if tall else x).to(matrices.dtype)
 
@@ -93,6 +95,8 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         self._processes = processes or Processes()
+        self.bf16 = False
+        """Whether large matrices are iterated in bfloat16: where the processor has it, in half the time."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -122,7 +126,7 @@ class Muon(torch.optim.Optimizer):
             if owner == self._processes.rank:
                 by_shape.setdefault(matrices[index].shape, []).append(index)
         for equals in by_shape.values():  # all of a shape at once: many of them are small
-            found = orthogonalized(torch.stack([matrices[index] for index in equals]))
+            found = orthogonalized(torch.stack([matrices[index] for index in equals]), self.bf16)
             for index, update in zip(equals, found, strict=True):
                 updates[index].copy_(update)
         if world > 1:

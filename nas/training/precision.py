@@ -13,7 +13,7 @@ from torch import Tensor
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
 
-__all__ = ["Precision", "choose_precision", "cpu_has_bf16"]
+__all__ = ["Precision", "choose_precision"]
 
 WORTH = 0.95
 """bfloat16 has costs of its own (casts, range): it must take at most this share of float32's time."""
@@ -51,7 +51,7 @@ def choose_precision(
     def pays() -> bool:
         if processes.device.type == "cuda":
             return torch.cuda.is_bf16_supported()
-        if not cpu_has_bf16():
+        if not _cpu_has_bf16():
             return False
         return _seconds(train_once, precision(True)) < WORTH * _seconds(train_once, precision(False))
 
@@ -62,7 +62,7 @@ def choose_precision(
     return precision(bool(memory["bf16"]))
 
 
-def cpu_has_bf16() -> bool:
+def _cpu_has_bf16() -> bool:
     """Whether the library that computes convolutions has bfloat16 for this CPU; without it, it emulates, slowly."""
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 

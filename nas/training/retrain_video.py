@@ -19,8 +19,7 @@ from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.retrain import begin_with, load_teacher, scaled_rate
-from nas.training.setting import computing, writing_alone
-from nas.training.temporal import state_key
+from nas.training.setting import computing, state_key, writing_alone
 from nas.training.validation import RetrainResult, Validation
 from nas.video_weights import load_video_weights, save_video_weights
 from search_spaces import InputError, VideoArchitecture

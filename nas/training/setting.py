@@ -8,16 +8,28 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from nas.data.build_once import content_key
 from nas.data.loader import CropTrainingSet, TrainBatches
 from nas.data.pose_data import PoseData
 from nas.run_lock import RunLock
-from nas.training.config import TrainingConfig
+from nas.training.config import SupernetTrainingConfig, TrainingConfig
 from nas.training.distributed import Processes
+from nas.weights import load_network
 from search_spaces import InputError, PoseArchitecture
+from supernet import Supernet, TemporalSupernet
 
-__all__ = ["computing", "data_identity", "threads_of", "training_batches", "training_people", "writing_alone"]
+__all__ = [
+    "adopt_weights",
+    "computing",
+    "data_identity",
+    "state_key",
+    "threads_of",
+    "training_batches",
+    "training_people",
+    "writing_alone",
+]
 
 
 class _Threaded(Protocol):
@@ -101,3 +113,24 @@ def data_identity(people: CropTrainingSet) -> dict[str, str]:
         "codec": repr(people.codec),
         "augmentation": repr(people.augmentation),
     }
+
+
+def adopt_weights(supernet: Supernet | TemporalSupernet, config: SupernetTrainingConfig) -> str:
+    """Give the supernet the weights of ``config.initialize_from``; what identifies them, empty where there are none.
+
+    Raises:
+        InputError: the file holds no network, or one that is not of the space.
+    """
+    if config.initialize_from is None:
+        return ""
+    net = load_network(config.initialize_from)
+    try:
+        supernet.adopt(net)
+    except InputError as error:
+        raise InputError(f"initialize_from: {config.initialize_from}: {error}") from None
+    return state_key(net)
+
+
+def state_key(module: nn.Module) -> str:
+    """32 hexadecimal digits that change whenever a weight does."""
+    return content_key(*(value.detach().cpu().numpy() for value in module.state_dict().values()))

@@ -24,8 +24,14 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, data_identity, training_batches, training_people, writing_alone
-from nas.weights import load_network
+from nas.training.setting import (
+    adopt_weights,
+    computing,
+    data_identity,
+    training_batches,
+    training_people,
+    writing_alone,
+)
 from search_spaces import PoseArchitecture, SearchSpace
 from supernet import Sharing, Supernet
 
@@ -67,8 +73,7 @@ def train_supernet(
             groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine
         )
         supernet = Supernet(space, sharing, torch.Generator().manual_seed(config.seed))
-        if config.initialize_from is not None:
-            supernet.adopt(load_network(config.initialize_from))
+        begun_with = adopt_weights(supernet, config)
         supernet = supernet.to(processes.device).train()
         loop = TrainingLoop(
             config=config,
@@ -77,7 +82,9 @@ def train_supernet(
             parameters=dict(supernet.named_parameters()),
             averaged=dict(supernet.named_parameters()),
             folder=run_dir / "supernet",
-            identity=run_identity(config, kind="supernet", space=space.id, **data_identity(people)),
+            identity=run_identity(
+                config, kind="supernet", space=space.id, begun_with=begun_with, **data_identity(people)
+            ),
             processes=processes,
         )
         with writing_alone(run_dir, "a supernet's training", processes):

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.data.build_once import content_key
 from nas.training.clips import ClipBatch, ClipSource, check_length, handed_on
 from nas.training.config import TemporalTrainingConfig
 from nas.training.distributed import Processes, joined
@@ -26,12 +25,12 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, writing_alone
-from nas.weights import load_network, save_network
+from nas.training.setting import adopt_weights, computing, state_key, writing_alone
+from nas.weights import save_network
 from search_spaces import InputError, PropagatedFrame, VideoSearchSpace
 from supernet import PoseNet, Sharing, Supernet, TemporalSupernet
 
-__all__ = ["TemporalTrainingConfig", "sampled_videos", "state_key", "train_temporal_supernet"]
+__all__ = ["TemporalTrainingConfig", "sampled_videos", "train_temporal_supernet"]
 
 _VIDEO_STREAM = 3  # keeps this randomness apart from the data's, which has the same seed
 
@@ -73,7 +72,8 @@ def train_temporal_supernet(
         return TemporalSupernet.load(run_dir / "temporal.safetensors", space).eval()
     with computing(config), joined(config.device) as processes:
         batches = clips.training_batches(config, processes)
-        supernet = _initial_supernet(space, config, initial, key).to(processes.device).train()
+        supernet, begun_with = _initial_supernet(space, config, initial, key)
+        supernet = supernet.to(processes.device).train()
         given = state_key(key)
         key = copy.deepcopy(key).to(processes.device)
         trained = nn.ModuleDict({"supernet": supernet, **({"key": key} if config.train_key else {})})
@@ -90,6 +90,7 @@ def train_temporal_supernet(
                 space=space.id,
                 key=given,
                 initial="" if initial is None else state_key(initial),
+                begun_with=begun_with,
                 **clips.identity,
             ),
             processes=processes,
@@ -126,21 +127,15 @@ def _train_alone(
 
 def _initial_supernet(
     space: VideoSearchSpace, config: TemporalTrainingConfig, initial: Supernet | None, key: PoseNet
-) -> TemporalSupernet:
+) -> tuple[TemporalSupernet, str]:
+    """The supernet, and what identifies the weights of ``config.initialize_from`` in it."""
     sharing = Sharing(groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine)
     supernet = TemporalSupernet(space, sharing, torch.Generator().manual_seed(config.seed))
     if initial is not None:
         supernet.load_spatial(initial)
-    if config.initialize_from is not None:
-        supernet.adopt(load_network(config.initialize_from))
     if config.adopt_key and sharing.kernel == "centre" and space.spatial.contains(key.architecture):
         supernet.adopt(key)
-    return supernet
-
-
-def state_key(module: nn.Module) -> str:
-    """32 hexadecimal digits that change whenever a weight does."""
-    return content_key(*(value.detach().cpu().numpy() for value in module.state_dict().values()))
+    return supernet, adopt_weights(supernet, config)
 
 
 def sampled_videos(

@@ -42,8 +42,8 @@ class OneEuroFilter:
 
     def __call__(self, track_id: int, places_px: Floats, size_px: float, time_s: float) -> Floats:
         """The smoothed places (K, 2) of one person of size ``size_px`` at that time."""
-        state = self._states.pop(track_id, None)
         self._forget(time_s)
+        state = self._states.pop(track_id, None)
         if state is None or time_s <= state.time_s:
             self._states[track_id] = _State(time_s, places_px.copy(), np.zeros_like(places_px))
             return places_px
@@ -61,7 +61,7 @@ class OneEuroFilter:
         """The states are in the order in which they were last seen."""
         while self._states:
             track_id, state = next(iter(self._states.items()))
-            if now_s - state.time_s <= FORGOTTEN_S:
+            if 0 <= now_s - state.time_s <= FORGOTTEN_S:  # a time to come is of before the clock was set back
                 return
             del self._states[track_id]
 

@@ -70,7 +70,7 @@ class SyntheticConfig:
         """What the files depend on, for ``synthetic.json``."""
         value = asdict(self)
         del value["workers"]
-        if self.frames_val is None:
+        if self.frames_val in (None, self.frames):
             del value["frames_val"]
         value["image_size"] = list(self.image_size)
         return {"content_version": CONTENT_VERSION, **value}
