@@ -2,7 +2,7 @@
 #   make quickstart                  search, export, retrain and evaluate on made-up data, then print where the report is
 #   make quickstart DATA=DIR         the same on a folder of COCO keypoints (annotations/, images/)
 #   make quickstart MINUTES=60       the same with more time
-#   make quickstart VIDEO=1          then video networks too: 15 minutes (DATA=DIR: images and videos, as synthesized)
+#   make quickstart VIDEO=1          then video networks too: a quarter of an hour (DATA=DIR: images and videos, as synthesized)
 #   make quickstart RESUME=1         go on with the last one, which was interrupted (VIDEO=1 RESUME=1: the one on videos)
 #   make test                        the tests
 # Also: make lint, make type, make clean.
