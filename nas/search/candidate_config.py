@@ -27,9 +27,9 @@ class CandidateConfig:
     racing: bool = True
     """Stop a candidate that is significantly worse than one that costs no more."""
     racing_z: float = 2.0
-    """How many standard errors of the paired difference in OKS make it significant. There is a look after each chunk, so
-    2 is no test at 5 %; who is dropped wrongly is hardly better than one that costs no more. Over 100 candidates, 3.5 to 1
-    left fronts of equal hypervolume (docs/benchmarks.md)."""
+    """How many standard errors of the paired difference in OKS make it significant. There is a look after each chunk,
+    so 2 is no test at 5 %; who is dropped wrongly is hardly better than one that costs no more. Over 100 candidates,
+    values from 3.5 to 1 left fronts of equal hypervolume (docs/benchmarks.md)."""
     precision: Precision = "auto"
     """``auto`` takes bfloat16 where this machine's CPU runs it faster, for the whole search; on GPUs float32."""
     cache_mb: int = 1024
