@@ -272,4 +272,5 @@ def test_every_position_is_exported_and_equal(name: str, tmp_path: Path, monkeyp
             expected = net(images).numpy()
         # Each frame is given what the one before it found: rounding adds up along the chain.
         difference = np.abs(np.stack(found, axis=1) - expected).max(axis=(0, 2, 3, 4))
-        assert (difference < 4e-4 * expected.std() * np.arange(1, len(difference) + 1)).all()
+        assert difference[0] < 1e-3 * expected.std()
+        assert difference.max() < 1e-2 * expected.std()
