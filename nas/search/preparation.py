@@ -17,6 +17,7 @@ from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table
 from search_spaces import InputError, SearchSpace
 
 from .candidate_config import CandidateConfig, Precision
+from .config import SearchConfig
 from .objectives import KNOWN_OBJECTIVES, Problem
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "check_objectives",
     "costs_of",
     "decided",
+    "device_of",
     "latency_identity",
     "meter_of",
     "on_one_thread",
@@ -114,6 +116,14 @@ def check_device(device: str) -> None:
 
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("search.gpus_per_worker: torch finds no GPU on this machine; set it to 0")
+
+
+def device_of(search: SearchConfig) -> str:
+    """Where the workers run networks; on a cluster each of them checks its own machine."""
+    device = "cuda" if search.gpus_per_worker else "cpu"
+    if search.ray_address is None:
+        check_device(device)
+    return device
 
 
 def costs_of(problem: Problem) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from .preparation import (
     check_objectives,
     costs_of,
     decided,
+    device_of,
     latency_identity,
     meter_of,
     on_one_thread,
@@ -204,10 +205,7 @@ def search_images(
         costs = Costs()
         if fingerprint is not None:
             costs = _latency_costs(space, search, candidate, latency, run.latency_table, fingerprint, table_progress)
-        device = "cuda" if search.gpus_per_worker else "cpu"
-        if search.ray_address is None:  # on a cluster each worker looks at its own machine
-            check_device(device)
-        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device)
+        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device_of(search))
         known = recorded_identity(run.path) if resume else None
         factory = replace(factory, config=decided(factory, known or {}))
         members = [published(name) for name in published_names()]

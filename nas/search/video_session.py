@@ -36,6 +36,7 @@ from .preparation import (
     check_objectives,
     costs_of,
     decided,
+    device_of,
     latency_identity,
     meter_of,
     on_one_thread,
@@ -179,10 +180,7 @@ def search_videos(
             costs = VideoTableCosts(tables=_tables(space, latency, run, table_progress))
         elif needs_latency:
             costs = VideoTableCosts(latency=latency, fingerprint=fingerprint)
-        device = "cuda" if search.gpus_per_worker else "cpu"
-        if search.ray_address is None:  # on a cluster each worker looks at its own machine
-            check_device(device)
-        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device, ap)
+        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device_of(search), ap)
         known = recorded_identity(run.path) if resume else None
         factory = replace(factory, config=decided(factory, known or {}))
         return run_search(
