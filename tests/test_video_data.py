@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from nas.data.tensors import to_tensor
 from nas.data.track_boxes import interpolated, segments
 from nas.data.video_data import VideoData
 from search_spaces.errors import InputError
-from tests.coco_fixture import disc_center, edit
+from tests.coco_fixture import disc_center, edit, write_folder
 from tests.paths import shared
 from tests.posetrack_fixture import STEP_PX, write_sequence
 
@@ -248,6 +249,54 @@ def test_one_augmentation_a_clip_and_a_jitter_a_frame(folder: Path) -> None:
     moved = (jittered.centers - views.centers).reshape(*rows.shape, 2) / boxes[..., 2:]
     assert 0 < np.abs(moved).max() <= 0.1 * 1.25
     assert np.abs(np.diff(moved, axis=1)).max() > 0.01
+
+
+@pytest.fixture(scope="module")
+def with_stills(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> VideoData:
+    """Clips of which three quarters show still people."""
+    video = VideoDataConfig(folder=folder, layout="coco", stills=0.75, still_motion=0.05, box_jitter=0)
+    images = write_folder(tmp_path_factory.mktemp("stills"))
+    return VideoData(
+        DataConfig(folder=images, cache=folder / "cache", augmentation=NO_AUGMENTATION, video=video), frames=3
+    )
+
+
+def test_people_of_still_images_move_and_nothing_knows_of_it(with_stills: VideoData) -> None:
+    dataset = with_stills.training_set(SIZE)
+    of_videos = len(dataset.rows)
+    assert len(dataset) == 4 * of_videos
+    batch = dataset.batch(np.arange(len(dataset)), np.random.default_rng(0))
+    assert (batch.visibility[of_videos:] == batch.visibility[of_videos:, :1]).all()  # one person in all frames
+    identity = np.broadcast_to(np.eye(2, 3), batch.previous_from_current[of_videos:].shape)
+    np.testing.assert_allclose(batch.previous_from_current[of_videos:], identity, atol=1e-4)
+    shown = batch.visibility[of_videos:, 0] > 0
+    steps = np.diff(batch.keypoints_px[of_videos:], axis=1).swapaxes(1, 2)[shown]  # (n, T, 2)
+    assert 0.03 < steps.std() / SIZE[0] < 0.1
+    found = []
+    for clip, frame, joint in np.argwhere(batch.visibility > 0).tolist():
+        place = batch.keypoints_px[clip, frame, joint]
+        if clip >= of_videos and 8 < place[0] < SIZE[1] - 8 and 8 < place[1] < SIZE[0] - 8:
+            center = disc_center(batch.pixels[clip, frame], joint, place)
+            found.append(center is not None and bool(np.linalg.norm(center - place) < 2.5))
+    assert np.mean(found) > 0.7  # others are covered
+
+
+def test_stills_are_drawn_anew_and_the_same_for_all_processes(with_stills: VideoData) -> None:
+    dataset = with_stills.training_set(SIZE)
+    indices = np.arange(len(dataset.rows), len(dataset))
+    first, second = (dataset.batch(indices, np.random.default_rng(seed)) for seed in (0, 1))
+    assert not np.array_equal(first.visibility, second.visibility)
+    half = dataset.batch(indices, np.random.default_rng(0), slice(5, 9))
+    np.testing.assert_array_equal(half.pixels, first.pixels[5:9])
+    np.testing.assert_array_equal(half.previous_from_current, first.previous_from_current[5:9])
+
+
+def test_stills_need_the_keypoints_of_the_videos(with_stills: VideoData) -> None:
+    video = replace(with_stills.config.video, layout="posetrack")
+    with pytest.raises(InputError, match=r"data\.video\.stills: .* choose data\.video\.layout"):
+        VideoData(replace(with_stills.config, video=video), 3).training_set(SIZE)
+    with pytest.raises(InputError, match="stills must be at least 0 and under 1"):
+        VideoDataConfig(stills=1.0)
 
 
 def test_tensors_have_the_shapes_of_the_contract(folder: Path) -> None:

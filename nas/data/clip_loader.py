@@ -15,6 +15,7 @@ from torch import Tensor
 from nas.data.augment import Augmentation, Views, change_colors, draw_color_tables, draw_views
 from nas.data.batches import Batches
 from nas.data.clips import Clip, distinct_people, previous_from_current
+from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
 from nas.data.geometry import apply_affine, boxes_to_centers_scales
 from nas.data.instances import stack_instances
@@ -90,6 +91,9 @@ class ClipTrainingSet:
         *,
         padding: float = 1.25,
         box_jitter: float = 0.04,
+        stills: Sequence[PersonInstance] = (),
+        still_share: float = 0.0,
+        still_motion: float = 0.03,
         cache_folder: Path | None = None,
         cache_limit_gb: float = 16.0,
         workers: int | None = None,
@@ -100,6 +104,10 @@ class ClipTrainingSet:
             augmentation: drawn once a clip, so that all of its frames are turned, scaled and moved alike. The half body
                 is not shown: which half is seen would change with the labels from frame to frame.
             box_jitter: moves and stretches each frame's box on its own, by up to this part of its size.
+            stills: people of still images. In ``still_share`` of the samples one of them, drawn at random, is seen in
+                all frames of the clip and moves as a whole (:func:`_walks`); the previous heatmaps are handed on as
+                those of a real video are, without knowledge of that motion.
+            still_motion: the standard deviation of that motion from frame to frame, as a part of the crop's size.
             cache_folder, cache_limit_gb, workers: as for ``CropTrainingSet``; a frame that several clips show is
                 decoded and kept once for each person.
 
@@ -115,19 +123,28 @@ class ClipTrainingSet:
         self.frames = lengths[0] - 1
         """T, the propagated frames."""
         people, self.rows = distinct_people(clips, self.frames)
+        self._first_still, self._stills = len(people), len(stills) if still_share else 0
+        self._slots = round(len(self.rows) * still_share / (1 - still_share)) if self._stills else 0
+        self.still_motion = still_motion
+        people += stills if self._slots else ()
         self.people = stack_instances(people)
-        farthest = augmentation.shift if augmentation.shift_probability else 0.0
-        largest = (1 + augmentation.scale) * (1 + box_jitter) - 1
-        reach = replace(
-            augmentation, scale=min(largest, 0.99), shift=min(farthest + box_jitter, 0.99), shift_probability=1.0
-        )
+        walked = 2 * still_motion * self.frames**0.5 if self._slots else 0.0  # two standard deviations
+        farthest = (augmentation.shift if augmentation.shift_probability else 0.0) + box_jitter + walked
+        largest = (1 + augmentation.scale) * (1 + box_jitter) * (1 + walked) - 1
+        reach = replace(augmentation, scale=min(largest, 0.99), shift=min(farthest, 0.99), shift_probability=1.0)
         files, boxes = [person.file for person in people], self.people.bbox_xywh
         self.pictures = open_pictures(
             files, boxes, codec.input_size, padding, reach, cache_folder, cache_limit_gb, workers
         )
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows) + self._slots
+
+    @property
+    def description(self) -> str:
+        """How the clips are shown: what a checkpoint remembers of it."""
+        stills = f", stills={self._slots} of {self._stills}, still_motion={self.still_motion}" if self._slots else ""
+        return f"{self.augmentation!r}, box_jitter={self.box_jitter}{stills}"
 
     def batch(
         self, indices: NDArray[np.int64], generator: np.random.Generator, part: slice = slice(None), step: int = 0
@@ -136,11 +153,13 @@ class ClipTrainingSet:
 
         The randomness is drawn for all of ``indices`` and then cut, as for still images.
         """
-        rows = self.rows[indices]
-        views = self._views(rows, generator)
+        rows, is_still = self._people_of(indices, generator)
+        at_rest = self._views(rows, generator)
+        views = self._moved(at_rest, is_still, generator) if self._slots else at_rest
         tables = draw_color_tables(generator, self.augmentation.color, len(indices))[part]
         shape = (*rows.shape, 2, 3)
         matrices = views.matrices(self.codec.input_size, self.codec.udp).reshape(shape)[part]
+        known = at_rest.matrices(self.codec.input_size, self.codec.udp).reshape(shape)[part]
         rows, mirrored = rows[part], views.mirrored.reshape(rows.shape)[part]
         pixels = warp_pictures(self.pictures, rows.ravel(), matrices.reshape(-1, 2, 3), self.codec.input_size)
         pixels = pixels.reshape(*rows.shape, *pixels.shape[1:])
@@ -152,7 +171,18 @@ class ClipTrainingSet:
         labelled = (self.people.visibility[rows] > 0).astype(np.float32)
         in_crop[mirrored] = in_crop[mirrored][:, self.keypoint_set.flip_indices]
         labelled[mirrored] = labelled[mirrored][:, self.keypoint_set.flip_indices]
-        return ClipBatch(step, pixels, in_crop, labelled, previous_from_current(matrices), self.codec)
+        return ClipBatch(step, pixels, in_crop, labelled, previous_from_current(known), self.codec)
+
+    def _people_of(
+        self, indices: NDArray[np.int64], generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The rows (N, F) of the people to show, and which of the N clips are of still images."""
+        is_still = indices >= len(self.rows)
+        rows = self.rows[np.where(is_still, 0, indices)]
+        if self._slots:
+            drawn = generator.integers(self._stills, size=len(indices))
+            rows[is_still] = self._first_still + drawn[is_still, None]
+        return rows, is_still
 
     def _views(self, rows: NDArray[np.int64], generator: np.random.Generator) -> Views:
         """Views of all N × F frames: one draw a clip, relative to the box, applied to each frame's own jittered box."""
@@ -172,6 +202,28 @@ class ClipTrainingSet:
             mirrored=np.repeat(draw.mirrored, frames),
         )
 
+    def _moved(self, at_rest: Views, is_still: NDArray[np.bool_], generator: np.random.Generator) -> Views:
+        """The views in which people of still images walk away from where the box has them: N clips of F frames."""
+        walks = _walks(generator, len(is_still), self.frames + 1, self.still_motion) * is_still[:, None, None]
+        moves, growths, turns = np.split(walks.reshape(-1, 4), (2, 3), axis=1)
+        return replace(
+            at_rest,
+            centers=at_rest.centers + moves * at_rest.sizes,
+            sizes=at_rest.sizes * np.exp(growths),
+            rotations_deg=at_rest.rotations_deg + np.rad2deg(turns[:, 0]),
+        )
+
 
 class ClipBatches(Batches[ClipBatch]):
     """Batches of a :class:`ClipTrainingSet`; ``batch_size`` counts clips."""
+
+
+def _walks(generator: np.random.Generator, count: int, frames: int, motion: float) -> Floats:
+    """(count, frames, 4) random walks from 0: x and y in crop sizes, logarithm of the size, turn in radians.
+
+    A step of each has the standard deviation with which it moves the border of the crop, half a size from its centre,
+    by ``motion`` of the size.
+    """
+    steps = generator.standard_normal((count, frames, 4)) * motion * np.array([1.0, 1.0, 2.0, 2.0])
+    steps[:, 0] = 0
+    return np.cumsum(steps, axis=1)

@@ -45,6 +45,12 @@ class VideoDataConfig:
     """A track goes on through so many unlabelled frames, with boxes between its neighbours'."""
     box_jitter: float = 0.04
     """In training, move and stretch each frame's box by up to this part of its size, as a detector's boxes jitter."""
+    stills: float = 0.0
+    """This part of the training clips shows people of the still training images (``data.train_annotations``) who move
+    as a whole from frame to frame: far more people than videos show, and motion that does not depend on the person."""
+    still_motion: float = 0.03
+    """How far they move from one frame to the next, as a part of the crop's size (a standard deviation); turns and
+    changes of size move the crop's border as far."""
     train_limit: int | None = None
     """Train on random whole videos until their tracks have this many frames; empty: on all."""
     val_limit: int | None = None
@@ -59,6 +65,10 @@ class VideoDataConfig:
             raise InputError(f"longest_gap must not be negative, got {self.longest_gap}")
         if not 0 <= self.box_jitter < 0.5:
             raise InputError(f"box_jitter must be at least 0 and under 0.5, got {self.box_jitter}")
+        if not 0 <= self.stills < 1:
+            raise InputError(f"stills must be at least 0 and under 1, got {self.stills}")
+        if not 0 <= self.still_motion < 0.2:
+            raise InputError(f"still_motion must be at least 0 and under 0.2, got {self.still_motion}")
 
 
 @dataclass(frozen=True, kw_only=True)

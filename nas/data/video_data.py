@@ -10,10 +10,11 @@ import numpy as np
 from nas.data.clip_cache import ClipCache
 from nas.data.clip_loader import ClipTrainingSet
 from nas.data.clips import Clip, training_clips, validation_clips
+from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
 from nas.data.config import DataConfig
 from nas.data.keypoint_sets import KeypointSet
-from nas.data.pose_data import cache_folder
+from nas.data.pose_data import PoseData, cache_folder
 from nas.data.posetrack import PoseTrackVideos, read_posetrack_videos
 from nas.data.posetrack_folder import find_posetrack_annotations
 from search_spaces.errors import InputError
@@ -105,9 +106,21 @@ class VideoData:
             config.augmentation,
             padding=config.padding,
             box_jitter=config.video.box_jitter,
+            stills=self._stills() if config.video.stills else (),
+            still_share=config.video.stills,
+            still_motion=config.video.still_motion,
             cache_folder=cache_folder(config) if config.picture_cache_gb else None,
             cache_limit_gb=config.picture_cache_gb,
         )
+
+    def _stills(self) -> tuple[PersonInstance, ...]:
+        people = PoseData(self.config).train
+        if people.keypoint_set.names != self.train.keypoint_set.names:
+            raise InputError(
+                f"data.video.stills: {people.images} has keypoints {', '.join(people.keypoint_set.names)}; the videos "
+                f"have {', '.join(self.train.keypoint_set.names)}; choose data.video.layout, or stills: 0"
+            )
+        return tuple(people.instances)
 
     def validation_clips(self, input_size: tuple[int, int]) -> ClipCache:
         """The crops of :attr:`val_clips`, in its order."""

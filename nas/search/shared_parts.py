@@ -30,11 +30,14 @@ class _Part:
     module: nn.Module
     calibration: Tensor
     outputs: dict[int, Tensor] = field(default_factory=dict)
+    _weights: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._weights = sum(tensor.nbytes for tensor in self.module.parameters())  # slow, and asked for all parts
 
     @property
     def bytes(self) -> int:
-        tensors = [self.calibration, *self.outputs.values(), *self.module.parameters()]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return self._weights + self.calibration.nbytes + sum(output.nbytes for output in self.outputs.values())
 
 
 class PartChain:

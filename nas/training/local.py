@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from nas.memory import keep_freed_memory
 from nas.training.config import TrainingConfig
 from nas.training.distributed import chosen_device, is_launched
 from nas.training.interruption import noticing_interruption
@@ -116,6 +117,7 @@ def _child(
     import torch
 
     torch.set_num_threads(1)
+    keep_freed_memory()
 
     def progress(fraction: float, loss: float, seconds_left: float) -> None:
         messages.put(("progress", (fraction, loss, seconds_left)))

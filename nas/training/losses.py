@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from search_spaces import InputError, PoseArchitecture
 
@@ -39,15 +41,33 @@ def heatmap_kl(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         target: (N, K, h, w); what is negative in it (a teacher's may be) counts as 0.
         weights: (N, K), 0 where a keypoint is not labelled.
     """
-    found, wanted = _distribution(heatmaps), _distribution(target)
-    divergence = torch.special.xlogy(wanted, wanted.clamp_min(TINY) / found.clamp_min(TINY)).sum(dim=2)
+    divergence: Tensor = _Divergence.apply(heatmaps, target)
     return (divergence * weights).mean()
 
 
-def _distribution(heatmaps: Tensor) -> Tensor:
-    """(N, K, h·w) float32 with sums of 1, or 0 where there is nothing."""
-    flat = heatmaps.float().clamp_min(0).flatten(2)
-    return flat / flat.sum(dim=2, keepdim=True).clamp_min(TINY)
+class _Divergence(torch.autograd.Function):
+    """KL(target ‖ heatmap) of each heatmap, (N, K) float32, and its gradient for the heatmaps alone.
+
+    By hand, because autograd's passes over the heatmaps took a fifteenth of a training step on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, heatmaps: Tensor, target: Tensor) -> Tensor:
+        found = heatmaps.float().flatten(2).clamp_min(0)
+        scale = found.sum(dim=2, keepdim=True).clamp_min_(TINY)
+        found.div_(scale).clamp_min_(TINY)
+        wanted = target.float().flatten(2).clamp_min(0)
+        wanted.div_(wanted.sum(dim=2, keepdim=True).clamp_min_(TINY))
+        ratio = torch.div(wanted, found, out=found)
+        ctx.save_for_backward(heatmaps, ratio, wanted.sum(dim=2, keepdim=True), scale)
+        return ratio.clamp_min(TINY).log_().mul_(wanted).sum(dim=2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        heatmaps, ratio, total, scale = ctx.saved_tensors
+        slope = (total - ratio).mul_(gradient[..., None] / scale).view(heatmaps.shape)
+        return slope.masked_fill_(heatmaps <= 0, 0).to(heatmaps.dtype), None
 
 
 def heatmap_mse(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:

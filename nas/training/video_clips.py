@@ -61,7 +61,7 @@ class VideoClips:
         return {
             "data": content_key(*clips.people.to_dict().values(), clips.rows),
             "codec": repr(self.codec),
-            "augmentation": f"{clips.augmentation!r}, box_jitter={clips.box_jitter}",
+            "augmentation": clips.description,
         }
 
     @property

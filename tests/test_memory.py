@@ -1,0 +1,34 @@
+"""Freed memory that stays with the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from nas.memory import keep_freed_memory
+
+if sys.argv[1] == "kept" and not keep_freed_memory():
+    print(-1)
+    raise SystemExit
+for step in range(12):
+    if step == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [np.ones(3 << 20) for _ in range(4)]  # 24 MiB each
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_a_step_finds_the_memory_of_the_step_before() -> None:
+    faults = [
+        int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("given back", "kept")
+    ]
+    if faults[1] < 0:
+        pytest.skip("this C library has no mallopt")
+    assert faults[1] * 10 < faults[0]
