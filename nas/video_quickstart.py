@@ -118,7 +118,11 @@ def plan_video(minutes: float, data: Path | None, run_dir: Path) -> VideoPlan:
 
     images = planned_config(CONFIG, SHARES, BATCH, ("train", "retrain"))
     videos = planned_config(VIDEO_CONFIG, VIDEO_SHARES, CLIPS, ("video.train", "video.retrain"))
-    level = dataclasses.replace(videos.video, key=str(run_dir), initialize_from_images=run_dir)
+    # The key frame's network sees more in each frame than the small networks that are to do its work.
+    retraining = videos.video.retrain.replace(teacher=RunFolder(run_dir / VIDEO).key)
+    level = dataclasses.replace(
+        videos.video, key=str(run_dir), initialize_from_images=run_dir, retrain=retraining
+    )
     return VideoPlan(
         dataclasses.replace(images, run_dir=run_dir),
         dataclasses.replace(videos, run_dir=run_dir / VIDEO, video=level),
@@ -265,7 +269,7 @@ class _Stages:
     def _image_network_beside(self, record: dict[str, Any], key: PoseArchitecture, people: Any) -> list[Path]:
         """Trains the quickest image network of the front that needs no less time on every frame than the clip takes.
 
-        It is trained as long as the key network.
+        It is trained as long as the key network, and learns from that as the video network does.
         """
         from nas.export.network_export import export_networks
 
@@ -278,7 +282,10 @@ class _Stages:
             return []
         if not self.images.export(network.id).is_dir():
             export_networks(self.images, people, self.plan.images.export, [network.id])
-        retrain_stage(self.plan.images, people, self.images, network, self.narrator)
+        taught = self.plan.images.retrain.replace(teacher=self.run.key)
+        retrain_stage(
+            dataclasses.replace(self.plan.images, retrain=taught), people, self.images, network, self.narrator
+        )
         return [self._trained(self.images, network)]
 
     def _compare(self, network: VideoArchitecture, weights: list[Path]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ def test_the_stages_share_the_minutes(tmp_path: Path) -> None:
     assert 7 < total < 10  # the rest is for what does not scale, and for the network that it is compared with
     assert plan.videos.run_dir == tmp_path / "run" / "video"
     assert plan.videos.video.key == str(tmp_path / "run")
+    assert plan.videos.video.retrain.teacher == tmp_path / "run" / "video" / "key.safetensors"
     for config in (plan.images, plan.videos):
         assert (config.data.video.folder, config.data.video.layout) == (tmp_path / "run" / "data", "coco")
     assert plan.synthetic is not None
@@ -43,6 +44,7 @@ def test_its_stages_alone_are_those_of_the_commands() -> None:
     assert config.is_video
     assert config.video.retrain.initialize_from == "inherited"
     assert config.video.key == str(config.run_dir.parent)
+    assert config.video.retrain.teacher == config.run_dir / "key.safetensors"
 
 
 def test_an_interrupted_one_goes_on_as_it_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

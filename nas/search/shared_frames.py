@@ -52,12 +52,15 @@ class _Frame:
     calibration: Tensor
     heatmaps: dict[int, Tensor] = field(default_factory=dict)
     decoded: dict[int, Decoded] = field(default_factory=dict)
+    _weights: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._weights = sum(tensor.nbytes for tensor in self.module.parameters())  # slow, and asked for all frames
 
     @property
     def bytes(self) -> int:
-        tensors = [self.calibration, *self.heatmaps.values(), *self.module.parameters()]
         arrays = sum(array.nbytes for pair in self.decoded.values() for array in pair)
-        return arrays + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return self._weights + arrays + sum(tensor.nbytes for tensor in (self.calibration, *self.heatmaps.values()))
 
 
 class FrameChain:
