@@ -46,10 +46,10 @@ VAL_IMAGES, VAL_VIDEOS, VAL_FRAMES = 200, 32, 12
 LEAST_MINUTES = 6.0
 SHARES = {"train": 0.12, "search": 0.03, "retrain": 0.19}
 """Of the time. ``retrain`` counts twice: the image network that the video network is compared with takes as long."""
-VIDEO_SHARES = {"video.train": 0.15, "search": 0.05, "video.retrain": 0.27}
+VIDEO_SHARES = {"video.train": 0.12, "search": 0.05, "video.retrain": 0.3}
 CLIPS = 24
 """Clips a step, over all processes."""
-LATENCY_SHARE = 0.8
+LATENCY_SHARE = 0.7
 """The video network to retrain takes at most this part of the time of the key frame's network on every frame."""
 UNSURE = 0.1
 """Keypoints are drawn from this score on: after some minutes of training no network is surer of many."""

@@ -30,9 +30,6 @@ class CandidateConfig:
     """How many standard errors of the paired difference in OKS make it significant. There is a look after each chunk,
     so 2 is no test at 5 %; who is dropped wrongly is hardly better than one that costs no more. Over 100 candidates,
     values from 3.5 to 1 left fronts of equal hypervolume (docs/benchmarks.md)."""
-    racing_gain: float = 0.0
-    """What a candidate that costs more has to gain in mean OKS to be worth judging to the end: it is dropped once it is
-    significantly below that. At 0 it is dropped once it is significantly worse."""
     precision: Precision = "auto"
     """``auto`` takes bfloat16 where this machine's CPU runs it faster, for the whole search; on GPUs float32."""
     cache_mb: int = 1024

@@ -41,7 +41,7 @@ class Race:
         self.rivals: list[Rival] = []
 
     def lost_to(self, similarity: NDArray[np.float64], costs: Mapping[str, float]) -> Rival | None:
-        """The best rival that costs no more, if the candidate is significantly no gain over it so far."""
+        """The best rival that costs no more, if it is significantly better on the people seen so far."""
         seen = len(similarity)
         eligible = [rival for rival in self.rivals if self._costs_no_more(rival.costs, costs)]
         if not self.config.racing or not eligible or not seen:
@@ -49,8 +49,7 @@ class Race:
         best = max(eligible, key=lambda rival: rival.oks[:seen].mean())
         difference = best.oks[:seen] - similarity
         error = difference.std(ddof=1) / np.sqrt(seen) if seen > 1 else np.inf
-        behind = difference.mean() + self.config.racing_gain
-        return best if behind > self.config.racing_z * error else None
+        return best if difference.mean() > self.config.racing_z * error else None
 
     def _costs_no_more(self, first: Mapping[str, float], second: Mapping[str, float]) -> bool:
         return all(first[name] <= second[name] for name in self.race_on)
