@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nas.data.build_once import content_key
+from nas.data.instances import stack_instances
 from nas.data.video_data import VideoData
 from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json
@@ -35,6 +37,10 @@ class Baseline:
     """AP at each position of the clips, of which the network knows nothing."""
     latency_ms: float | None = None
     """Of one frame, where it was measured."""
+    weights_key: str = ""
+    """Of the content of the weights' file."""
+    judged_on: str = ""
+    """What identifies the people and how they were judged."""
 
     @property
     def clip_latency_ms(self) -> float | None:
@@ -50,7 +56,8 @@ def judge_baselines(
 ) -> list[Baseline]:
     """Judge the run's key network, and these others, on every frame.
 
-    What ``baselines.json`` in the run's folder holds already stands and comes last; the file is written anew.
+    What ``baselines.json`` in the run's folder holds of the same weights, judged in the same way on the same people,
+    stands; such results of other networks come last. The file is written anew.
 
     Args:
         weights: files of image networks.
@@ -60,12 +67,15 @@ def judge_baselines(
         InputError: a network or the videos cannot be used.
     """
     config = config or EvaluationConfig(flip_test=False)
-    known = {(one.weights, one.network): one for one in read_baselines(run)}
+    people = stack_instances(data.val.people.instances)
+    judged_on = content_key(*people.to_dict().values(), str(data.frames), repr(config), repr(data.config.codec))
+    known = [one for one in read_baselines(run) if one.judged_on == judged_on]
     given = list(zip(weights, latencies_ms or [None] * len(weights), strict=True))
     found = []
     for path, latency_ms in [*([(run.key, None)] if run.key.is_file() else []), *given]:
-        net = load_network(path)
-        baseline = known.get((_name(path, run), net.architecture.id))
+        net, weights_key = load_network(path), content_key(path.read_bytes())
+        same = (_name(path, run), weights_key)
+        baseline = next((one for one in known if (one.weights, one.weights_key) == same), None)
         if baseline is None:
             metrics = ClipJudge.of(data, net.architecture.input_size, config).metrics(net)
             baseline = Baseline(
@@ -75,12 +85,14 @@ def judge_baselines(
                 ap=metrics.ap,
                 mean_oks=metrics.mean_oks if metrics.mean_oks == metrics.mean_oks else 0.0,
                 ap_by_position=metrics.ap_by_position,
+                weights_key=weights_key,
+                judged_on=judged_on,
             )
         if baseline.is_key:
             latency_ms = _key_latency_ms(run)
         found.append(baseline if latency_ms is None else replace(baseline, latency_ms=latency_ms))
     judged = {one.weights for one in found}
-    found += [one for one in known.values() if one.weights not in judged]
+    found += [one for one in known if one.weights not in judged]
     atomic_write_json(run.path / FILE, [asdict(one) for one in found])
     return found
 

@@ -155,6 +155,11 @@ def test_baselines_are_judged_once_and_kept(run: RunFolder, monkeypatch: pytest.
     assert len(found[0].ap_by_position) == 3
     monkeypatch.setattr("nas.video_judge.ClipJudge.metrics", None)  # nothing is judged again
     assert judge_baselines(run, data) == found == read_baselines(run)
+    with pytest.raises(TypeError, match="not callable"):  # other clips
+        judge_baselines(run, VideoData(data.config, 1))
+    save_network(other, PoseNet(SPACE.spatial.smallest(), torch.Generator().manual_seed(2)).eval())
+    with pytest.raises(TypeError, match="not callable"):  # other weights in the same file
+        judge_baselines(run, data, [other], [0.7])
     (run.path / "baselines.json").write_text("[{}]")
     with pytest.raises(InputError, match=r"baselines\.json: damaged"):
         read_baselines(run)
