@@ -1,12 +1,13 @@
 """What fusion is worth: the same small network in every propagated frame, with each feature and operation, and without.
 
-    vipnas data synthesize DIR --videos-train 200 --videos-val 40
-    python scripts/benchmark_fusion.py FOLDER --data DIR [--cells none,F1-add,F2-cat] [--key-epochs 14]
+    make quickstart VIDEO=1 MINUTES=38
+    python scripts/benchmark_fusion.py RUN FOLDER [--cells none,F1-add,F2-cat] [--epochs 2]
 
-A key frame network and the small network are trained on the still images of DIR, once. Each cell begins with these
-weights (a fusion is the identity at first), trains the T frames on the videos for the same steps with the same seed,
-and is judged on the validation videos. "none" is the small network without fusion, "none-wide" a larger one that
-multiplies more than any cell does. One thread; what is done is kept in FOLDER and not done again.
+RUN is the folder of a quickstart on videos. Its key frame's network comes first; each propagated frame runs the
+smallest network of the space, which begins with the weights of RUN's image supernet. Each cell (a fusion is the
+identity at first) trains these frames with RUN's settings, for the same steps with the same seed, and is judged on
+RUN's validation videos. "none" is the small network without fusion, "none-wide" a larger one that multiplies more than
+any cell does. One thread; what is done is kept in FOLDER and not done again.
 """
 
 from __future__ import annotations
@@ -25,41 +26,20 @@ from nas.data.pose_data import PoseData
 from nas.data.video_data import VideoData
 from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json
-from nas.quickstart import CONFIG
-from nas.training.config import RetrainConfig, VideoRetrainConfig
-from nas.training.retrain import retrain
+from nas.run_folder import RunFolder
 from nas.training.retrain_video import retrain_video
 from nas.training.video_clips import VideoClips
 from nas.video_judge import ClipJudge
+from nas.video_quickstart import VIDEO
 from nas.video_weights import load_video_network
 from nas.weights import load_network
-from search_spaces import FusionChoice, PoseArchitecture, PropagatedFrame, VideoArchitecture, get_space
+from search_spaces import FusionChoice, PoseArchitecture, PropagatedFrame, VideoArchitecture
 from search_spaces.complexity import count, count_frame
-from supernet import PoseNet, VideoPoseNet
+from supernet import PoseNet, Supernet, VideoPoseNet, calibrate
 
-SPACE = get_space("resnet-tiny")
 CELLS = ("none", "none-wide", *(f"F{f}-{o}" for o in ("add", "cat", "mul") for f in (1, 2, 3, 4)))
 JUDGED = EvaluationConfig(flip_test=False)
-STILL_RATE = 2e-2
-"""Muon's learning rate for still images; that of the cells is half of it."""
-
-
-def member(
-    stem: int, widths: tuple[int, ...], depths: tuple[int, ...], groups: int, head: tuple[int, int]
-) -> PoseArchitecture:
-    """A network of the space's kind, whether or not it is a choice there; ``head`` is its width and groups."""
-    base = SPACE.smallest()
-    stages = tuple(
-        dataclasses.replace(stage, width=width, depth=depth, groups=groups)
-        for stage, width, depth in zip(base.stages, widths, depths, strict=True)
-    )
-    head_of = dataclasses.replace(base.head, widths=(head[0],) * 2, groups=(head[1],) * 2)
-    return base.replace(stem=dataclasses.replace(base.stem, width=stem), stages=stages, head=head_of)
-
-
-KEY = member(16, (24, 32, 64, 96), (1, 1, 2, 2), 1, (32, 1))
-SMALL = member(12, (16, 24, 48, 48), (1, 1, 1, 1), 2, (32, 4))
-WIDE = member(12, (16, 32, 48, 48), (1, 1, 1, 1), 2, (32, 4))
+CALIBRATION_CROPS = 512
 
 
 def fusion_of(cell: str) -> FusionChoice:
@@ -69,27 +49,18 @@ def fusion_of(cell: str) -> FusionChoice:
     return FusionChoice(feature=int(feature), operation=operation)  # type: ignore[arg-type]  # checked by the value
 
 
-def frame_of(cell: str) -> PropagatedFrame:
-    return PropagatedFrame(architecture=WIDE if cell == "none-wide" else SMALL, fusion=fusion_of(cell))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder of `vipnas data synthesize`, with videos")
+    parser.add_argument("run", type=Path, help="folder of `make quickstart VIDEO=1`")
+    parser.add_argument("folder", type=Path, help="for what is trained here")
     parser.add_argument("--cells", default=",".join(CELLS), help="comma-separated; default: all")
-    parser.add_argument("--frames", type=int, default=3, help="T")
-    parser.add_argument("--key-epochs", type=int, default=14)
-    parser.add_argument("--small-epochs", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=1, help="passes over the training clips, in each cell")
-    parser.add_argument("--stride", type=int, default=1, help="a training clip begins at every n-th frame")
+    parser.add_argument("--frames", type=int, default=2, help="T")
+    parser.add_argument("--epochs", type=int, default=2, help="passes over the training clips, in each cell")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench(arguments)
-    cells = arguments.cells.split(",")
-    assert count(WIDE).macs >= max(count_frame(frame_of(cell)).macs for cell in CELLS if cell != "none-wide")
-    results = {cell: bench.cell(cell) for cell in cells}
+    results = {cell: bench.cell(cell) for cell in arguments.cells.split(",")}
     print_table(results, bench.every_frame_alone())
 
 
@@ -98,73 +69,63 @@ class Bench:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments, self.folder = arguments, arguments.folder
-        overrides = [
-            ("data.folder", str(arguments.data)),
-            ("data.video.folder", str(arguments.data)),
-            ("data.video.layout", "coco"),
-            ("data.video.train_stride", str(arguments.stride)),
-            ("minutes", "null"),
-        ]
-        self.config = load_config(CONFIG, overrides)
-        self.videos = VideoData(self.config.data, arguments.frames, SPACE.keypoints)
-        self.judge = ClipJudge.of(self.videos, SPACE.input_size, JUDGED)
+        images, videos = RunFolder.existing(arguments.run), RunFolder.existing(arguments.run / VIDEO)
+        self.config = load_config(videos.config, [("run_dir", str(videos.path))])
+        self.key = load_network(videos.key)
+        self.supernet = Supernet.load(images.supernet)
+        self.space = self.supernet.space
+        self.data = PoseData(self.config.data, self.space.keypoints)
+        self.videos = VideoData(self.config.data, arguments.frames, self.space.keypoints)
+        self.judge = ClipJudge.of(self.videos, self.space.input_size, JUDGED)
+        self.small, self.wide = self.space.smallest(), self._wide()
+        dearest = max(count_frame(self.frame_of(cell)).macs for cell in CELLS if cell != "none-wide")
+        assert count(self.wide).macs >= dearest
 
-    def still(self, name: str, network: PoseArchitecture, epochs: int) -> PoseNet:
-        """The network, trained on the still images."""
-        out = self.folder / name
-        settings: RetrainConfig = self.config.retrain.replace(
-            minutes=None, epochs=epochs, validate_every=10_000, initialize_from="scratch", initialization="kaiming",
-            learning_rate=STILL_RATE, schedule="cosine", threads=1, validation=JUDGED, seed=self.arguments.seed,
-        )  # fmt: skip
-        if not _finished(out):
-            data = PoseData(self.config.data, SPACE.keypoints)
-            ap = retrain(network, data, settings, out, resume=True).best_ap
-            print(f"{name}: {count(network).macs / 1e6:.1f} MMACs, AP on still images {ap:.3f}", flush=True)
-        return load_network(out / "best.safetensors")
+    def _wide(self) -> PoseArchitecture:
+        """The small network with the next width in its third stage."""
+        stages = list(self.small.stages)
+        widths = self.space.stages[2].width
+        stages[2] = dataclasses.replace(stages[2], width=next(width for width in widths if width > stages[2].width))
+        return self.small.replace(stages=tuple(stages))
 
-    @property
-    def key(self) -> PoseNet:
-        return self.still("key", KEY, self.arguments.key_epochs)
+    def frame_of(self, cell: str) -> PropagatedFrame:
+        network = self.wide if cell == "none-wide" else self.small
+        return PropagatedFrame(architecture=network, fusion=fusion_of(cell))
+
+    def inherited(self, network: PoseArchitecture) -> PoseNet:
+        crops = self.data.calibration_crops(self.space.input_size, CALIBRATION_CROPS)
+        return calibrate(self.supernet.extract(network), [crops.tensor()])
 
     def cell(self, name: str) -> dict[str, Any]:
         """Measures of the trained video network, and the OKS of everybody in the clips."""
-        out = self.folder / "cells" / name
-        frame, key = frame_of(name), self.key
-        start = self.still("wide" if name == "none-wide" else "small", frame.architecture, self.arguments.small_epochs)
-        architecture = VideoArchitecture(key=KEY, frames=(frame,) * self.arguments.frames)
+        out, frame = self.folder / "cells" / name, self.frame_of(name)
+        architecture = VideoArchitecture(key=self.key.architecture, frames=(frame,) * self.arguments.frames)
         if not _finished(out):
-            clips = VideoClips(self.videos, SPACE.input_size, KEY.heatmap_size)
-            retrain_video(
-                architecture, clips, self.judge, self._settings(), out, key,
-                initial_state(architecture, start, key, self.arguments.seed), resume=True,
+            clips = VideoClips(self.videos, self.space.input_size, self.small.heatmap_size)
+            settings = self.config.video.retrain.replace(
+                minutes=None, epochs=self.arguments.epochs, validate_every=10_000, processes=1, threads=1,
+                batch_size=24, train_key=False, seed=self.arguments.seed, validation=JUDGED,
+                teacher=RunFolder(self.arguments.run / VIDEO).key,
             )  # fmt: skip
-        return self._judged(out, name, load_video_network(out / "best.safetensors", architecture))
-
-    def _settings(self) -> VideoRetrainConfig:
-        image = self.config.retrain
-        return VideoRetrainConfig(
-            epochs=self.arguments.epochs, validate_every=10_000, batch_size=8, optimizer=image.optimizer,
-            learning_rate=STILL_RATE / 2, schedule="cosine", warmup_steps=20, ema_decay=image.ema_decay,
-            initialize_from="inherited", threads=1, bf16=False, seed=self.arguments.seed,
-        )  # fmt: skip
+            state = initial_state(architecture, self.inherited(frame.architecture), self.key, self.arguments.seed)
+            retrain_video(architecture, clips, self.judge, settings, out, self.key, state, resume=True)
+        return self._judged(out, count_frame(frame).macs, load_video_network(out / "best.safetensors", architecture))
 
     def every_frame_alone(self) -> dict[str, dict[str, Any]]:
         """The key frame's and the small network on each frame, without further training."""
+        alone = {"key network, every frame": self.key, "small network, every frame, before": self.inherited(self.small)}
         return {
-            "key network, every frame": self._judged(self.folder / "key", "key", self.key),
-            "small network, every frame, before": self._judged(
-                self.folder / "small", "small", self.still("small", SMALL, self.arguments.small_epochs)
-            ),
+            name: self._judged(self.folder / name.split()[0], count(net.architecture).macs, net)
+            for name, net in alone.items()
         }
 
-    def _judged(self, out: Path, name: str, net: PoseNet | VideoPoseNet) -> dict[str, Any]:
+    def _judged(self, out: Path, macs: int, net: PoseNet | VideoPoseNet) -> dict[str, Any]:
         file = out / "judged.json"
         if file.is_file():
             return dict(json.loads(file.read_text()))
         places, scores = self.judge.predict(net)
         found = self.judge.measure.evaluate(places, scores)
         similarity = self.judge.measure.oks(places)[:, 1:]
-        macs = count(KEY).macs if name == "key" else count_frame(frame_of("none" if name == "small" else name)).macs
         content = {
             "macs": macs,
             "ap": found.ap,
@@ -172,8 +133,9 @@ class Bench:
             "oks_by_position": found.oks_by_position,
             "oks": np.where(np.isnan(similarity), -1, similarity).round(4).tolist(),
         }
+        out.mkdir(parents=True, exist_ok=True)
         atomic_write_json(file, content, indent=None)
-        print(f"{name}: AP by position {[round(ap, 3) for ap in found.ap_by_position]}", flush=True)
+        print(f"{out.name}: AP by position {[round(ap, 3) for ap in found.ap_by_position]}", flush=True)
         return content
 
 
