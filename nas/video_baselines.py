@@ -68,7 +68,8 @@ def judge_baselines(
     """
     config = config or EvaluationConfig(flip_test=False)
     people = stack_instances(data.val.people.instances)
-    judged_on = content_key(*people.to_dict().values(), str(data.frames), repr(config), repr(data.config.codec))
+    shown = (data.frames, data.config.video.frame_step, data.config.padding, data.config.codec, data.config.sigma)
+    judged_on = content_key(*people.to_dict().values(), repr(shown), repr(config))
     known = [one for one in read_baselines(run) if one.judged_on == judged_on]
     given = list(zip(weights, latencies_ms or [None] * len(weights), strict=True))
     found = []

@@ -51,6 +51,34 @@ def test_empty_targets_negative_targets_and_certain_heatmaps_stay_finite() -> No
     assert float(heatmap_kl(heatmaps[:, 2:], target[:, 2:], torch.ones(1, 1)).detach()) == pytest.approx(0, abs=1e-6)
 
 
+def plain_kl(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """The same by autograd."""
+    positive = [x.flatten(2).clamp_min(0) for x in (heatmaps, target)]
+    found, wanted = (flat / flat.sum(2, keepdim=True) for flat in positive)
+    return ((wanted * (wanted.clamp_min(1e-30) / found.clamp_min(1e-30)).log()).sum(2) * weights).mean()
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels last", "sliced", "bfloat16"])
+def test_the_gradient_by_hand_is_autograds(layout: str) -> None:
+    given, target = random(2, 6, 4, 5).exp(), random(2, 3, 4, 5, seed=1).relu()
+    given[0, 0, 0, 0] = -0.5
+    if layout == "channels last":
+        given = given.contiguous(memory_format=torch.channels_last)
+    leaf = given.to(torch.bfloat16 if layout == "bfloat16" else torch.float32).requires_grad_()
+    reference = leaf.detach().float().requires_grad_()
+    part = slice(0, 6, 2) if layout == "sliced" else slice(0, 3)
+    ours, plain = heatmap_kl(leaf[:, part], target, WEIGHTS), plain_kl(reference[:, part], target, WEIGHTS)
+    torch.testing.assert_close(ours, plain)
+    ours.backward()
+    plain.backward()
+    assert leaf.grad is not None
+    assert reference.grad is not None
+    assert leaf.grad.dtype == leaf.dtype
+    assert float(leaf.grad[0, 0, 0, 0]) == 0  # clamped
+    tolerance = 0.01 if layout == "bfloat16" else 1e-5
+    torch.testing.assert_close(leaf.grad.float(), reference.grad, rtol=tolerance, atol=1e-6)
+
+
 def softmax(architecture: PoseArchitecture, normalization: str) -> PoseArchitecture:
     return architecture.replace(head=dataclasses.replace(architecture.head, normalization=normalization))
 

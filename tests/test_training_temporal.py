@@ -20,7 +20,7 @@ from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.retrain_video import retrain_video
 from nas.training.temporal import sampled_videos, train_temporal_supernet
 from nas.video_weights import load_video_network, save_video_network
-from nas.weights import load_network, load_weights
+from nas.weights import load_network, load_weights, save_network
 from search_spaces import FusionChoice, InputError, PropagatedFrame, VideoArchitecture
 from supernet import PoseNet, Supernet, TemporalSupernet, VideoPoseNet, resample_heatmaps
 from tests.clip_toys import ToyClips, small_video_space
@@ -283,6 +283,29 @@ def test_a_video_network_begins_with_inherited_weights_or_a_file(tmp_path: Path)
         found = load_video_network(result.path)
         for name, value in net.named_parameters():
             torch.testing.assert_close(found.get_parameter(name), value, rtol=0, atol=1e-8)
+
+
+def test_the_key_network_as_teacher(tmp_path: Path) -> None:
+    """As a file of the same weights; while it is trained itself, the teacher stays as it was given."""
+    key, config = key_net(), retrain_config(train_key=True)
+    paths = [tmp_path / f"key{number}.safetensors" for number in (0, 1)]
+    for path in paths:
+        save_network(path, key)
+    untaught = retrain_video(member(), ToyClips(), Judge(), config, tmp_path / "untaught", key)
+    by_file = retrain_video(member(), ToyClips(), Judge(), config.replace(teacher=paths[0]), tmp_path / "file", key)
+    by_key = retrain_video(member(), ToyClips(), Judge(), config.replace(learn_from_key=True), tmp_path / "key", key)
+    assert by_key.metrics == by_file.metrics != untaught.metrics
+    assert not differs(state(key), state(load_network(paths[0])))
+
+    moved = config.replace(teacher=paths[1])
+    assert retrain_video(member(), ToyClips(), Judge(), moved, tmp_path / "file", key, resume=True) == by_file
+    save_network(paths[1], key_net(1))
+    with pytest.raises(InputError, match="another run: taught_by"):
+        retrain_video(member(), ToyClips(), Judge(), moved, tmp_path / "file", key, resume=True)
+    with pytest.raises(InputError, match="learn_from_key=True"):
+        retrain_config(teacher=paths[0], learn_from_key=True)
+    with pytest.raises(InputError, match="learn_from_key needs the weights"):
+        retrain_video(member(), ToyClips(), Judge(), config.replace(learn_from_key=True), tmp_path / "none")
 
 
 def test_what_does_not_fit_a_video_retraining_is_named(tmp_path: Path) -> None:

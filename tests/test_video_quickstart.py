@@ -29,7 +29,6 @@ def test_the_stages_share_the_minutes(tmp_path: Path) -> None:
     assert 7 < total < 10  # the rest is for what does not scale, and for the network that it is compared with
     assert plan.videos.run_dir == tmp_path / "run" / "video"
     assert plan.videos.video.key == str(tmp_path / "run")
-    assert plan.videos.video.retrain.teacher == tmp_path / "run" / "video" / "key.safetensors"
     for config in (plan.images, plan.videos):
         assert (config.data.video.folder, config.data.video.layout) == (tmp_path / "run" / "data", "coco")
     assert plan.synthetic is not None
@@ -44,7 +43,7 @@ def test_its_stages_alone_are_those_of_the_commands() -> None:
     assert config.is_video
     assert config.video.retrain.initialize_from == "inherited"
     assert config.video.key == str(config.run_dir.parent)
-    assert config.video.retrain.teacher == config.run_dir / "key.safetensors"
+    assert config.video.retrain.learn_from_key
 
 
 def test_an_interrupted_one_goes_on_as_it_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +85,7 @@ def toy_plan(folder: Path) -> VideoPlan:
     (folder / "space.yaml").write_text(SPACE, encoding="utf-8")
     common = f"""
 space: {folder}/space.yaml
-data: {{folder: {folder}/data, video: {{folder: {folder}/data, layout: coco}}, cache: {folder}/cache}}
+data: {{folder: {folder}/data, video: {{folder: {folder}/data, layout: coco, stills: 0.5}}, cache: {folder}/cache}}
 search: {{evaluations: 5, population_size: 4, workers: 0}}
 candidate: {{persons: 8, calibration_crops: 6, chunk: 4, precision: float32}}
 latency: {{rounds: 1}}
@@ -99,7 +98,7 @@ export: {{networks: 1, calibration_crops: 6}}
     )
     (folder / "videos.yaml").write_text(
         f"run_dir: {folder}/run/video{common}video:\n  frames: 2\n  train: {{steps: 2, {training}}}\n"
-        f"  retrain: {retraining}\n",
+        f"  retrain: {retraining}\n".replace("inherited", "inherited, train_key: true, learn_from_key: true"),
         encoding="utf-8",
     )
     return VideoPlan(load_config(folder / "images.yaml"), load_config(folder / "videos.yaml"), None)
@@ -111,7 +110,10 @@ def test_every_stage_and_again(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "run" / "video" / "comparison.json").read_text(encoding="utf-8"))
     assert rows == result.comparison
     assert [len(row["ap_by_position"]) for row in rows] == [3] * len(rows)
-    assert "the key network on every frame" in {row["frames"] for row in rows}
+    own_key = "the same, as the video network trained it on"
+    assert {"the key network on every frame", own_key} <= {row["frames"] for row in rows}
+    [of_key] = [row["ap_by_position"][0] for row in rows if row["frames"] == own_key]
+    assert of_key == rows[0]["ap_by_position"][0]  # in the key frame they are one network
     assert all(row["latency_ms"] > 0 for row in rows)
     assert result.drawn.stat().st_size > 0
     weights = result.run.retrain(result.network.id) / "best.safetensors"

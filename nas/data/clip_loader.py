@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,10 @@ from nas.data.batches import Batches
 from nas.data.clips import Clip, distinct_people, previous_from_current
 from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
-from nas.data.geometry import apply_affine, boxes_to_centers_scales
+from nas.data.geometry import apply_affine, boxes_to_centers_scales, fix_aspect_ratio
 from nas.data.instances import stack_instances
 from nas.data.keypoint_sets import KeypointSet
-from nas.data.pictures import open_pictures, warp_pictures
+from nas.data.pictures import Pictures, open_pictures, warp_pictures
 from nas.data.tensors import to_tensor
 from search_spaces.errors import InputError
 
@@ -104,9 +105,9 @@ class ClipTrainingSet:
             augmentation: drawn once a clip, so that all of its frames are turned, scaled and moved alike. The half body
                 is not shown: which half is seen would change with the labels from frame to frame.
             box_jitter: moves and stretches each frame's box on its own, by up to this part of its size.
-            stills: people of still images. In ``still_share`` of the samples one of them, drawn at random, is seen in
-                all frames of the clip and moves as a whole (:func:`_walks`); the previous heatmaps are handed on as
-                those of a real video are, without knowledge of that motion.
+            stills: people of still images. In ``still_share`` of the samples (under 1) one of them is seen in all
+                frames of the clip and moves as a whole (:func:`_walks`); the previous heatmaps are handed on as those
+                of a real video are, without knowledge of that motion. Who it is, is drawn anew for each batch.
             still_motion: the standard deviation of that motion from frame to frame, as a part of the crop's size.
             cache_folder, cache_limit_gb, workers: as for ``CropTrainingSet``; a frame that several clips show is
                 decoded and kept once for each person.
@@ -124,18 +125,21 @@ class ClipTrainingSet:
         """T, the propagated frames."""
         people, self.rows = distinct_people(clips, self.frames)
         self._first_still, self._stills = len(people), len(stills) if still_share else 0
-        self._slots = round(len(self.rows) * still_share / (1 - still_share)) if self._stills else 0
+        self._slots = math.ceil(len(self.rows) * still_share / (1 - still_share)) if self._stills else 0
         self.still_motion = still_motion
         people += stills if self._slots else ()
         self.people = stack_instances(people)
-        walked = 2 * still_motion * self.frames**0.5 if self._slots else 0.0  # two standard deviations
-        farthest = (augmentation.shift if augmentation.shift_probability else 0.0) + box_jitter + walked
-        largest = (1 + augmentation.scale) * (1 + box_jitter) * (1 + walked) - 1
-        reach = replace(augmentation, scale=min(largest, 0.99), shift=min(farthest, 0.99), shift_probability=1.0)
         files, boxes = [person.file for person in people], self.people.bbox_xywh
-        self.pictures = open_pictures(
-            files, boxes, codec.input_size, padding, reach, cache_folder, cache_limit_gb, workers
-        )
+
+        def pictures(part: slice, walk: float) -> Pictures:
+            reach = _reach(augmentation, box_jitter, walk)
+            return open_pictures(
+                files[part], boxes[part], codec.input_size, padding, reach, cache_folder, cache_limit_gb, workers
+            )
+
+        self.pictures = pictures(slice(self._first_still), 0.0)
+        walk = 2 * still_motion * self.frames**0.5  # two standard deviations
+        self._still_pictures = pictures(slice(self._first_still, None), walk) if self._slots else None
 
     def __len__(self) -> int:
         return len(self.rows) + self._slots
@@ -161,8 +165,7 @@ class ClipTrainingSet:
         matrices = views.matrices(self.codec.input_size, self.codec.udp).reshape(shape)[part]
         known = at_rest.matrices(self.codec.input_size, self.codec.udp).reshape(shape)[part]
         rows, mirrored = rows[part], views.mirrored.reshape(rows.shape)[part]
-        pixels = warp_pictures(self.pictures, rows.ravel(), matrices.reshape(-1, 2, 3), self.codec.input_size)
-        pixels = pixels.reshape(*rows.shape, *pixels.shape[1:])
+        pixels = self._pixels(rows, matrices, is_still[part])
         if self.augmentation.color:  # one light for all frames of a clip
             for clip, table in enumerate(tables):
                 for frame in range(rows.shape[1]):
@@ -172,6 +175,22 @@ class ClipTrainingSet:
         in_crop[mirrored] = in_crop[mirrored][:, self.keypoint_set.flip_indices]
         labelled[mirrored] = labelled[mirrored][:, self.keypoint_set.flip_indices]
         return ClipBatch(step, pixels, in_crop, labelled, previous_from_current(known), self.codec)
+
+    def _pixels(
+        self, rows: NDArray[np.int64], matrices: Floats, is_still: NDArray[np.bool_]
+    ) -> NDArray[np.uint8]:
+        """(N, F, H, W, 3): these people, as the maps (N, F, 2, 3) from image to crop show them."""
+        size = self.codec.input_size
+        pixels = np.empty((*rows.shape, *size, 3), np.uint8)
+        stores = [(self.pictures, ~is_still, 0)]
+        if self._still_pictures is not None:
+            stores.append((self._still_pictures, is_still, self._first_still))
+        for pictures, chosen, first in stores:
+            if not chosen.any():
+                continue
+            found = warp_pictures(pictures, rows[chosen].ravel() - first, matrices[chosen].reshape(-1, 2, 3), size)
+            pixels[chosen] = found.reshape(-1, *pixels.shape[1:])
+        return pixels
 
     def _people_of(
         self, indices: NDArray[np.int64], generator: np.random.Generator
@@ -208,7 +227,7 @@ class ClipTrainingSet:
         moves, growths, turns = np.split(walks.reshape(-1, 4), (2, 3), axis=1)
         return replace(
             at_rest,
-            centers=at_rest.centers + moves * at_rest.sizes,
+            centers=at_rest.centers + moves * fix_aspect_ratio(at_rest.sizes, self.codec.input_size),
             sizes=at_rest.sizes * np.exp(growths),
             rotations_deg=at_rest.rotations_deg + np.rad2deg(turns[:, 0]),
         )
@@ -218,8 +237,15 @@ class ClipBatches(Batches[ClipBatch]):
     """Batches of a :class:`ClipTrainingSet`; ``batch_size`` counts clips."""
 
 
+def _reach(augmentation: Augmentation, box_jitter: float, walk: float) -> Augmentation:
+    """What pictures have to hold for views that are jittered and, with ``walk``, move that part of a crop's size."""
+    shift = (augmentation.shift if augmentation.shift_probability else 0.0) + box_jitter + walk
+    scale = (1 + augmentation.scale) * (1 + box_jitter) * math.exp(2 * walk) - 1
+    return replace(augmentation, scale=min(scale, 0.99), shift=min(shift, 0.99), shift_probability=1.0)
+
+
 def _walks(generator: np.random.Generator, count: int, frames: int, motion: float) -> Floats:
-    """(count, frames, 4) random walks from 0: x and y in crop sizes, logarithm of the size, turn in radians.
+    """(count, frames, 4) random walks from 0: x and y in sizes of the crop, logarithm of its size, turn in radians.
 
     A step of each has the standard deviation with which it moves the border of the crop, half a size from its centre,
     by ``motion`` of the size.

@@ -86,6 +86,22 @@ class VideoData:
         return training_clips(self.train, self.frames, frame_step=video.frame_step, stride=video.train_stride)
 
     @cached_property
+    def train_stills(self) -> tuple[PersonInstance, ...]:
+        """People of the still training images, for clips in which they move as a whole; none unless they are wanted."""
+        if not self.config.video.stills:
+            return ()
+        try:
+            people = PoseData(self.config).train
+        except InputError as error:
+            raise InputError(f"data.video.stills: {error} (or set stills to 0)") from None
+        if people.keypoint_set.names != self.train.keypoint_set.names:
+            raise InputError(
+                f"data.video.stills: {people.images} has keypoints {', '.join(people.keypoint_set.names)}; the videos "
+                f"have {', '.join(self.train.keypoint_set.names)}; choose data.video.layout, or stills: 0"
+            )
+        return tuple(people.instances)
+
+    @cached_property
     def val_clips(self) -> tuple[Clip, ...]:
         """Each labelled person of each frame once, in random order: the first n are a random sample."""
         clips = validation_clips(self.val, self.frames, frame_step=self.config.video.frame_step)
@@ -106,21 +122,12 @@ class VideoData:
             config.augmentation,
             padding=config.padding,
             box_jitter=config.video.box_jitter,
-            stills=self._stills() if config.video.stills else (),
+            stills=self.train_stills,
             still_share=config.video.stills,
             still_motion=config.video.still_motion,
             cache_folder=cache_folder(config) if config.picture_cache_gb else None,
             cache_limit_gb=config.picture_cache_gb,
         )
-
-    def _stills(self) -> tuple[PersonInstance, ...]:
-        people = PoseData(self.config).train
-        if people.keypoint_set.names != self.train.keypoint_set.names:
-            raise InputError(
-                f"data.video.stills: {people.images} has keypoints {', '.join(people.keypoint_set.names)}; the videos "
-                f"have {', '.join(self.train.keypoint_set.names)}; choose data.video.layout, or stills: 0"
-            )
-        return tuple(people.instances)
 
     def validation_clips(self, input_size: tuple[int, int]) -> ClipCache:
         """The crops of :attr:`val_clips`, in its order."""

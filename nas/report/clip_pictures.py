@@ -32,7 +32,7 @@ def networks_to_show(run: RunFolder) -> dict[str, Path]:
     best = best_weights(run, is_video_file)
     found = {} if best is None else {f"{best.parent.parent.name}/{best.parent.name}": best}
     if run.key.is_file():
-        found["the key network on every frame"] = run.key
+        found["the key network, as it was given, on every frame"] = run.key
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from nas.video_baselines import Baseline
@@ -88,7 +89,8 @@ def _baseline_marks(baselines: Sequence[Baseline]) -> list[Marks]:
 
 
 def _title(one: Baseline) -> str:
-    return f"{one.network}{' (key)' if one.is_key else ''} on every frame"
+    of_key = " (key)" if one.is_key else " (key, trained on)" if Path(one.weights).name == "key.safetensors" else ""
+    return f"{one.network}{of_key} on every frame"
 
 
 def _latency_bars(shown: Sequence[dict[str, Any]]) -> str:

@@ -58,8 +58,11 @@ class EvaluationActor:
         import ray
         from ray import cloudpickle
 
+        from nas.memory import keep_freed_memory
+
         from .node_files import FilesMissing, fetching
 
+        keep_freed_memory()
         try:
             with fetching(references):
                 factory: Factory = cloudpickle.loads(pickled_factory)

@@ -18,7 +18,6 @@ from nas.data.cache import CropCache
 from nas.data.codecs import Codec
 from nas.data.pose_data import PoseData
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
-from nas.memory import keep_freed_memory
 from nas.run_folder import RunFolder
 from nas.run_lock import RunLock
 from search_spaces import InputError, PoseArchitecture, SearchSpace, published, published_names
@@ -110,7 +109,6 @@ class CandidateFactory:
 
         check_device(self.device)
         torch.set_num_threads(1)
-        keep_freed_memory()
         return CandidateEvaluator(
             Supernet.load(self.supernet),
             self.calibration.tensor(),

@@ -19,7 +19,7 @@ from search_spaces import PropagatedFrame, VideoArchitecture
 from supernet import PoseNet, PropagatedNet, TemporalSupernet, fold, resample_heatmaps
 from supernet.calibration import calibrating
 
-from .shared_parts import to_layout
+from .shared_parts import to_layout, weight_bytes
 
 __all__ = ["ClipImages", "Decoded", "FrameChain", "SharedFrames"]
 
@@ -52,15 +52,16 @@ class _Frame:
     calibration: Tensor
     heatmaps: dict[int, Tensor] = field(default_factory=dict)
     decoded: dict[int, Decoded] = field(default_factory=dict)
-    _weights: int = field(init=False)
+    _weight_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._weights = sum(tensor.nbytes for tensor in self.module.parameters())  # slow, and asked for all frames
+        self._weight_bytes = weight_bytes(self.module)
 
     @property
     def bytes(self) -> int:
         arrays = sum(array.nbytes for pair in self.decoded.values() for array in pair)
-        return self._weights + arrays + sum(tensor.nbytes for tensor in (self.calibration, *self.heatmaps.values()))
+        tensors = [self.calibration, *self.heatmaps.values()]
+        return self._weight_bytes + arrays + sum(tensor.nbytes for tensor in tensors)
 
 
 class FrameChain:

@@ -18,7 +18,7 @@ from search_spaces import PoseArchitecture
 from supernet import Supernet, fold
 from supernet.calibration import calibrating
 
-__all__ = ["PartChain", "SharedParts", "to_layout"]
+__all__ = ["PartChain", "SharedParts", "to_layout", "weight_bytes"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -30,14 +30,14 @@ class _Part:
     module: nn.Module
     calibration: Tensor
     outputs: dict[int, Tensor] = field(default_factory=dict)
-    _weights: int = field(init=False)
+    _weight_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._weights = sum(tensor.nbytes for tensor in self.module.parameters())  # slow, and asked for all parts
+        self._weight_bytes = weight_bytes(self.module)
 
     @property
     def bytes(self) -> int:
-        return self._weights + self.calibration.nbytes + sum(output.nbytes for output in self.outputs.values())
+        return self._weight_bytes + self.calibration.nbytes + sum(output.nbytes for output in self.outputs.values())
 
 
 class PartChain:
@@ -120,6 +120,11 @@ class SharedParts:
         with calibrating(module), torch.autocast(calibration.device.type, self._dtype, enabled=reduced):
             output = module(calibration)
         return _Part(to_layout(fold(module, in_place=True), self._dtype), output)
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """What a module's parameters take. Not quick: ask once."""
+    return sum(parameter.nbytes for parameter in module.parameters())
 
 
 def to_layout(module: Module, dtype: torch.dtype) -> Module:

@@ -21,7 +21,6 @@ from nas.data.posetrack import PoseTrackVideos
 from nas.data.video_data import VideoData
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.video import VideoLatencyTable, build_video_table, frame_latencies
-from nas.memory import keep_freed_memory
 from nas.run_folder import RunFolder
 from nas.run_lock import RunLock
 from nas.video_evaluation import people_shown
@@ -117,7 +116,6 @@ class VideoCandidateFactory:
 
         check_device(self.device)
         torch.set_num_threads(1)
-        keep_freed_memory()
         return VideoCandidateEvaluator(
             TemporalSupernet.load(self.supernet),
             load_network(self.key),

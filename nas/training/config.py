@@ -201,14 +201,20 @@ class RetrainConfig(TrainingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRetrainConfig(RetrainConfig):
-    """Training a video network: `batch_size` counts clips, `epochs` passes over the clips."""
+    """Training a video network: `batch_size` counts clips, `epochs` passes over the clips, stills among them."""
 
     batch_size: int = 16
     """Clips a step, in each process."""
     train_key: bool = False
     """Train the key frame's network too; otherwise it stays as it was given."""
+    learn_from_key: bool = False
+    """The teacher is the key frame's network as it is given: it sees more in each frame than smaller networks do."""
     through_time: bool = False
     """Let gradients flow through the heatmaps into the frames before; otherwise each frame is trained by itself."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(not (self.learn_from_key and self.teacher), self, "learn_from_key", "false where there is a teacher")
 
 
 def _require(holds: bool, config: object, name: str, allowed: str) -> None:

@@ -32,8 +32,8 @@ TOLERATED_BROKEN_STEPS = 5
 """So many steps in a row whose gradients are not finite are left out; one more ends the training."""
 _NOT_OUR_STATE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
 """What taking up a state raises that somebody has changed."""
-NOT_OF_THE_RUN = ("checkpoint_every", "log_every", "threads", "processes", "device", "validation")
-"""Configuration that may change when a run is resumed."""
+NOT_OF_THE_RUN = ("checkpoint_every", "log_every", "threads", "processes", "device", "validation", "teacher")
+"""Configuration that may change when a run is resumed; a teacher's weights may not, wherever its file lies."""
 
 _log = logging.getLogger(__name__)
 

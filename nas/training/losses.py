@@ -48,7 +48,8 @@ def heatmap_kl(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 class _Divergence(torch.autograd.Function):
     """KL(target ‖ heatmap) of each heatmap, (N, K) float32, and its gradient for the heatmaps alone.
 
-    By hand, because autograd's passes over the heatmaps took a fifteenth of a training step on a CPU.
+    By hand, because autograd's passes over the heatmaps took a fifteenth of a training step on a CPU. Where a heatmap
+    is positive and below TINY, the slope is that at TINY, and not 0: the place can still be found again.
     """
 
     @staticmethod

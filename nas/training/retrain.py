@@ -21,7 +21,7 @@ from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, data_identity, training_batches, training_people, writing_alone
+from nas.training.setting import computing, data_identity, state_key, training_batches, training_people, writing_alone
 from nas.training.validation import RetrainResult, Validation
 from nas.weights import load_network, load_weights, pose_metadata, save_weights
 from search_spaces import InputError, PoseArchitecture
@@ -77,7 +77,13 @@ def retrain(
             parameters=dict(net.named_parameters()),
             averaged=net.state_dict(keep_vars=True),
             folder=out_dir,
-            identity=run_identity(config, kind="retrain", architecture=architecture.id, **data_identity(people)),
+            identity=run_identity(
+                config,
+                kind="retrain",
+                architecture=architecture.id,
+                taught_by="" if teacher is None else state_key(teacher),
+                **data_identity(people),
+            ),
             processes=processes,
         )
         with writing_alone(out_dir, "a training", processes):

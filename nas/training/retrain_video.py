@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def retrain_video(
         return run_on_processes(config.processes, retrain_video, arguments, progress)
     with computing(config), joined(config.device) as processes:
         net = _initial_network(architecture, config, clips.stride, key, initial_state).to(processes.device)
-        teacher = load_teacher(architecture.key, config, processes)
+        teacher = _teacher(architecture, config, key, processes)
         key_weights = state_key(net.key)
         if not config.train_key:
             net.key.requires_grad_(False)
@@ -80,7 +81,12 @@ def retrain_video(
             averaged=net.state_dict(keep_vars=True),
             folder=out_dir,
             identity=run_identity(
-                config, kind="retrain video", architecture=architecture.id, key=key_weights, **clips.identity
+                config,
+                kind="retrain video",
+                architecture=architecture.id,
+                key=key_weights,
+                taught_by="" if teacher is None else state_key(teacher),
+                **clips.identity,
             ),
             processes=processes,
         )
@@ -116,6 +122,20 @@ def _initial_network(
     if config.channels_last is not False:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
+
+
+def _teacher(
+    architecture: VideoArchitecture, config: VideoRetrainConfig, key: PoseNet | None, processes: Processes
+) -> PoseNet | None:
+    """Whose heatmaps are part of the target in every frame, if anybody's: a file's, or the key network as given."""
+    if not config.learn_from_key:
+        return load_teacher(architecture.key, config, processes)
+    if key is None:
+        raise InputError(
+            "video: learn_from_key needs the weights of the key frame's network; initialize from scratch or inherited, "
+            "and give them, or name a teacher"
+        )
+    return copy.deepcopy(key).to(processes.device).eval().requires_grad_(False)
 
 
 class _Fitting:

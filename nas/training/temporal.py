@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -33,7 +32,6 @@ from supernet import PoseNet, Sharing, Supernet, TemporalSupernet
 
 __all__ = ["TemporalTrainingConfig", "sampled_videos", "train_temporal_supernet"]
 
-_log = logging.getLogger(__name__)
 _VIDEO_STREAM = 3  # keeps this randomness apart from the data's, which has the same seed
 
 
@@ -137,9 +135,6 @@ def _initial_supernet(
         supernet.load_spatial(initial)
     if config.adopt_key and sharing.kernel == "centre" and space.spatial.contains(key.architecture):
         supernet.adopt(key)
-    elif config.adopt_key:
-        why = "sharing_kernel is not centre" if sharing.kernel != "centre" else "it is not a member of the space"
-        _log.info("the key frame's network %s is not adopted: %s", key.architecture.id, why)
     return supernet, adopt_weights(supernet, config)
 
 
