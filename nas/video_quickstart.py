@@ -49,7 +49,7 @@ SHARES = {"train": 0.12, "search": 0.03, "retrain": 0.19}
 VIDEO_SHARES = {"video.train": 0.12, "search": 0.05, "video.retrain": 0.3}
 CLIPS = 24
 """Clips a step, over all processes."""
-LATENCY_SHARE = 0.5
+LATENCY_SHARE = 0.8
 """The video network to retrain takes at most this part of the time of the key frame's network on every frame."""
 UNSURE = 0.1
 """Keypoints are drawn from this score on: after some minutes of training no network is surer of many."""
