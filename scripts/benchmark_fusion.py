@@ -1,13 +1,14 @@
 """What fusion is worth: the same small network in every propagated frame, with each feature and operation, and without.
 
     make quickstart VIDEO=1 MINUTES=38
-    python scripts/benchmark_fusion.py RUN FOLDER [--cells none,F1-add,F2-cat] [--epochs 2]
+    python scripts/benchmark_fusion.py RUN FOLDER [--network FILE] [--cells none,F1-add,F2-cat] [--epochs 2]
 
-RUN is the folder of a quickstart on videos. Its key frame's network comes first; each propagated frame runs the
-smallest network of the space, which begins with the weights of RUN's image supernet. Each cell (a fusion is the
-identity at first) trains these frames with RUN's settings, for the same steps with the same seed, and is judged on
-RUN's validation videos. "none" is the small network without fusion, "none-wide" a larger one that multiplies more than
-any cell does. One thread; what is done is kept in FOLDER and not done again.
+RUN is the folder of a quickstart on videos. Its key frame's network comes first; each propagated frame runs one and
+the same network: that of FILE with its weights, or else the smallest of the space with those of RUN's image supernet.
+Each cell (a fusion is the identity at first) trains these frames with RUN's settings, for the same steps with the same
+seed, and is judged on RUN's validation videos. "none" is the network without fusion; "none-wide" a larger one that
+multiplies more than any cell does, with inherited weights (not with FILE). One thread; what is done is kept in FOLDER
+and not done again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from search_spaces import FusionChoice, PoseArchitecture, PropagatedFrame, Video
 from search_spaces.complexity import count, count_frame
 from supernet import PoseNet, Supernet, VideoPoseNet, calibrate
 
-CELLS = ("none", "none-wide", *(f"F{f}-{o}" for o in ("add", "cat", "mul") for f in (1, 2, 3, 4)))
+WIDE = "none-wide"
+CELLS = ("none", WIDE, *(f"F{f}-{o}" for o in ("add", "cat", "mul") for f in (1, 2, 3, 4)))
 JUDGED = EvaluationConfig(flip_test=False)
 CALIBRATION_CROPS = 512
 
@@ -53,14 +55,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of `make quickstart VIDEO=1`")
     parser.add_argument("folder", type=Path, help="for what is trained here")
-    parser.add_argument("--cells", default=",".join(CELLS), help="comma-separated; default: all")
+    parser.add_argument("--network", type=Path, help="weights of an image network for the frames after the key frame")
+    parser.add_argument("--cells", help="comma-separated; default: all")
     parser.add_argument("--frames", type=int, default=2, help="T")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the training clips, in each cell")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench(arguments)
-    results = {cell: bench.cell(cell) for cell in arguments.cells.split(",")}
+    cells = arguments.cells.split(",") if arguments.cells else [c for c in CELLS if c != WIDE or not arguments.network]
+    results = {cell: bench.cell(cell) for cell in cells}
     print_table(results, bench.every_frame_alone())
 
 
@@ -77,11 +81,14 @@ class Bench:
         self.data = PoseData(self.config.data, self.space.keypoints)
         self.videos = VideoData(self.config.data, arguments.frames, self.space.keypoints)
         self.judge = ClipJudge.of(self.videos, self.space.input_size, JUDGED)
-        self.small, self.wide = self.space.smallest(), self._wide()
-        dearest = max(count_frame(self.frame_of(cell)).macs for cell in CELLS if cell != "none-wide")
-        assert count(self.wide).macs >= dearest
+        self.start = None if arguments.network is None else load_network(arguments.network)
+        self.small = self.space.smallest() if self.start is None else self.start.architecture
+        if self.start is None:
+            dearest = max(count_frame(self.frame_of(cell)).macs for cell in CELLS if cell != WIDE)
+            assert count(self.wide).macs >= dearest
 
-    def _wide(self) -> PoseArchitecture:
+    @property
+    def wide(self) -> PoseArchitecture:
         """The small network with the next width in its third stage."""
         stages = list(self.small.stages)
         widths = self.space.stages[2].width
@@ -89,10 +96,13 @@ class Bench:
         return self.small.replace(stages=tuple(stages))
 
     def frame_of(self, cell: str) -> PropagatedFrame:
-        network = self.wide if cell == "none-wide" else self.small
+        network = self.wide if cell == WIDE else self.small
         return PropagatedFrame(architecture=network, fusion=fusion_of(cell))
 
-    def inherited(self, network: PoseArchitecture) -> PoseNet:
+    def before(self, network: PoseArchitecture) -> PoseNet:
+        """The network with the weights that its training begins with."""
+        if self.start is not None:
+            return self.start
         crops = self.data.calibration_crops(self.space.input_size, CALIBRATION_CROPS)
         return calibrate(self.supernet.extract(network), [crops.tensor()])
 
@@ -105,18 +115,20 @@ class Bench:
             settings = self.config.video.retrain.replace(
                 minutes=None, epochs=self.arguments.epochs, validate_every=10_000, processes=1, threads=1,
                 batch_size=24, train_key=False, seed=self.arguments.seed, validation=JUDGED,
-                teacher=RunFolder(self.arguments.run / VIDEO).key,
+                teacher=None, learn_from_key=True,
             )  # fmt: skip
-            state = initial_state(architecture, self.inherited(frame.architecture), self.key, self.arguments.seed)
+            state = initial_state(architecture, self.before(frame.architecture), self.key, self.arguments.seed)
             retrain_video(architecture, clips, self.judge, settings, out, self.key, state, resume=True)
         return self._judged(out, count_frame(frame).macs, load_video_network(out / "best.safetensors", architecture))
 
     def every_frame_alone(self) -> dict[str, dict[str, Any]]:
         """The key frame's and the small network on each frame, without further training."""
-        alone = {"key network, every frame": self.key, "small network, every frame, before": self.inherited(self.small)}
+        alone = [
+            ("key network, every frame", "key", self.key),
+            ("the network of the frames, before", "before", self.before(self.small)),
+        ]
         return {
-            name: self._judged(self.folder / name.split()[0], count(net.architecture).macs, net)
-            for name, net in alone.items()
+            title: self._judged(self.folder / name, count(net.architecture).macs, net) for title, name, net in alone
         }
 
     def _judged(self, out: Path, macs: int, net: PoseNet | VideoPoseNet) -> dict[str, Any]:
