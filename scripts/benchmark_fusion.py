@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--cells", help="comma-separated; default: all")
     parser.add_argument("--frames", type=int, default=2, help="T")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the training clips, in each cell")
+    parser.add_argument("--learning-rate", type=float, help="with a cosine; default: RUN's rate and schedule")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -117,6 +118,8 @@ class Bench:
                 batch_size=24, train_key=False, seed=self.arguments.seed, validation=JUDGED,
                 teacher=None, learn_from_key=True,
             )  # fmt: skip
+            if self.arguments.learning_rate is not None:
+                settings = settings.replace(learning_rate=self.arguments.learning_rate, schedule="cosine")
             state = initial_state(architecture, self.before(frame.architecture), self.key, self.arguments.seed)
             retrain_video(architecture, clips, self.judge, settings, out, self.key, state, resume=True)
         return self._judged(out, count_frame(frame).macs, load_video_network(out / "best.safetensors", architecture))

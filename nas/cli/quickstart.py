@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-DEFAULT_MINUTES, VIDEO_MINUTES = 9.0, 13.5
+DEFAULT_MINUTES, VIDEO_MINUTES = 8.8, 13.5
 RUN_DIR, VIDEO_RUN_DIR = Path("runs/quickstart"), Path("runs/quickstart-video")
 
 
