@@ -18,7 +18,11 @@ from nas.video_judge import ClipJudge
 from nas.weights import load_network
 from search_spaces import InputError
 
-__all__ = ["Baseline", "judge_baselines", "read_baselines"]
+__all__ = ["TRAINED_ON", "Baseline", "judge_baselines", "read_baselines"]
+
+
+TRAINED_ON = "key.safetensors"
+"""In a video network's retraining folder: its key frame's network, to be judged beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,11 @@ class Baseline:
     """Of the content of the weights' file."""
     judged_on: str = ""
     """What identifies the people and how they were judged."""
+
+    @property
+    def is_key_trained_on(self) -> bool:
+        """Whether it is the key frame's network of a retrained video network."""
+        return not self.is_key and Path(self.weights).name == TRAINED_ON
 
     @property
     def clip_latency_ms(self) -> float | None:

@@ -31,7 +31,7 @@ from nas.quickstart import (
     train_stage,
 )
 from nas.run_folder import RunFolder
-from nas.video_baselines import Baseline, judge_baselines
+from nas.video_baselines import TRAINED_ON, Baseline, judge_baselines
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture, get_space, get_video_space
 
 __all__ = ["VIDEO_CONFIG", "VideoPlan", "VideoQuickstartResult", "plan_video", "planned_video", "quickstart_video"]
@@ -54,10 +54,6 @@ LATENCY_SHARE = 0.8
 UNSURE = 0.1
 """Keypoints are drawn from this score on: after some minutes of training no network is surer of many."""
 PLAIN = EvaluationConfig(flip_test=False)
-
-
-TRAINED_ON = "key.safetensors"
-"""In a video network's retraining folder: its key frame's network, for the comparison."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +161,7 @@ class _Stages:
         self._note()
         plan, narrator = self.plan, self.narrator
         people = read_people(plan.images, plan.synthetic, self.space, narrator)
-        self.videos.train_clips, self.videos.train_stills  # noqa: B018  an error comes now, not after the trainings
+        self.videos.read()  # an error comes now, not after the trainings
         self.images.write_space(self.space)
         train_stage(plan.images, self.space, people, self.images, narrator)
         search_stage(plan.images, self.space, people, self.images, narrator)
@@ -383,6 +379,6 @@ class _Stages:
 def _on_every_frame(one: Baseline) -> str:
     if one.is_key:
         return "the key network on every frame"
-    if Path(one.weights).name == TRAINED_ON:
+    if one.is_key_trained_on:
         return "the same, as the video network trained it on"
     return "an image network on every frame"

@@ -58,7 +58,7 @@ def train_supernet(config: Config, resume: bool) -> int:
     data = _video_data(config, space.keypoints)
     check_key_data(metadata, data, space.input_size)
     clips = VideoClips(data, space.input_size, space.heatmap_size)
-    data.train_clips, data.train_stills, data.val_clips  # noqa: B018  read now: nothing is written for data that cannot be used
+    data.read()  # now: nothing is written for data that cannot be used
     initial = _image_supernet(config.video.initialize_from_images)
     if is_first_process():
         run.write_video_space(space)
@@ -116,7 +116,7 @@ def search(config: Config, resume: bool) -> tuple[SearchResult, RunFolder]:
     run = RunFolder.existing(config.run_dir)
     space = _space_of_run(run, config)
     data = _video_data(config, space.keypoints)
-    data.train_clips, data.train_stills, data.val_clips  # noqa: B018  read now: nothing is written for data that cannot be used
+    data.read()  # now: nothing is written for data that cannot be used
     if run.journal.is_file() and run.journal.stat().st_size:
         refuse_to_overwrite(run.journal, "a search", resume)
     with (
@@ -233,7 +233,7 @@ def _retrain(
     refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
     key = _key_of(architecture, config, data, run)
     clips = VideoClips(data, architecture.input_size, architecture.heatmap_size)
-    data.train_clips, data.train_stills, data.val_clips  # noqa: B018  read now: nothing is written for data that cannot be used
+    data.read()  # now: nothing is written for data that cannot be used
     state = None
     if settings.initialize_from == "inherited":
         state = _inherited_state(architecture, run)

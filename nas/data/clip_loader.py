@@ -163,7 +163,9 @@ class ClipTrainingSet:
         tables = draw_color_tables(generator, self.augmentation.color, len(indices))[part]
         shape = (*rows.shape, 2, 3)
         matrices = views.matrices(self.codec.input_size, self.codec.udp).reshape(shape)[part]
-        known = at_rest.matrices(self.codec.input_size, self.codec.udp).reshape(shape)[part]
+        known = matrices
+        if views is not at_rest:
+            known = at_rest.matrices(self.codec.input_size, self.codec.udp).reshape(shape)[part]
         rows, mirrored = rows[part], views.mirrored.reshape(rows.shape)[part]
         pixels = self._pixels(rows, matrices, is_still[part])
         if self.augmentation.color:  # one light for all frames of a clip

@@ -101,6 +101,10 @@ class VideoData:
             )
         return tuple(people.instances)
 
+    def read(self) -> None:
+        """Read all that trainings and judges need of the annotations."""
+        self.train_clips, self.train_stills, self.val_clips  # noqa: B018  they are kept
+
     @cached_property
     def val_clips(self) -> tuple[Clip, ...]:
         """Each labelled person of each frame once, in random order: the first n are a random sample."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from nas.video_baselines import Baseline
@@ -89,7 +88,7 @@ def _baseline_marks(baselines: Sequence[Baseline]) -> list[Marks]:
 
 
 def _title(one: Baseline) -> str:
-    of_key = " (key)" if one.is_key else " (key, trained on)" if Path(one.weights).name == "key.safetensors" else ""
+    of_key = " (key)" if one.is_key else " (key, trained on)" if one.is_key_trained_on else ""
     return f"{one.network}{of_key} on every frame"
 
 
