@@ -192,10 +192,11 @@ def quickstart(
     retrained = retrain_stage(config, data, run, network, narrator)
     from nas.report.build import write_report
     from nas.report.predictions import prediction_pictures
+    from nas.search.journal import latest, read_journal
 
     narrator.stage("writing the report")
     report = write_report(run, prediction_pictures(run.retrain(network.id) / "best.safetensors", data))
-    evaluated = sum(1 for _ in run.journal.open(encoding="utf-8"))
+    evaluated = len(latest(read_journal(run.journal)))
     untrained = _untrained_ap(network, data, config.candidate.calibration_crops)
     return QuickstartResult(run, report, network, untrained, inherited, retrained, evaluated, rate)
 

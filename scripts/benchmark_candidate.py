@@ -1,12 +1,14 @@
 """What one candidate of a search costs here, against the same search done the way other engines do it.
 
-    python scripts/benchmark_candidate.py RUN [--candidates 100] [--persons 500]
+    python scripts/benchmark_candidate.py RUN [--candidates 100] [--persons 500] [--seed 0] [--ways guided,other]
 
-RUN is a run folder with a trained supernet (`vipnas train-supernet`). Both searches are evolution with the same seed,
-population and objectives (AP, MACs), each in one process on one thread. The other way: for each candidate the crops are
-decoded and warped anew, 640 crops calibrate BatchNorm, the network runs in NCHW and float32 with BatchNorm unfolded and
-a flip test, and pycocotools measures. Afterwards the members of both fronts are measured in that exact way, and the two
-hypervolumes are compared.
+RUN is a run folder with a trained supernet (`vipnas train-supernet`). All searches have the same seed, population and
+objectives (AP, MACs), each in one process on one thread, and everything counts: the search itself, and what is judged
+to the end after the last candidate. `guided` is the default of `vipnas search`; `evolution` is evolution without a
+model and without first looks; `other` is the same evolution the way of other engines: for each candidate the crops
+are decoded and warped anew, 640 crops calibrate BatchNorm, the network runs in NCHW and float32 with BatchNorm unfolded
+and a flip test, and pycocotools measures. Afterwards the members of all fronts are measured in that exact way, and
+the hypervolumes are compared.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +44,16 @@ from nas.data.geometry import (
 from nas.data.images import read_image_bgr
 from nas.data.pose_data import PoseData
 from nas.data.tensors import to_tensor
+from nas.memory import keep_freed_memory
 from nas.run_folder import RunFolder
+from nas.search.ask_tell import AskTellSearch
 from nas.search.candidate import CandidateEvaluator
 from nas.search.candidate_config import CandidateConfig
-from nas.search.evolution import EvolutionarySearch
+from nas.search.config import SearchConfig
+from nas.search.driver import make_search
 from nas.search.hypervolume import hypervolume
-from nas.search.objectives import Problem
 from nas.search.session import Costs
-from search_spaces import PoseArchitecture, SearchSpace
+from search_spaces import PoseArchitecture
 from search_spaces.complexity import count
 from supernet import Supernet, calibrate
 
@@ -56,8 +61,8 @@ CALIBRATION_CROPS = 640
 BATCH = 32
 
 
-class TheOtherWay:
-    """architecture → AP, with everything done for each candidate anew."""
+class OtherWay:
+    """architecture → record, with everything done for each candidate anew."""
 
     def __init__(self, supernet: Supernet, data: PoseData, people: CocoKeypoints) -> None:
         self.supernet, self.data, self.people = supernet, data, people
@@ -69,7 +74,7 @@ class TheOtherWay:
             self.truth.createIndex()
 
     @torch.no_grad()
-    def __call__(self, architecture: PoseArchitecture) -> float:
+    def __call__(self, architecture: PoseArchitecture) -> dict[str, Any]:
         batches = (self._crops(self.calibration[i : i + BATCH])[0] for i in range(0, len(self.calibration), BATCH))
         net = calibrate(self.supernet.extract(architecture), batches)
         results: list[dict[str, Any]] = []
@@ -92,7 +97,10 @@ class TheOtherWay:
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        return float(evaluation.stats[0])
+        objectives = {"ap": float(evaluation.stats[0]), "macs": float(count(architecture).macs)}
+        return {"objectives": objectives, "status": "complete"}
+
+    complete = __call__
 
     def _crops(self, instances: Any) -> tuple[torch.Tensor, np.ndarray]:
         boxes = np.array([instance.bbox_xywh for instance in instances])
@@ -107,22 +115,27 @@ class TheOtherWay:
 
 
 def search(
-    space: SearchSpace, evaluate: Callable[[PoseArchitecture], Mapping[str, Any]], candidates: int
-) -> tuple[list[PoseArchitecture], list[float]]:
-    """The front and the CPU seconds of each candidate."""
-    algorithm = EvolutionarySearch(
-        space, Problem.parse(["ap", "macs"]), rng=np.random.default_rng(0), initial=[space.smallest(), space.largest()]
-    )
-    seconds = []
+    algorithm: AskTellSearch[PoseArchitecture], judge: CandidateEvaluator | OtherWay, candidates: int
+) -> tuple[list[PoseArchitecture], float]:
+    """The front and the CPU seconds of all."""
+    started = time.process_time()
     for index in range(candidates):
-        architecture = algorithm.ask()
-        started = time.process_time()
-        record = evaluate(architecture)
-        seconds.append(time.process_time() - started)
-        algorithm.tell(architecture, record["objectives"], raced=record["status"] == "raced")
-        print(f"\r{index + 1}/{candidates}  {np.mean(seconds):.3f} s a candidate", end="", flush=True)
-    print()
+        tell(algorithm, algorithm.ask(), judge)
+        print(f"\r{index + 1}/{candidates}  {(time.process_time() - started) / (index + 1):.3f} s a candidate", end="")
+    while (architecture := algorithm.promote()) is not None:
+        tell(algorithm, architecture, judge)
+    seconds = time.process_time() - started
+    print(f", with what was judged to the end {seconds / candidates:.3f}", flush=True)
     return [member.architecture for member in algorithm.front], seconds
+
+
+def tell(
+    algorithm: AskTellSearch[PoseArchitecture], architecture: PoseArchitecture, judge: CandidateEvaluator | OtherWay
+) -> None:
+    promoted = algorithm.is_promoted(architecture)
+    record = judge.complete(architecture) if promoted else judge(architecture)
+    status = record["status"]
+    algorithm.tell(architecture, record["objectives"], raced=status == "raced", screened=status == "screened")
 
 
 def main() -> None:
@@ -130,54 +143,61 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--candidates", type=int, default=100)
     parser.add_argument("--persons", type=int, default=500)
-    parser.add_argument("--no-racing", action="store_true", help="leave the race out of ours")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ways", default="guided,other", help="of guided, evolution, other; ratios are to the last")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     run = RunFolder.existing(arguments.run)
-    config = load_config(run.config)
+    config = load_config(run.config, [("run_dir", str(arguments.run))])
     space = run.load_space()
     data = PoseData(config.data, space.keypoints)
     people = data.val.sample(arguments.persons, 0)
     codec = data.codec(space.input_size)
     supernet = Supernet.load(run.supernet, space)
-    settings = CandidateConfig(persons=arguments.persons, racing=not arguments.no_racing)
-    ours = CandidateEvaluator(
-        supernet,
-        data.calibration_crops(space.input_size, settings.calibration_crops).tensor(),
-        CropCache.build(data.cache_folder, people.instances, codec, padding=config.data.padding),
-        CocoKeypointAP(people.ground_truth, people.sigmas),
-        codec,
-        people.sigmas,
-        Costs(),
-        ("macs",),
-        settings,
+    other = OtherWay(supernet, data, people)
+
+    def ours(settings: CandidateConfig) -> CandidateEvaluator:
+        return CandidateEvaluator(
+            supernet,
+            data.calibration_crops(space.input_size, settings.calibration_crops).tensor(),
+            CropCache.build(data.cache_folder, people.instances, codec, padding=config.data.padding),
+            CocoKeypointAP(people.ground_truth, people.sigmas),
+            codec,
+            people.sigmas,
+            Costs(),
+            ("macs",),
+            settings,
+        )
+
+    guided, evolution = SearchConfig(objectives=("ap", "macs")), SearchConfig(
+        objectives=("ap", "macs"), algorithm="evolution"
     )
-    exact = TheOtherWay(supernet, data, people)
-
-    def other(architecture: PoseArchitecture) -> dict[str, Any]:
-        objectives = {"ap": exact(architecture), "macs": float(count(architecture).macs)}
-        return {"objectives": objectives, "status": "complete"}
-
-    fronts, seconds = {}, {}
-    for name, evaluate in (("ours", ours), ("the other way", other)):
-        print(name)
-        fronts[name], seconds[name] = search(space, evaluate, arguments.candidates)
-    reference = (0.0, float(count(space.largest()).macs) * 1.01)
-    volumes = {}
-    for name, front in fronts.items():
-        points = [(-exact(member), float(count(member).macs)) for member in front]
-        volumes[name] = hypervolume(points, reference) / reference[1]
-    ratio = np.mean(seconds["the other way"]) / np.mean(seconds["ours"])
-    result = {
-        "persons": len(people.instances),
-        "candidates": arguments.candidates,
-        "element type": str(ours.dtype),
-        **{f"CPU s a candidate, {name}": round(float(np.mean(values)), 4) for name, values in seconds.items()},
-        "ratio": round(float(ratio), 1),
-        **{f"hypervolume, {name}": round(value, 4) for name, value in volumes.items()},
-        "hypervolume ratio": round(volumes["ours"] / max(volumes["the other way"], 1e-9), 3),
+    settings = CandidateConfig(persons=arguments.persons)
+    known: dict[str, tuple[SearchConfig, Callable[[], CandidateEvaluator | OtherWay]]] = {
+        "guided": (guided, lambda: ours(settings)),
+        "evolution": (evolution, lambda: ours(replace(settings, first_look=0))),
+        "other": (evolution, lambda: other),
     }
-    print(json.dumps(result, indent=2))
+    ways = arguments.ways.split(",")
+    initial = [space.smallest(), space.largest()]
+    fronts, seconds = {}, {}
+    for way in ways:
+        print(way)
+        algorithm = make_search(space, known[way][0], np.random.default_rng(arguments.seed), initial)
+        fronts[way], seconds[way] = search(algorithm, known[way][1](), arguments.candidates)
+    reference = (0.0, float(count(space.largest()).macs) * 1.01)
+    rows = {}
+    for way, front in fronts.items():
+        points = [(-other(member)["objectives"]["ap"], float(count(member).macs)) for member in front]
+        rows[way] = {
+            "CPU s a candidate": round(seconds[way] / arguments.candidates, 4),
+            "ratio": round(seconds[ways[-1]] / seconds[way], 1),
+            "front": len(front),
+            "hypervolume": round(hypervolume(points, reference) / reference[1], 4),
+        }
+    settled = {"persons": len(people.instances), "candidates": arguments.candidates, "seed": arguments.seed}
+    print(json.dumps({**settled, "ways": rows}, indent=2))
 
 
 if __name__ == "__main__":

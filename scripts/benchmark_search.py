@@ -1,9 +1,10 @@
-"""Evolution against random search: hypervolume after 200 evaluations each, over several seeds.
+"""Guided search, evolution and random search: hypervolume after 200 candidates each, over several seeds.
 
     python scripts/benchmark_search.py RUN [--evaluations 200] [--seeds 5]
 
-RUN is a run folder with a trained supernet. Both algorithms get the same evaluator (inherited AP on cached crops, race
-included) and the same first two architectures; the objectives are AP and MACs, which do not depend on the machine.
+RUN is a run folder with a trained supernet. All algorithms get the same evaluator (inherited AP on cached crops, race
+included; first looks for guided search, whose best are judged to the end at each checkpoint) and the same first two
+architectures; the objectives are AP and MACs, which do not depend on the machine.
 """
 
 from __future__ import annotations

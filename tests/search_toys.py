@@ -56,6 +56,9 @@ class ToySpace:
             genes[start + 2] *= genes[start] > 0
         return ToyArchitecture(tuple(genes))
 
+    def encode(self, architecture: ToyArchitecture) -> tuple[int, ...]:
+        return architecture.genes
+
     def sample(self, rng: np.random.Generator) -> ToyArchitecture:
         return self.decode(rng.integers(self.gene_sizes).tolist())
 
@@ -86,6 +89,13 @@ class ToySpace:
 
     def to_json(self) -> dict[str, Any]:
         return {"name": "toy", "stages": self.stages, "choices": list(self.choices)}
+
+
+def toy_look(architecture: ToyArchitecture) -> dict[str, float]:
+    """What a first look says: AP biased, and off by some 0.01, for each architecture always the same."""
+    values = toy_values(architecture)
+    noise = np.random.default_rng(int(architecture.id, 16)).normal(0.0, 0.01)
+    return values | {"ap": values["ap"] + 0.05 + float(noise)}
 
 
 def toy_values(architecture: ToyArchitecture) -> dict[str, float]:
@@ -139,3 +149,24 @@ class ToyFactory:
             return False
         mark.touch()
         return True
+
+
+class LookingEvaluator:
+    """Looks first (:func:`toy_look`), and judges to the end when it is asked to."""
+
+    def __init__(self, factory: ToyFactory) -> None:
+        self.factory = factory
+
+    def __call__(self, architecture: ToyArchitecture) -> dict[str, Any]:
+        return {"objectives": toy_look(architecture), "status": "screened", "persons": 1}
+
+    def complete(self, architecture: ToyArchitecture) -> dict[str, Any]:
+        return self.factory.evaluate(architecture)
+
+
+@dataclass(frozen=True)
+class LookingFactory(ToyFactory):
+    """As :class:`ToyFactory`, whose trouble begins where candidates are judged to the end."""
+
+    def __call__(self) -> LookingEvaluator:
+        return LookingEvaluator(self)

@@ -14,7 +14,8 @@ from evaluators.oks import COCO_SIGMAS
 from nas.data.cache import CropCache
 from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
-from nas.search.candidate import CandidateConfig, CandidateEvaluator
+from nas.search.candidate import CandidateConfig, CandidateEvaluator, average_recall
+from nas.search.first_looks import FirstLooks
 from nas.search.race import Rival
 from nas.search.shared_parts import SharedParts
 from search_spaces import PoseArchitecture, get_space
@@ -111,6 +112,54 @@ def test_sharing_parts_changes_no_figure(crops: CropCache, cache_mb: int) -> Non
         ours, alone = shared(architecture), evaluator(crops)(architecture)
         assert ours["metrics"] == alone["metrics"]
         assert ours["status"] == "complete"
+
+
+@pytest.mark.parametrize("budget", [0, 1 << 20, 1 << 30])
+def test_a_first_look_normalises_by_the_people_themselves(crops: CropCache, budget: int) -> None:
+    """However much is kept between candidates, each sees what its network in training mode gives."""
+    people, rng = crops.tensor(slice(0, 8)), np.random.default_rng(4)
+    looks = FirstLooks(supernet(), people, torch.float32, budget)
+    parent = SPACE.sample(rng)
+    for architecture in (parent, *(SPACE.mutate(parent, rng) for _ in range(4)), parent, SPACE.smallest()):
+        net = supernet().extract(architecture).module.train()
+        with torch.no_grad():
+            expected = net(people)
+        heatmaps = looks(architecture)
+        scale = float(expected.std())
+        torch.testing.assert_close(heatmaps / scale, expected / scale, rtol=0, atol=2e-3)
+        assert looks.bytes <= budget
+
+
+def test_a_first_look_in_bfloat16_keeps_its_statistics_in_float32(crops: CropCache) -> None:
+    people, architecture = crops.tensor(slice(0, 8)), SPACE.sample(np.random.default_rng(4))
+    exact, reduced = (FirstLooks(supernet(), people, t, 0)(architecture) for t in (torch.float32, torch.bfloat16))
+    assert float((exact - reduced).abs().mean()) < 0.25 * float(exact.std())
+
+
+def test_a_candidate_is_looked_at_and_then_judged_to_the_end(crops: CropCache) -> None:
+    judge, architecture = evaluator(crops, first_look=8), SPACE.sample(np.random.default_rng(6))
+    look, complete = judge(architecture), judge.complete(architecture)
+    assert (look["status"], look["persons"]) == ("screened", 8)
+    assert 0 <= look["objectives"]["ap"] <= 1
+    assert look["objectives"]["latency_ms"] == complete["objectives"]["latency_ms"]
+    assert look["cpu_s"] > 0
+    alone = evaluator(crops)(architecture)
+    assert (complete["status"], complete["metrics"]) == ("complete", alone["metrics"])
+
+
+@pytest.mark.parametrize("first_look", [0, PEOPLE, 500])
+def test_there_is_no_look_at_all_the_people(crops: CropCache, first_look: int) -> None:
+    judge = evaluator(crops, first_look=first_look)
+    assert judge(SPACE.smallest())["status"] == "complete"
+
+
+def test_the_estimate_is_the_average_recall() -> None:
+    similarity = np.array([0.2, 0.49, 0.5, 0.72, 0.95, 1.0])
+    thresholds = np.arange(0.5, 1.0, 0.05)
+    recall = (similarity[:, None] >= thresholds).mean()
+    assert average_recall(similarity) == pytest.approx(recall, abs=0.03)
+    assert average_recall(np.array([0.0])) == 0
+    assert average_recall(np.array([1.0])) == 1
 
 
 @pytest.mark.parametrize("cache_mb", [8, 16])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nas.search.ask_tell import AskTellSearch, SearchExhausted
 from nas.search.evolution import EvolutionarySearch
+from nas.search.guided import GuidedSearch
 from nas.search.hypervolume import hypervolume
 from nas.search.objectives import Problem
 from nas.search.random_search import RandomSearch
@@ -22,7 +23,7 @@ from search_spaces.errors import InputError
 from .search_toys import PROBLEM, ToyArchitecture, ToySpace, toy_values
 
 Make = Callable[..., AskTellSearch[Any]]
-BOTH = pytest.mark.parametrize("make", [EvolutionarySearch, RandomSearch])
+EACH = pytest.mark.parametrize("make", [EvolutionarySearch, GuidedSearch, RandomSearch])
 
 
 def run(search: AskTellSearch[Any], evaluations: int, in_flight: int = 4, seed: int = 0) -> list[str]:
@@ -39,7 +40,7 @@ def run(search: AskTellSearch[Any], evaluations: int, in_flight: int = 4, seed: 
     return asked
 
 
-@BOTH
+@EACH
 def test_no_architecture_is_asked_twice(make: Make) -> None:
     search = make(ToySpace(2), PROBLEM, rng=np.random.default_rng(1))
     asked = run(search, 150, in_flight=40)
@@ -47,7 +48,7 @@ def test_no_architecture_is_asked_twice(make: Make) -> None:
     assert all(search.space.contains(architecture) for architecture in search.pending.values())
 
 
-@BOTH
+@EACH
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32), stages=st.sampled_from([1, 2]), in_flight=st.integers(1, 9))
 def test_a_small_space_is_used_up_and_says_so(make: Make, seed: int, stages: int, in_flight: int) -> None:
@@ -88,7 +89,7 @@ def test_infeasible_parents_give_way_to_feasible_ones() -> None:
     assert search.front
 
 
-@BOTH
+@EACH
 def test_the_initial_architectures_come_first(make: Make) -> None:
     space = ToySpace()
     initial = [space.smallest(), space.largest(), space.smallest()]
@@ -99,7 +100,7 @@ def test_the_initial_architectures_come_first(make: Make) -> None:
         make(space, PROBLEM, rng=np.random.default_rng(0), initial=[ToySpace(7).smallest()])
 
 
-@BOTH
+@EACH
 def test_the_state_goes_through_json_and_asks_the_same(make: Make) -> None:
     first = make(ToySpace(), PROBLEM, rng=np.random.default_rng(5))
     run(first, 60)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.search.front import ParetoFront
-from nas.search.hypervolume import hypervolume
+from nas.search.hypervolume import hypervolume, hypervolume_gains
 from nas.search.nsga import crowding_distances, non_dominated_ranks, selection_order
 from nas.search.objectives import Constraint, Objective, Problem
 from search_spaces.errors import InputError
@@ -82,6 +82,17 @@ def test_hypervolume_counts_unit_cells(costs: np.ndarray) -> None:
     cells = np.stack(np.meshgrid(*[np.arange(6)] * dimensions, indexing="ij"), axis=-1).reshape(-1, dimensions)
     dominated = sum(bool((costs <= cell).all(axis=1).any()) for cell in cells)
     assert hypervolume(costs, [6.0] * dimensions) == pytest.approx(dominated)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3), st.integers(0, 12), st.integers(0, 2**32))
+def test_gains_are_what_the_hypervolume_grows_by(dimensions: int, size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    front, points = rng.integers(0, 7, (size, dimensions)).astype(float), rng.uniform(0, 7, (8, dimensions))
+    reference = [6.0] * dimensions
+    before = hypervolume(front, reference)
+    grown = [hypervolume(np.vstack([front, point]), reference) - before for point in points]
+    assert hypervolume_gains(points, front, reference) == pytest.approx(grown)
 
 
 def test_hypervolume_refuses_another_dimension() -> None:

@@ -22,7 +22,7 @@ from nas.search.pool import WorkersFailed
 from nas.search.ray_session import RaySession, check_address
 from search_spaces.errors import InputError
 
-from .search_toys import ToyArchitecture, ToyFactory, ToySpace
+from .search_toys import LookingFactory, ToyArchitecture, ToyFactory, ToySpace
 
 SPACE = ToySpace()
 
@@ -131,6 +131,28 @@ def test_input_that_the_latency_slot_refuses_is_the_users_affair(error: Exceptio
 def test_an_address_where_nobody_listens(address: str) -> None:
     with pytest.raises(InputError, match="no cluster answers"):
         check_address(address)
+
+
+@pytest.mark.parametrize("tune", [False, True])
+def test_workers_look_first_and_judge_the_best_to_the_end(tmp_path: Path, tune: bool) -> None:
+    config = SearchConfig(workers=2, evaluations=40, population_size=10, tune=tune)
+    result = search(tmp_path, LookingFactory(), config)
+    records = list(journal(tmp_path).values())
+    promoted = [record for record in records if record.get("promoted")]
+    assert result.evaluations == len(records) - len(promoted) == 40
+    assert {record["status"] for record in promoted} == {"complete"}
+    assert {record["id"] for record in result.front} <= {record["id"] for record in promoted}
+    assert result.counts == {"screened": 40 - len(promoted), "complete": len(promoted)}
+    assert len(result.front) >= 3
+
+
+def test_a_promoted_candidate_that_kills_its_worker_fails_alone(tmp_path: Path) -> None:
+    config = SearchConfig(workers=1, evaluations=30, population_size=10)
+    search(tmp_path / "ids", LookingFactory(), config)
+    [first, *_] = [record["id"] for record in journal(tmp_path / "ids").values() if record.get("promoted")]
+    result = search(tmp_path / "run", LookingFactory(dies=(first,)), config)
+    assert [r["status"] for r in journal(tmp_path / "run").values() if r["id"] == first] == ["screened", "failed"]
+    assert result.front
 
 
 def test_the_same_search_through_ray_tune(tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ class _Neighbours:
         return self.heatmaps[self.n, self.k, y, x]
 
 
+class _BlurredLogarithms(_Neighbours):
+    """Of the maps blurred, clipped from ``low`` to ``high``: a logarithm is taken where one is looked up alone."""
+
+    def __init__(self, heatmaps: Maps, places: Points, kernel_size: int, low: float, high: float) -> None:
+        blurred, self.scales = _blur(heatmaps, kernel_size)
+        super().__init__(blurred, places)
+        self.low, self.high = np.float32(low), np.float32(high)
+
+    def __call__(self, dx: int, dy: int) -> NDArray[np.float32]:
+        return np.log(np.clip(super().__call__(dx, dy) * self.scales, self.low, self.high))
+
+
 def refine_quarter_pixel(heatmaps: Maps, places: Points) -> Points:
     """A quarter pixel towards the larger neighbour, along each axis, away from the border."""
     height, width = heatmaps.shape[2:]
@@ -59,6 +71,12 @@ def refine_quarter_pixel(heatmaps: Maps, places: Points) -> Points:
 
 def blur_heatmaps(heatmaps: Maps, kernel_size: int) -> Maps:
     """Each map blurred, zeros around it, and scaled back to its former maximum (NaN where that is 0 / 0)."""
+    blurred, scales = _blur(heatmaps, kernel_size)
+    return blurred * scales[..., None, None]
+
+
+def _blur(heatmaps: Maps, kernel_size: int) -> tuple[Maps, NDArray[np.float32]]:
+    """Each map blurred, zeros around it, and by what (N, K) to multiply it to give it its former maximum."""
     n, k, height, width = heatmaps.shape
     border = kernel_size // 2
     # All maps in one tall picture with borders of zeros between them: one call of OpenCV in place of N * K.
@@ -67,7 +85,7 @@ def blur_heatmaps(heatmaps: Maps, kernel_size: int) -> Maps:
     blurred = cv2.GaussianBlur(tall.reshape(-1, width + 2 * border), (kernel_size, kernel_size), 0)
     blurred = blurred.reshape(tall.shape)[:, border:-border, border:-border].reshape(heatmaps.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return blurred * (heatmaps.max(axis=(2, 3)) / blurred.max(axis=(2, 3)))[..., None, None]
+        return blurred, heatmaps.max(axis=(2, 3)) / blurred.max(axis=(2, 3))
 
 
 def refine_dark(heatmaps: Maps, places: Points, kernel_size: int) -> Points:
@@ -76,8 +94,7 @@ def refine_dark(heatmaps: Maps, places: Points, kernel_size: int) -> Points:
     The step is not clipped, as in the official code; it is left out within two pixels of the border.
     """
     height, width = heatmaps.shape[2:]
-    logarithm = np.log(np.maximum(blur_heatmaps(heatmaps, kernel_size), np.float32(1e-10)))
-    at = _Neighbours(logarithm, places)
+    at = _BlurredLogarithms(heatmaps, places, kernel_size, 1e-10, np.inf)
     dx, dy = 0.5 * (at(1, 0) - at(-1, 0)), 0.5 * (at(0, 1) - at(0, -1))
     dxx = 0.25 * (at(2, 0) - 2 * at(0, 0) + at(-2, 0))
     dyy = 0.25 * (at(0, 2) - 2 * at(0, 0) + at(0, -2))
@@ -89,8 +106,7 @@ def refine_dark(heatmaps: Maps, places: Points, kernel_size: int) -> Points:
 
 def refine_udp(heatmaps: Maps, places: Points, kernel_size: int) -> Points:
     """One Newton step on the logarithm of the blurred map, differences over one pixel; NaN where nothing was found."""
-    logarithm = np.log(np.clip(blur_heatmaps(heatmaps, kernel_size), np.float32(1e-3), np.float32(50)))
-    at = _Neighbours(logarithm, places)
+    at = _BlurredLogarithms(heatmaps, places, kernel_size, 1e-3, 50)
     middle = at(0, 0)
     dx, dy = 0.5 * (at(1, 0) - at(-1, 0)), 0.5 * (at(0, 1) - at(0, -1))
     epsilon = np.finfo(np.float32).eps

@@ -19,6 +19,7 @@ from nas.files import atomic_write_json, atomic_write_text
 from nas.report.describe import latency_source
 from nas.run_folder import RunFolder, read_json_lines
 from nas.run_lock import RunLock
+from nas.search.journal import latest
 from nas.weights import pose_metadata, save_network
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, Supernet, calibrate, fold
@@ -55,7 +56,8 @@ def find_records(run: RunFolder, ids: Sequence[str]) -> list[dict[str, Any]]:
         InputError: none, or several different ones, begin so.
     """
     wanted = tuple(ids)
-    evaluations = (record for record in read_json_lines(run.journal) if str(record.get("id", "")).startswith(wanted))
+    everything = read_json_lines(run.journal)
+    evaluations = latest(record for record in everything if str(record.get("id", "")).startswith(wanted))
     records = {str(record.get("id", "")): record for record in evaluations}
     if run.front.is_file():
         records |= {record["id"]: record for record in run.load_front()}

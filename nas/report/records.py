@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nas.run_folder import RunFolder, read_json_lines
+from nas.search.journal import latest
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from search_spaces.video import load_any_architecture
 
@@ -48,7 +49,7 @@ def read_records(run: RunFolder) -> RunRecords:
     kind = VideoArchitecture if run.is_video else PoseArchitecture
     others = {key for key, architecture in architectures.items() if not isinstance(architecture, kind)}
     return RunRecords(
-        evaluations=list(read_json_lines(run.journal)),
+        evaluations=latest(read_json_lines(run.journal)),
         front=front_file.get("front", []),
         front_file=front_file,
         exported=_without(others, read_each(run.path / "export", "facts.json")),

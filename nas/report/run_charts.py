@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nas.search.history import history_of
+from nas.search.journal import STATUSES
 from nas.search.objectives import Problem
 from search_spaces.video import any_architecture
 
@@ -14,6 +15,8 @@ from .describe import network_lines
 from .records import RunRecords
 
 __all__ = ["front_chart", "hypervolume_chart", "retraining_chart", "training_chart"]
+
+JUDGED = tuple(status for status in STATUSES if status != "failed")
 
 
 def _axes(records: RunRecords) -> tuple[str, str] | None:
@@ -36,12 +39,12 @@ def front_chart(records: RunRecords, beside: Sequence[Marks] = (), latency: str 
         return ""
     x, y = axes
     front_ids = {record["id"] for record in records.front}
-    usable = [r for r in records.evaluations if r.get("status") in ("complete", "raced") and x in r["objectives"]]
-    raced = [r for r in usable if r["status"] == "raced"]
+    usable = [r for r in records.evaluations if r.get("status") in JUDGED and x in r["objectives"]]
+    estimates = [r for r in usable if r["status"] != "complete"]
     others = [r for r in usable if r["status"] == "complete" and r["id"] not in front_ids]
     front = sorted(records.front, key=lambda record: record["objectives"][x])
     series = [
-        _dots(raced, x, y, "raced", "stopped early (estimate)", 3),
+        _dots(estimates, x, y, "raced", "an estimate (looked at, or stopped early)", 3),
         _dots(others, x, y, "complete", "evaluated", 4),
         _dots(front, x, y, "frontline", "front", 0, "step"),
         _dots(front, x, y, "front", "on the front", 5.5),

@@ -37,7 +37,10 @@ class SearchExhausted(Exception):  # noqa: N818 (an end, not an error)
 
 @dataclass(frozen=True, slots=True)
 class Evaluated(Generic[A]):
-    """An architecture with its measured values; ``raced`` ones were stopped early and carry estimates."""
+    """An architecture with its measured values.
+
+    ``raced`` ones were stopped early, ``screened`` ones were only looked at: both carry estimates.
+    """
 
     number: int
     architecture: A
@@ -45,6 +48,11 @@ class Evaluated(Generic[A]):
     costs: tuple[float, ...]
     violation: float
     raced: bool = False
+    screened: bool = False
+
+    @property
+    def is_estimate(self) -> bool:
+        return self.raced or self.screened
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,13 +60,15 @@ class Evaluated(Generic[A]):
             "architecture": self.architecture.to_json(),
             "values": self.values,
             "raced": self.raced,
+            "screened": self.screened,
         }
 
 
 class AskTellSearch(ABC, Generic[A]):
     """Numbers the questions, keeps what is pending and what was told, and maintains the front.
 
-    No architecture is asked twice, whether its evaluation is pending, complete, raced or failed.
+    No architecture is asked twice, whether its evaluation is pending, complete, raced or failed; but one that was only
+    looked at (``screened``) may be promoted, which is a second question: to judge it to the end.
 
     Args:
         space: where architectures come from.
@@ -85,6 +95,7 @@ class AskTellSearch(ABC, Generic[A]):
         self._told: set[str] = set()
         self._pending: dict[str, tuple[int, A]] = {}
         self._again: dict[str, tuple[int, A]] = {}  # asked by a run that was killed, and not answered
+        self._promoted: set[str] = set()  # of the unanswered: those that were looked at before
         self._gaps: list[int] = []  # numbers asked by a run that was killed; which architecture is not known
         self._everything: dict[str, A] | None = None
         self._front: ParetoFront[Evaluated[A]] = ParetoFront(len(problem.objectives))
@@ -98,6 +109,9 @@ class AskTellSearch(ABC, Generic[A]):
     @abstractmethod
     def _absorb(self, evaluated: Evaluated[A]) -> None:
         """Learn from an evaluation that did not fail."""
+
+    def _give_up(self, architecture: A) -> None:
+        """A promoted architecture's evaluation failed: what its first look said is all that will be known."""
 
     # Questions ------------------------------------------------------------------------------------------------------
 
@@ -138,10 +152,28 @@ class AskTellSearch(ABC, Generic[A]):
         self._pending[architecture.id] = (number, architecture)
         return architecture
 
+    def candidate_for_promotion(self) -> A | None:
+        """Of those that were only looked at, the next one to judge to the end; None where no other is worth it."""
+        return None
+
+    def promote(self) -> A | None:
+        """Asks to judge :meth:`candidate_for_promotion` to the end."""
+        architecture = self.candidate_for_promotion()
+        if architecture is not None:
+            self._promoted.add(architecture.id)
+            self._pending[architecture.id] = (self._asked, architecture)
+            self._asked += 1
+        return architecture
+
+    def is_promoted(self, architecture: A) -> bool:
+        """Whether an unanswered question is to judge to the end what was looked at before."""
+        return architecture.id in self._promoted
+
     def _new(self, number: int) -> A:
         if number < len(self._initial) and self._is_new(self._initial[number]):
             return self._initial[number]
-        if self.told + len(self._pending) + len(self._again) >= self.space.size:
+        unanswered = (self._pending.keys() | self._again.keys()) - self._promoted
+        if self.told + len(unanswered) >= self.space.size:
             raise SearchExhausted(f"all {self.space.size} architectures of the space were asked")
         return self._propose(np.random.Generator(np.random.PCG64([*self._root, number])), number)
 
@@ -176,12 +208,20 @@ class AskTellSearch(ABC, Generic[A]):
         return self._front.items
 
     def tell(
-        self, architecture: A, values: Mapping[str, float] | None, *, raced: bool = False, number: int | None = None
+        self,
+        architecture: A,
+        values: Mapping[str, float] | None,
+        *,
+        raced: bool = False,
+        screened: bool = False,
+        promoted: bool = False,
+        number: int | None = None,
     ) -> bool:
         """The measured values of an architecture, or None where its evaluation failed.
 
-        ``raced`` values are estimates of an evaluation that was stopped early: they may become parents and never enter
-        the front. An architecture that was not asked may be told, with its ``number`` where it has one (a journal).
+        ``raced`` values are estimates of an evaluation that was stopped early, ``screened`` ones of a first look: they
+        may become parents and never enter the front. An architecture that was not asked may be told, with its
+        ``number`` where it has one and whether it was ``promoted`` (a journal).
 
         Returns:
             Whether the architecture entered the front.
@@ -190,7 +230,7 @@ class AskTellSearch(ABC, Generic[A]):
             ValueError: it was told before, or a value is missing or not finite (then nothing has changed).
         """
         key = architecture.id
-        if key in self._told:
+        if key in self._told and not (promoted or key in self._promoted):
             raise ValueError(f"architecture {key} was told twice")
         fault = None if values is None else self.problem.fault(values)
         if fault:
@@ -198,16 +238,25 @@ class AskTellSearch(ABC, Generic[A]):
         found = self._pending.pop(key, None) or self._again.pop(key, None)
         number = found[0] if found else self._asked if number is None else number
         self._asked = max(self._asked, number + 1)
+        again = key in self._told
         self._told.add(key)
-        return values is not None and self._enter(self._evaluated(number, architecture, values, raced))
+        self._promoted.discard(key)
+        if values is not None:
+            return self._enter(self._evaluated(number, architecture, values, raced, screened))
+        if again:
+            self._give_up(architecture)
+        return False
 
-    def _evaluated(self, number: int, architecture: A, values: Mapping[str, float], raced: bool) -> Evaluated[A]:
+    def _evaluated(
+        self, number: int, architecture: A, values: Mapping[str, float], raced: bool, screened: bool
+    ) -> Evaluated[A]:
         kept = {name: float(values[name]) for name in self.problem.names}
-        return Evaluated(number, architecture, kept, self.problem.costs(kept), self.problem.violation(kept), raced)
+        costs, violation = self.problem.costs(kept), self.problem.violation(kept)
+        return Evaluated(number, architecture, kept, costs, violation, raced, screened)
 
     def _enter(self, evaluated: Evaluated[A]) -> bool:
         self._absorb(evaluated)
-        if evaluated.raced or evaluated.violation > 0:
+        if evaluated.is_estimate or evaluated.violation > 0:
             return False
         return self._front.add(evaluated.costs, evaluated)
 
@@ -228,6 +277,7 @@ class AskTellSearch(ABC, Generic[A]):
             "asked": self._asked,
             "told": sorted(self._told) if with_told else None,
             "pending": [[n, a.to_json()] for n, a in (*self._again.values(), *self._pending.values())],
+            "promoted": sorted(self._promoted),
             "gaps": self._gaps,
             "front": [evaluated.to_json() for evaluated in self._front.items],
         }
@@ -252,6 +302,7 @@ class AskTellSearch(ABC, Generic[A]):
         pending = [(int(number), self.architecture(value)) for number, value in state["pending"]]
         self._pending = {a.id: (number, a) for number, a in pending}
         self._again = {}
+        self._promoted = {str(key) for key in state["promoted"]}
         self._gaps = [int(number) for number in state["gaps"]]
         self._front = ParetoFront(len(self.problem.objectives))
         for value in state["front"]:
@@ -264,7 +315,8 @@ class AskTellSearch(ABC, Generic[A]):
 
     def _from_json(self, value: Mapping[str, Any]) -> Evaluated[A]:
         architecture = self.architecture(value["architecture"])
-        return self._evaluated(int(value["number"]), architecture, value["values"], bool(value["raced"]))
+        kinds = bool(value["raced"]), bool(value["screened"])
+        return self._evaluated(int(value["number"]), architecture, value["values"], *kinds)
 
     def mark_told(self, architecture_id: str, number: int) -> None:
         """Notes that a journal has this answer, whose effect is already in the state that was restored."""
@@ -273,7 +325,8 @@ class AskTellSearch(ABC, Generic[A]):
 
     def ask_again(self, answered: Iterable[int]) -> None:
         """After a crash: what was asked and is not among the ``answered`` numbers is asked again, under its number."""
-        self._again = {key: found for key, found in (self._again | self._pending).items() if key not in self._told}
+        unanswered = (self._again | self._pending).items()
+        self._again = {key: found for key, found in unanswered if key not in self._told or key in self._promoted}
         self._pending = {}
         numbers = set(range(self._asked)).difference(answered)
         self._gaps = sorted(numbers.difference(number for number, _ in self._again.values()))

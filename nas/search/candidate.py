@@ -1,8 +1,9 @@
 """What one candidate costs: inherited weights, calibration, AP on the cached crops, and the other objectives.
 
 This is the product's speed. Crops are decoded once and memory-mapped; networks run folded, channels-last, in bfloat16
-where it pays, on one thread; 64 crops calibrate BatchNorm; there is no flip test; AP is vectorised; a candidate that is
-clearly worse than one that costs no more is dropped early (racing on paired per-person OKS); and whatever candidates
+where it pays, on one thread; 64 crops calibrate BatchNorm; there is no flip test; AP is vectorised; a candidate is
+looked at on a few people first, and judged to the end if the search asks for that (:mod:`nas.search.guided`); one that
+is clearly worse than one that costs no more is dropped early (racing on paired per-person OKS); and whatever candidates
 have in common is computed once (:mod:`nas.search.shared_parts`).
 """
 
@@ -25,12 +26,14 @@ from search_spaces import PoseArchitecture
 from supernet import Supernet
 
 from .candidate_config import CandidateConfig, Precision
+from .first_looks import FirstLooks
 from .race import Race, Rival
 from .shared_parts import PartChain, SharedParts, to_layout
 
-__all__ = ["CandidateConfig", "CandidateEvaluator", "precision_dtype", "quicker_dtype"]
+__all__ = ["CandidateConfig", "CandidateEvaluator", "average_recall", "precision_dtype", "quicker_dtype"]
 
 Costs = Callable[[PoseArchitecture], Mapping[str, float]]
+
 
 
 class CandidateEvaluator:
@@ -73,10 +76,30 @@ class CandidateEvaluator:
         all_images = len(crops) * calibration[0].numel() * self.dtype.itemsize
         self._image_budget = min(all_images, budget // 2)
         left = budget - self._image_budget
+        self._first = slice(0, self.config.first_look if self.config.first_look < len(crops) else 0)
+        if self._first.stop:
+            self._look = FirstLooks(supernet, crops.tensor(self._first).to(self.device), self.dtype, left // 4)
+            left -= left // 4
         self._parts = SharedParts(supernet, calibration, self._chunk_images, self.dtype, left)
         self._race = Race(self.config, race_on)
 
     def __call__(self, architecture: PoseArchitecture) -> dict[str, Any]:
+        """The record's fields of a first look, status ``screened``, or without one those of :meth:`complete`."""
+        if not self._first.stop:
+            return self.complete(architecture)
+        started = time.process_time()
+        points_px, _ = self._keypoints(self._look(architecture), self._first)
+        similarity = self._oks(points_px, self._first)
+        return {
+            # Their average recall is all but linear in their AP, and tells more apart where people are few.
+            "objectives": {"ap": average_recall(similarity), **self.costs(architecture)},
+            "status": "screened",
+            "persons": len(similarity),
+            "metrics": {"mean_oks": float(similarity.mean())},
+            "cpu_s": time.process_time() - started,
+        }
+
+    def complete(self, architecture: PoseArchitecture) -> dict[str, Any]:
         """The record's fields: objectives, status (``complete`` or ``raced``), persons, metrics, note, cpu_s."""
         started = time.process_time()
         costs = dict(self.costs(architecture))
@@ -139,6 +162,11 @@ def _person_scores(scores: NDArray[np.float32], threshold: float = 0.2) -> NDArr
     """Mean keypoint score above the threshold, 0 where there is none: the official rescoring, for boxes of score 1."""
     counted = scores > threshold
     return np.where(counted, scores, 0).sum(1) / np.maximum(counted.sum(1), 1)
+
+
+def average_recall(similarity: NDArray[np.float64]) -> float:
+    """The mean, over COCO's OKS thresholds 0.5, 0.55, … 0.95, of the share of people beyond them, made continuous."""
+    return float(np.clip((similarity - 0.475) / 0.5, 0, 1).mean())
 
 
 @torch.inference_mode()

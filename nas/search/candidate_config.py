@@ -24,6 +24,10 @@ class CandidateConfig:
     1.00)."""
     chunk: int = 32
     """People, or clips, a forward pass, and between two decisions of the race."""
+    first_look: int = 48
+    """People, the first of ``persons``, of a first look, in which BatchNorm is calibrated on them. A guided search
+    judges to the end only what that lets it hope from. 0: every candidate is judged at once. Only searches of image
+    networks look first."""
     racing: bool = True
     """Stop a candidate that is significantly worse than one that costs no more."""
     racing_z: float = 2.0
@@ -41,5 +45,7 @@ class CandidateConfig:
         for name in ("persons", "calibration_crops", "chunk"):
             if getattr(self, name) < 1:
                 raise InputError(f"candidate.{name}: {getattr(self, name)}; must be 1 or more")
+        if self.first_look < 0:
+            raise InputError(f"candidate.first_look: {self.first_look}; must be 0 or more")
         if self.cache_mb < 0 or self.racing_z <= 0:
             raise InputError("candidate: cache_mb must not be negative, and racing_z must be positive")

@@ -20,8 +20,10 @@ class SearchConfig:
     """Candidates to evaluate, failed ones included; a resumed run counts those of before."""
     minutes: float | None = None
     """Stop asking for candidates after this time, whatever comes first; a resumed run counts the time of before."""
-    algorithm: Literal["evolution", "random"] = "evolution"
-    """How candidates are chosen: NSGA-II in steady state, or by chance (the baseline)."""
+    algorithm: Literal["guided", "evolution", "random"] = "guided"
+    """How candidates are chosen. guided: evolution with a model of what was measured, which chooses among children and
+    tells from short looks (candidate.first_look) who is worth judging to the end. evolution: NSGA-II in steady state,
+    every candidate judged. random: by chance (the baseline)."""
     objectives: tuple[str, ...] = ("ap", "latency_ms")
     """What is optimised: of ap, latency_ms, macs and params one or more. (With an evaluator of your own, from Python:
     also what it measures, with the direction, as pck:max.)"""
@@ -33,6 +35,11 @@ class SearchConfig:
     """Probability that a gene of a child changes."""
     crossover_probability: float = 0.7
     """Probability that a child has two parents."""
+    children: int = 16
+    """guided: children that are made for each question; the one that the model expects most of is asked."""
+    least_gain: float = 0.004
+    """guided: a network that was looked at is judged to the end if the front is expected to gain more than this share of
+    its hypervolume by it. Less gives a front of more networks, and costs more."""
     late_gene_bias: float = 0.0
     """From 0 to 1: mutate later layers more often than earlier ones. Children then share their first stages with a
     parent and are cheaper where activations are reused; the front gains a little less from each."""
@@ -57,7 +64,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         self.problem()
-        for name in ("evaluations", "queue"):
+        for name in ("evaluations", "queue", "children"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}; 1 or more are possible")
         for name in ("workers", "gpus_per_worker", "max_failures", "snapshot_s"):
@@ -68,6 +75,8 @@ class SearchConfig:
         for name in ("mutation_rate", "crossover_probability", "late_gene_bias"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}={getattr(self, name)}; from 0 to 1 are possible")
+        if not 0 <= self.least_gain < 1:
+            raise InputError(f"least_gain={self.least_gain}; from 0 to below 1 are possible")
         for name in ("timeout_s", "minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:

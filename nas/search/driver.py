@@ -19,6 +19,7 @@ from .ask_tell import AskTellSearch
 from .config import SearchConfig
 from .evolution import EvolutionarySearch
 from .executor import Executor, Factory, InProcessExecutor
+from .guided import GuidedSearch
 from .history import HistoryPoint
 from .journal import Record
 from .latency_slot import MeasureFactory, measure_in_slot
@@ -48,7 +49,7 @@ class SearchResult:
     evaluations: int
     """Answered candidates, those of earlier sessions included."""
     counts: Mapping[str, int]
-    """Of these: complete, raced, failed."""
+    """Of these: complete, raced, screened (only looked at), failed."""
     elapsed_s: float
     candidates_a_minute: float
     """Of this session, without the start of its workers."""
@@ -66,16 +67,16 @@ def make_search(
     """The configured search algorithm."""
     if config.algorithm == "random":
         return RandomSearch(space, config.problem(), rng=rng, initial=initial)
-    return EvolutionarySearch(
-        space,
-        config.problem(),
-        rng=rng,
-        initial=initial,
-        population_size=config.population_size,
-        mutation_rate=config.mutation_rate,
-        crossover_probability=config.crossover_probability,
-        late_gene_bias=config.late_gene_bias,
-    )
+    options: dict[str, Any] = {
+        "population_size": config.population_size,
+        "mutation_rate": config.mutation_rate,
+        "crossover_probability": config.crossover_probability,
+        "late_gene_bias": config.late_gene_bias,
+    }
+    if config.algorithm == "evolution":
+        return EvolutionarySearch(space, config.problem(), rng=rng, initial=initial, **options)
+    options |= {"children": config.children, "least_gain": config.least_gain}
+    return GuidedSearch(space, config.problem(), rng=rng, initial=initial, **options)
 
 
 def run_search(
@@ -117,7 +118,7 @@ def run_search(
         search = make_search(space, config, rng, initial)
         log = RunLog(run_dir, search, resume=resume, identity=identity, sync=config.sync)
         stack.callback(log.close)
-        unfinished = log.evaluations < config.evaluations
+        unfinished = log.evaluations < config.evaluations or search.candidate_for_promotion() is not None
         session = None
         if config.workers and (unfinished or measure):
             session = stack.enter_context(RaySession(config.ray_address, cpus=config.workers))
@@ -138,7 +139,9 @@ def _search(
     if config.tune and session:
         from .tune import tune_search
 
-        return tune_search(log, factory, config, progress)
+        ended = tune_search(log, factory, config, progress)
+        if log.search.candidate_for_promotion() is None:
+            return ended
     executor: Executor
     if session is None:
         executor = InProcessExecutor(factory)

@@ -6,6 +6,9 @@ A factory makes the evaluator once a worker, because loading a supernet and its 
     evaluate(architecture) -> {"objectives": {"ap": 0.41, "latency_ms": 3.2, …}, "status": "complete" | "raced",
                                "persons": 400, …}
 
+An evaluator may also only look at a candidate, and say so by the status ``screened``: its objectives are estimates
+then. It has a second method, ``complete(architecture)``, that judges to the end (:meth:`AskTellSearch.promote`).
+
 An evaluator that raises fails that candidate, not the search.
 """
 
@@ -17,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 __all__ = ["Evaluate", "Executor", "Factory", "InProcessExecutor", "Outcome", "evaluate_one"]
 
@@ -36,6 +39,8 @@ class Outcome:
     fields: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
     worker: int = 0
+    promoted: bool = False
+    """It was looked at before, and was now to be judged to the end."""
 
 
 class Executor(Protocol):
@@ -44,8 +49,8 @@ class Executor(Protocol):
     def free(self) -> int:
         """How many more candidates it can take now; 0 while its workers start."""
 
-    def submit(self, number: int, architecture: Any) -> None:
-        """Takes a candidate; at most :meth:`free` of them."""
+    def submit(self, number: int, architecture: Any, promoted: bool = False) -> None:
+        """Takes a candidate, a ``promoted`` one to be judged to the end; at most :meth:`free` of them."""
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         """What has finished; waits for at least one of them, but not much longer than ``timeout_s``."""
@@ -54,11 +59,12 @@ class Executor(Protocol):
         """Ends the workers; whatever they were doing is lost."""
 
 
-def evaluate_one(evaluate: Evaluate, architecture: Any) -> dict[str, Any]:
+def evaluate_one(evaluate: Evaluate, architecture: Any, promoted: bool = False) -> dict[str, Any]:
     """The evaluator's fields as JSON values, with the CPU seconds it took; ``{"reason": …}`` if it raised."""
     started = time.process_time()
     try:
-        fields = dict(evaluate(architecture))
+        judge: Evaluate = cast(Any, evaluate).complete if promoted else evaluate
+        fields = dict(judge(architecture))
         # Numbers of numpy and torch become Python's; anything that is not JSON is an error here, not in the journal.
         fields = json.loads(json.dumps(fields, default=float))
     except Exception as error:
@@ -74,10 +80,12 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text} ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
 
 
-def outcome(number: int, architecture: Any, fields: dict[str, Any], worker: int) -> Outcome:
+def outcome(
+    number: int, architecture: Any, fields: dict[str, Any], worker: int, promoted: bool = False
+) -> Outcome:
     """The outcome of what :func:`evaluate_one` returned."""
     reason = fields.pop("reason", None)
-    return Outcome(number, architecture, fields, str(reason) if reason else None, worker)
+    return Outcome(number, architecture, fields, str(reason) if reason else None, worker, promoted)
 
 
 class InProcessExecutor:
@@ -85,20 +93,20 @@ class InProcessExecutor:
 
     def __init__(self, factory: Factory) -> None:
         self._evaluate = factory()
-        self._waiting: list[tuple[int, Any]] = []
+        self._waiting: list[tuple[int, Any, bool]] = []
 
     def free(self) -> int:
         return 1 - len(self._waiting)
 
-    def submit(self, number: int, architecture: Any) -> None:
-        self._waiting.append((number, architecture))
+    def submit(self, number: int, architecture: Any, promoted: bool = False) -> None:
+        self._waiting.append((number, architecture, promoted))
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         if not self._waiting:
             time.sleep(timeout_s)
             return []
-        number, architecture = self._waiting.pop(0)
-        return [outcome(number, architecture, evaluate_one(self._evaluate, architecture), 0)]
+        number, architecture, promoted = self._waiting.pop(0)
+        return [outcome(number, architecture, evaluate_one(self._evaluate, architecture, promoted), 0, promoted)]
 
     def close(self) -> None:
         self._waiting.clear()

@@ -10,6 +10,7 @@ import numpy as np
 
 from .front import ParetoFront
 from .hypervolume import hypervolume
+from .journal import is_promoted
 from .objectives import Problem
 
 __all__ = ["History", "HistoryPoint", "history_of"]
@@ -80,7 +81,9 @@ def history_of(records: Iterable[dict[str, Any]], problem: Problem) -> History:
     """The history that a journal tells (:func:`nas.search.journal.read_journal`)."""
     history = History(problem)
     front: ParetoFront[None] = ParetoFront(len(problem.objectives))
-    for evaluations, record in enumerate(records, 1):
+    evaluations = 0
+    for record in records:
+        evaluations += not is_promoted(record)
         values = record["objectives"]
         if record["status"] == "complete" and problem.fault(values) is None and not problem.violation(values):
             costs = problem.costs(values)

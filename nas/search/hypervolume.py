@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from search_spaces.errors import InputError
 
-__all__ = ["hypervolume"]
+__all__ = ["hypervolume", "hypervolume_gains"]
 
 
 def hypervolume(costs: ArrayLike, reference: Sequence[float]) -> float:
@@ -34,6 +34,26 @@ def hypervolume(costs: ArrayLike, reference: Sequence[float]) -> float:
         raise InputError(f"hypervolume: points of shape {points.shape} and a reference of {len(bound)} objectives")
     inside = points[(points < bound).all(axis=1)]
     return _volume(inside, bound)
+
+
+def hypervolume_gains(
+    points: NDArray[np.float64], front: NDArray[np.float64], reference: Sequence[float]
+) -> NDArray[np.float64]:
+    """(n,) by how much each of ``points`` (n, m), alone, would raise the hypervolume of ``front`` (f, m).
+
+    With two objectives all at once: what of the box between a point and the reference lies under the front's staircase.
+    """
+    if len(reference) != 2:
+        before = hypervolume(front, reference)
+        return np.array([hypervolume(np.vstack([front, point]), reference) - before for point in points])
+    x_bound, y_bound = reference
+    order = np.lexsort((front[:, 1], front[:, 0]))
+    edges = np.concatenate([[-np.inf], np.minimum(front[order, 0], x_bound), [x_bound]])
+    heights = np.minimum.accumulate(np.concatenate([[y_bound], front[order, 1]]))
+    x, y = points[:, :1], points[:, 1:]
+    widths = np.maximum(edges[1:] - np.maximum(edges[:-1], x), 0)  # (n, steps) of the box over each step
+    gains: NDArray[np.float64] = (widths * np.maximum(heights - y, 0)).sum(axis=1)
+    return gains
 
 
 def _volume(points: NDArray[np.float64], bound: NDArray[np.float64]) -> float:

@@ -3,8 +3,11 @@
 What a line holds (the fields of an evaluation record)::
 
     {"number": 12, "id": "ab12…", "architecture": {…}, "objectives": {"ap": 0.41, "latency_ms": 3.2, …},
-     "status": "complete" | "raced" | "failed", "reason": null | "…", "persons": 400, "cpu_s": 0.21, "worker": 0,
-     "time": 1763…}
+     "status": "complete" | "raced" | "screened" | "failed", "reason": null | "…", "persons": 400, "cpu_s": 0.21,
+     "worker": 0, "time": 1763…}
+
+An architecture that was only looked at (``screened``) has a second record, with ``"promoted": true``, once it is judged
+to the end.
 """
 
 from __future__ import annotations
@@ -13,19 +16,19 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from search_spaces.errors import InputError
 
-__all__ = ["STATUSES", "Journal", "Record", "read_journal"]
+__all__ = ["STATUSES", "Journal", "Record", "is_promoted", "latest", "read_journal"]
 
 logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
-STATUSES = ("complete", "raced", "failed")
+STATUSES = ("complete", "raced", "screened", "failed")
 
 
 class Journal:
@@ -82,18 +85,40 @@ def read_journal(path: Path) -> Iterator[Record]:
     """The records in the order of writing, one at a time (a journal of 100,000 need not fit in memory).
 
     A last line that was not written to its end is left out with a warning, and so is a second record of an
-    architecture: nothing is counted twice.
+    architecture that is not a promotion: nothing is counted twice.
 
     Raises:
         InputError: the file is missing, or another line is not a record; the message has its number.
     """
-    seen: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
     for number, record in _lines(path):
-        if record["id"] in seen:
+        key = (record["id"], is_promoted(record))
+        if key in seen:
             logger.warning("%s: line %d repeats architecture %s; left out", path, number, record["id"])
             continue
-        seen.add(record["id"])
+        seen.add(key)
         yield record
+
+
+def is_promoted(record: Mapping[str, Any]) -> bool:
+    """Whether it is the second record of an architecture, which was only looked at before."""
+    return record.get("promoted") is True
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """One record an architecture: of one that was looked at and then judged, the second, in the place of the first.
+
+    Where the second evaluation failed, the first stands. The second's ``cpu_s`` are those of both.
+    """
+    found: dict[Any, Record] = {}
+    for record in records:
+        key, first = record.get("id"), found.get(record.get("id"))
+        if first is None or not is_promoted(record):
+            found[key] = record
+        elif record.get("status") != "failed":
+            seconds = [one.get("cpu_s") for one in (first, record)]
+            found[key] = record | {"cpu_s": sum(value for value in seconds if isinstance(value, int | float))}
+    return list(found.values())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Record]]:

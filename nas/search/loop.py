@@ -50,6 +50,7 @@ class SearchProgress:
     budget: int
     complete: int
     raced: int
+    screened: int
     failed: int
     in_flight: int
     front_size: int
@@ -64,6 +65,7 @@ def progress_of(log: RunLog[Any], config: SearchConfig, in_flight: int) -> Searc
         budget=config.evaluations,
         complete=log.counts["complete"],
         raced=log.counts["raced"],
+        screened=log.counts["screened"],
         failed=log.counts["failed"],
         in_flight=in_flight,
         front_size=len(log.front),
@@ -143,6 +145,8 @@ class SearchLoop:
         self._progress = progress
         self._failures = FailureLimit(config.max_failures)
         self._in_flight = 0
+        self._promoted_in_flight = 0
+        self._promotable = True
         self._exhausted = False
         self._saved = time.monotonic()
 
@@ -154,7 +158,7 @@ class SearchLoop:
             self._log.start_clock()
             while not self._finished():
                 self._fill()
-                if self._in_flight:
+                if self._in_flight or not self._executor.free():  # nobody is free while the last worker is replaced
                     self._take(self._wait_s())
             self._log.stop_clock()
         finally:
@@ -164,13 +168,19 @@ class SearchLoop:
         return "exhausted" if self._exhausted else "minutes"
 
     def _finished(self) -> bool:
-        """Nothing more to ask and nothing to wait for; at the end of the minutes nobody waits long."""
-        if self._seconds_left() < -DRAIN_S:
-            return True
-        return self._in_flight == 0 and (self._exhausted or self._out_of_time() or self._open() <= 0)
+        """Nothing more to ask and nothing to wait for; at the end of the minutes nobody waits long for candidates.
+
+        Those that are judged to the end at the end are waited for: without them there is no front.
+        """
+        if self._promoted_in_flight or self._is_asking() or self._promotable:
+            return False
+        return self._in_flight == 0 or self._seconds_left() < -DRAIN_S
+
+    def _is_asking(self) -> bool:
+        return not self._exhausted and not self._out_of_time() and self._open() > 0
 
     def _open(self) -> int:
-        return self._config.evaluations - self._log.evaluations - self._in_flight
+        return self._config.evaluations - self._log.evaluations - (self._in_flight - self._promoted_in_flight)
 
     def _seconds_left(self) -> float:
         minutes = self._config.minutes
@@ -181,22 +191,34 @@ class SearchLoop:
 
     def _wait_s(self) -> float:
         left = self._seconds_left()
-        until_drained = left + DRAIN_S if left <= 0 else left
-        return max(0.0, min(1.0, until_drained, self._saved + self._config.snapshot_s - time.monotonic()))
+        until = [1.0, self._saved + self._config.snapshot_s - time.monotonic()]
+        until += [end for end in (left, left + DRAIN_S) if end > 0]
+        return max(0.0, min(until))
 
     def _fill(self) -> None:
         """Gives every free place a candidate."""
-        for _ in range(min(self._executor.free(), self._open())):
-            if self._exhausted or self._out_of_time():
+        for _ in range(self._executor.free()):
+            architecture = self._next()
+            if architecture is None:
                 return
+            promoted = self._log.search.is_promoted(architecture)
+            self._executor.submit(self._log.search.number(architecture), architecture, promoted)
+            self._in_flight += 1
+            self._promoted_in_flight += promoted
+
+    def _next(self) -> Any:
+        """A new candidate; when there is no more to ask, what was only looked at and is worth more."""
+        if self._is_asking():
             try:
-                architecture = self._log.search.ask()
+                return self._log.search.ask()
             except SearchExhausted as end:
                 logger.info("%s", end)
                 self._exhausted = True
-                return
-            self._executor.submit(self._log.search.number(architecture), architecture)
-            self._in_flight += 1
+        if not self._promotable:
+            return None
+        architecture = self._log.search.promote()
+        self._promotable = architecture is not None
+        return architecture
 
     def _take(self, timeout_s: float) -> None:
         outcomes = self._executor.wait(timeout_s)
@@ -205,6 +227,8 @@ class SearchLoop:
             with undisturbed():
                 record = self._log.add(outcome)
             self._in_flight -= 1
+            self._promoted_in_flight -= outcome.promoted
+            self._promotable = True  # it may be another one, now that more is known
             self._failures.count(record)
         if outcomes and self._progress:
             self._progress(progress_of(self._log, self._config, self._in_flight))

@@ -76,15 +76,16 @@ class EvaluationActor:
             return {"fault": text if user else f"{type(error).__name__}: {text}", "user": user}
         return {"node": ray.get_runtime_context().get_node_id()}
 
-    def evaluate(self, architecture: Any) -> dict[str, Any]:
+    def evaluate(self, architecture: Any, promoted: bool) -> dict[str, Any]:
         assert self._evaluate is not None
-        return evaluate_one(self._evaluate, architecture)
+        return evaluate_one(self._evaluate, architecture, promoted)
 
 
 @dataclass(slots=True)
 class _Task:
     number: int
     architecture: Any
+    promoted: bool
     attempts: int = 0
 
 
@@ -154,8 +155,8 @@ class EvaluationPool:
         room = sum(self._queue - len(worker.tasks) for worker in self._workers if worker.starting is None)
         return max(0, room - len(self._backlog))
 
-    def submit(self, number: int, architecture: Any) -> None:
-        self._backlog.append(_Task(number, architecture))
+    def submit(self, number: int, architecture: Any, promoted: bool = False) -> None:
+        self._backlog.append(_Task(number, architecture, promoted))
         self._dispatch()
 
     def wait(self, timeout_s: float) -> list[Outcome]:
@@ -203,7 +204,7 @@ class EvaluationPool:
             task = self._backlog.popleft()
             if not worker.tasks:
                 worker.head_since = time.monotonic()
-            worker.tasks.append((worker.actor.evaluate.remote(task.architecture), task))
+            worker.tasks.append((worker.actor.evaluate.remote(task.architecture, task.promoted), task))
 
     def _collect(self, timeout_s: float) -> None:
         """Waits until something finishes, or the next candidate's time is up, and takes all that has finished."""
@@ -238,7 +239,7 @@ class EvaluationPool:
         worker.tasks = deque(entry for entry in worker.tasks if entry[0] != reference)
         worker.head_since = time.monotonic()
         self._failed_starts = 0
-        self._done.append(outcome(task.number, task.architecture, value, worker.index))
+        self._done.append(outcome(task.number, task.architecture, value, worker.index, task.promoted))
 
     def _lost(self, worker: _Worker, error_name: str) -> None:
         """An actor died: the candidate that it was at is suspect, those that waited behind it are not.
@@ -280,7 +281,8 @@ class EvaluationPool:
         self._replace(worker)
 
     def _fail(self, worker: _Worker, task: _Task, reason: str) -> None:
-        self._done.append(Outcome(task.number, task.architecture, reason=reason, worker=worker.index))
+        failed = Outcome(task.number, task.architecture, reason=reason, worker=worker.index, promoted=task.promoted)
+        self._done.append(failed)
 
     def _seconds_left(self) -> float:
         """Until the first candidate runs out of time."""

@@ -34,7 +34,7 @@ class Population(Generic[A]):
         order, _, _ = selection_order(
             np.array([contender.costs for contender in contenders]),
             np.array([contender.violation for contender in contenders]),
-            np.array([contender.raced for contender in contenders]),
+            np.array([contender.is_estimate for contender in contenders]),
         )
         self.members = [contenders[index] for index in order[: self.size]]
 

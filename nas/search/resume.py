@@ -17,7 +17,7 @@ from typing import Any
 from search_spaces.errors import InputError
 
 from .ask_tell import AskTellSearch
-from .journal import Record, read_journal
+from .journal import Record, is_promoted, read_journal
 from .protocols import A
 
 __all__ = ["check_identity", "read_snapshot", "recorded_identity", "replay", "settings_of", "signed"]
@@ -171,4 +171,5 @@ def _tell_again(journal: Path, search: AskTellSearch[A], record: Record) -> None
     if architecture.id != record["id"] or not search.space.contains(architecture):
         raise InputError(f"{where} is not a member of this search space; choose another run folder")
     values = None if record["status"] == "failed" else record["objectives"]
-    search.tell(architecture, values, raced=record["status"] == "raced", number=record["number"])
+    kinds = {"raced": record["status"] == "raced", "screened": record["status"] == "screened"}
+    search.tell(architecture, values, **kinds, promoted=is_promoted(record), number=record["number"])

@@ -22,7 +22,7 @@ from .executor import Outcome
 from .front import ParetoFront
 from .history import History
 from .hypervolume import hypervolume
-from .journal import Journal, Record
+from .journal import Journal, Record, is_promoted
 from .protocols import A
 from .resume import FORMAT, check_identity, read_snapshot, replay, settings_of, signed
 
@@ -63,6 +63,7 @@ class RunLog(Generic[A]):
         self._snapshot = folder / "search_state.json"
         self._identity = json.loads(json.dumps(dict(identity or {})))
         self._measured: dict[str, dict[str, Any]] = {}
+        self._records = 0
         self._last_id: str | None = None
         self._last_elapsed_s = 0.0
         self._elapsed_before_s = 0.0
@@ -92,7 +93,7 @@ class RunLog(Generic[A]):
 
     @property
     def evaluations(self) -> int:
-        """Candidates that are answered, failed ones included."""
+        """Candidates that are answered, failed ones included; each once, however often it was judged."""
         return sum(self.counts.values())
 
     @property
@@ -110,8 +111,9 @@ class RunLog(Generic[A]):
         return 60 * (self.evaluations - self._evaluations_before) / max(self._session_s, 1e-9)
 
     def start_clock(self) -> None:
-        """Searching begins now: the workers' start does not count."""
-        self._started = time.monotonic()
+        """Searching begins now, or goes on: the workers' start does not count."""
+        self._started = time.monotonic() - (0.0 if self._stopped is None else self._session_s)
+        self._stopped = None
 
     def stop_clock(self) -> None:
         """Searching has ended: what follows does not count."""
@@ -128,7 +130,8 @@ class RunLog(Generic[A]):
         record = self._record(outcome)
         self._journal.append(record)
         values = None if record["status"] == "failed" else record["objectives"]
-        self.search.tell(outcome.architecture, values, raced=record["status"] == "raced")
+        kinds = {"raced": record["status"] == "raced", "screened": record["status"] == "screened"}
+        self.search.tell(outcome.architecture, values, **kinds)
         self._note(record)
         return record
 
@@ -136,7 +139,8 @@ class RunLog(Generic[A]):
         fields = dict(outcome.fields)
         values, status = fields.pop("objectives", {}), fields.pop("status", "complete")
         reason = outcome.reason
-        if reason is None and (status not in ("complete", "raced") or not isinstance(values, dict)):
+        possible = ("complete", "raced") if outcome.promoted else ("complete", "raced", "screened")
+        if reason is None and (status not in possible or not isinstance(values, dict)):
             reason = f"the evaluator returned status {status!r} and objectives {values!r}"
         reason = reason or self.search.problem.fault(values)
         record = {
@@ -150,10 +154,17 @@ class RunLog(Generic[A]):
             "time": round(time.time(), 3),
             "elapsed_s": round(self.elapsed_s, 3),
         }
+        if outcome.promoted:
+            record["promoted"] = True
         return record | {name: value for name, value in _without_nan(fields).items() if name not in record}
 
     def _note(self, record: Record) -> None:
-        self.counts[record["status"]] += 1
+        self._records += 1
+        if not is_promoted(record):
+            self.counts[record["status"]] += 1
+        elif record["status"] != "failed":  # where it failed, what the first look said stands
+            self.counts["screened"] -= 1
+            self.counts[record["status"]] += 1
         self._last_id = record["id"]
         self._last_elapsed_s = float(record.get("elapsed_s", 0.0))
         values, problem = record["objectives"], self.search.problem
@@ -169,7 +180,7 @@ class RunLog(Generic[A]):
             "format": FORMAT,
             "settings": settings_of(self.search),
             "identity": self._identity,
-            "records": self.evaluations,
+            "records": self._records,
             "bytes": self._files.journal.stat().st_size,
             "last_id": self._last_id,
             "counts": dict(self.counts),

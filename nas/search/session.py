@@ -202,6 +202,8 @@ def search_images(
         RunLock(run.path, SEARCHING) as lock,  # a second search should not measure blocks meanwhile
         _latency_source(search, latency if needs_latency else None) as fingerprint,
     ):
+        if search.algorithm != "guided":
+            candidate = replace(candidate, first_look=0)
         costs = Costs()
         if fingerprint is not None:
             costs = _latency_costs(space, search, candidate, latency, run.latency_table, fingerprint, table_progress)

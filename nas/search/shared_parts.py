@@ -18,7 +18,7 @@ from search_spaces import PoseArchitecture
 from supernet import Supernet, fold
 from supernet.calibration import calibrating
 
-__all__ = ["PartChain", "SharedParts", "to_layout", "weight_bytes"]
+__all__ = ["PartChain", "SharedParts", "prefix_of", "to_layout", "weight_bytes"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -90,14 +90,14 @@ class SharedParts:
         """The candidate's parts; only those that no earlier candidate had are extracted and calibrated."""
         parts: list[_Part] = []
         for index in range(len(architecture.stages) + 2):
-            key = _prefix(architecture, index)
+            key = prefix_of(architecture, index)
             part = self._kept.get(key)
             if part is None:
                 part = self._make(architecture, index, parts[-1].calibration if parts else self._calibration)
                 self._kept[key] = part
             self._kept.move_to_end(key)
             parts.append(part)
-        del self._kept[_prefix(architecture, len(architecture.stages) + 1)]
+        del self._kept[prefix_of(architecture, len(architecture.stages) + 1)]
         return PartChain(parts, self._images)
 
     @property
@@ -132,7 +132,7 @@ def to_layout(module: Module, dtype: torch.dtype) -> Module:
     return cast(Any, module).to(dtype=dtype, memory_format=torch.channels_last)
 
 
-def _prefix(architecture: PoseArchitecture, index: int) -> Hashable:
+def prefix_of(architecture: PoseArchitecture, index: int) -> Hashable:
     """What decides the outputs of part ``index``."""
     if index > len(architecture.stages):
         return architecture

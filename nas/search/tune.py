@@ -121,7 +121,8 @@ def make_searcher(
             except SearchExhausted:
                 self.ended = "exhausted"
                 return Searcher.FINISHED
-            return {"architecture": self._trials[trial_id].to_json()}
+            architecture = self._trials[trial_id]
+            return {"architecture": architecture.to_json(), "promoted": log.search.is_promoted(architecture)}
 
         def on_trial_complete(
             self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -136,15 +137,15 @@ def make_searcher(
                 self.fault = fault
 
         def _outcome(self, architecture: Any, result: dict[str, Any] | None) -> Outcome:
-            number = log.search.number(architecture)
+            number, promoted = log.search.number(architecture), log.search.is_promoted(architecture)
             if not result or EVALUATION not in result:
                 reason = f"its trial failed: the worker died, or gave no answer within {config.timeout_s:g} s"
-                return Outcome(number, architecture, reason=reason)
+                return Outcome(number, architecture, reason=reason, promoted=promoted)
             fields = json.loads(result[EVALUATION])
             if "no_evaluator" in fields:
                 kind = InputError if fields["no_evaluator"] == "input" else WorkersFailed
                 raise kind(fields["reason"])
-            return outcome(number, architecture, fields, 0)
+            return outcome(number, architecture, fields, 0, promoted)
 
         def _tell(self, answer: Outcome) -> None:
             check_measures(log, answer)
@@ -204,7 +205,8 @@ def make_trainable() -> Any:
             watchdog = threading.Timer(self._timeout_s, os._exit, (1,))
             watchdog.start()
             try:
-                return evaluate_one(self._evaluate, self._kind.from_json(self._candidate["architecture"]))
+                architecture = self._kind.from_json(self._candidate["architecture"])
+                return evaluate_one(self._evaluate, architecture, self._candidate["promoted"])
             finally:
                 watchdog.cancel()
 

@@ -171,6 +171,7 @@ def search_videos(
     problem = search.problem()
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
+    candidate = replace(candidate, first_look=0)  # whole clips are judged at once
     _check_files(run, space)
     _check_data(data, ap)
     with RunLock(run.path, SEARCHING) as lock:  # a second search should not measure blocks meanwhile

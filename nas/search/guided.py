@@ -1,0 +1,334 @@
+"""Evolution guided by a model: it chooses among children what to ask, and says what a first look is worth.
+
+A candidate is only looked at (a few people, few calibration crops), which costs a tenth of an evaluation. What that
+says is noisy, but all candidates of a space share their genes: a Gaussian process over genes finds in the looks of all
+what the one of each is worth. Parents are the best by the model; of several children the one is asked from which the
+model expects most hypervolume; and only those are judged to the end that the front would gain from.
+
+Evolution with a regression over genes in place of most evaluations: Lu et al., "NSGANetV2", ECCV 2020 (there all that
+is measured is measured completely).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.errors import InputError
+
+from .ask_tell import Evaluated
+from .evolution import VARIATION_ATTEMPTS, EvolutionarySearch
+from .history import MARGIN
+from .hypervolume import hypervolume, hypervolume_gains
+from .nsga import domination, selection_order
+from .objectives import Problem
+from .protocols import A, Space
+from .surrogate import GaussianProcess, Genes, Shape, unit_genes
+
+__all__ = ["GuidedSearch"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+MEMORY = 256
+"""Evaluations the model knows; beyond a quarter more, the worst are forgotten."""
+LEAST_FITTED = 4
+PAIRS_FOR_SLOPE = 6
+PROMOTED_FROM, PROMOTED_EACH = 128, 8
+"""From that question on, each eighth may be a promotion: a long search has a front while it runs, a short one at its
+end alone, where most is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen(Generic[A]):
+    """What is known of one architecture."""
+
+    evaluated: Evaluated[A]
+    vector: tuple[int, ...]
+    look: Mapping[str, float] | None = None
+    """What the first look said, where it was judged further."""
+    given_up: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Looked at, and may be judged to the end."""
+        return self.evaluated.screened and not self.given_up
+
+
+class GuidedSearch(EvolutionarySearch[A]):
+    """:class:`EvolutionarySearch` with a model of what was told.
+
+    Args:
+        children: how many are made for each question; the model chooses one of them.
+        estimated: the measures that are estimates where an answer is screened. The others are exact in any case.
+        least_gain: an architecture that was looked at is judged to the end if the front is expected to gain more than
+            this share of its hypervolume by it.
+        options: as for :class:`EvolutionarySearch`.
+
+    Raises:
+        InputError: a setting is out of its range, or an initial architecture is not a member of the space.
+    """
+
+    def __init__(
+        self,
+        space: Space[A],
+        problem: Problem,
+        *,
+        rng: np.random.Generator,
+        initial: Iterable[A] = (),
+        children: int = 16,
+        estimated: Sequence[str] = ("ap",),
+        least_gain: float = 0.004,
+        **options: Any,
+    ) -> None:
+        super().__init__(space, problem, rng=rng, initial=initial, **options)
+        if children < 1:
+            raise InputError(f"children={children}; 1 or more are possible")
+        if not 0 <= least_gain < 1:
+            raise InputError(f"least_gain={least_gain}; from 0 to below 1 are possible")
+        self.children, self.estimated, self.least_gain = children, tuple(estimated), least_gain
+        self._seen: dict[str, _Seen[A]] = {}
+        # What the model is depends on what was told alone, not on when somebody asked: so many of the seen, in their
+        # order, does it know, and the shapes were chosen after so many answers.
+        self._fitted = self._shaped_at = 0
+        self._shapes: dict[str, Shape] = {}
+        self._model: _Model[A] | None = None
+
+    # Questions ------------------------------------------------------------------------------------------------------
+
+    def _new(self, number: int) -> A:
+        if number >= PROMOTED_FROM and number % PROMOTED_EACH == 0:
+            promoted = self.candidate_for_promotion()
+            if promoted is not None:
+                self._promoted.add(promoted.id)
+                return promoted
+        return super()._new(number)
+
+    def _propose(self, rng: np.random.Generator, number: int) -> A:
+        if number < self._population.size or not self._fitted or max(self.space.gene_sizes) == 1:
+            return self._sample_new(rng)
+        model = self._fresh_model()
+        for attempt in range(VARIATION_ATTEMPTS):
+            # Parents whose neighbours are used up get a wider neighbourhood.
+            children = self._children(rng, model.parents, min(1.0, self.mutation_rate * (1 + attempt / 4)))
+            for vector in model.by_gain(children):
+                child = self.space.decode(vector)
+                if self._is_new(child):
+                    return child
+        return self._sample_new(rng)
+
+    def _children(self, rng: np.random.Generator, parents: Integers, rate: float) -> Integers:
+        """(children, genes) by the operators of :meth:`EvolutionarySearch._child`, all at once."""
+        count, sizes = self.children, np.array(self.space.gene_sizes)
+        shape = (count, len(sizes))
+        first, second = (parents[rng.integers(len(parents), size=(count, 2)).min(axis=1)] for _ in range(2))
+        crossed = rng.random(count) < self.crossover_probability
+        children = np.where(crossed[:, None] & (rng.random(shape) < 0.5), second, first)
+        mutated = ~(crossed & (children != first).any(axis=1)) | (rng.random(count) < 0.5)
+        changed = (rng.random(shape) < self._rates(rate)) & (sizes > 1)
+        one = rng.choice(np.flatnonzero(sizes > 1), size=count)
+        changed[np.arange(count), one] |= ~changed.any(axis=1)
+        moved = (children + 1 + np.floor(rng.random(shape) * (sizes - 1)).astype(np.int64)) % sizes
+        return np.where(changed & mutated[:, None], moved, children)
+
+    def candidate_for_promotion(self) -> A | None:
+        """The one from whose complete evaluation the front is expected to gain most, if it is worth it."""
+        if not self._fitted:
+            return None
+        return self._fresh_model().worth_judging(self._promoted, self.least_gain)
+
+    # Answers --------------------------------------------------------------------------------------------------------
+
+    def _absorb(self, evaluated: Evaluated[A]) -> None:
+        key = evaluated.architecture.id
+        known = self._seen.get(key)
+        if known is None:
+            self._seen[key] = _Seen(evaluated, tuple(self.space.encode(evaluated.architecture)))
+            if not self._fitted:  # later the model says who are parents
+                super()._absorb(evaluated)
+        else:
+            look = known.evaluated.values if known.evaluated.screened else known.look
+            self._seen[key] = replace(known, evaluated=evaluated, look=look)
+        self._learn(known is not None)
+
+    def _give_up(self, architecture: A) -> None:
+        known = self._seen.get(architecture.id)
+        if known is not None:
+            self._seen[architecture.id] = replace(known, given_up=True)
+            self._learn(True)
+
+    # The model ------------------------------------------------------------------------------------------------------
+
+    def _learn(self, changed: bool) -> None:
+        """A new model is due after each 16th part of what it knows, or when something that it knew has changed.
+
+        The shapes of its covariances are chosen anew after each fifth of all answers.
+        """
+        if len(self._seen) > MEMORY * 5 // 4:
+            self._forget()
+            changed = True
+        count = len(self._seen)
+        if count < LEAST_FITTED or not (changed or count >= self._fitted + max(1, self._fitted // 16)):
+            return
+        self._fitted, self._model = count, None
+        if self.told >= 1.25 * self._shaped_at:
+            self._shapes, self._shaped_at = {}, self.told
+            self._shapes = self._fresh_model().shapes
+
+    def _fresh_model(self) -> _Model[A]:
+        if self._model is None:
+            seen = list(self._seen.values())[: self._fitted]
+            self._model = self._model_of(seen, self._population.size)
+            self._population.members = self._model.best
+        return self._model
+
+    def _model_of(self, seen: Sequence[_Seen[A]], best: int) -> _Model[A]:
+        return _Model(seen, self.problem, self.space, self.estimated, self._shapes, best)
+
+    def _forget(self) -> None:
+        kept = {member.architecture.id for member in self._model_of(list(self._seen.values()), MEMORY).best}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
+
+    # State ----------------------------------------------------------------------------------------------------------
+
+    def state(self, with_told: bool = True) -> dict[str, Any]:
+        seen = [
+            {**one.evaluated.to_json(), "look": None if one.look is None else dict(one.look), "given_up": one.given_up}
+            for one in self._seen.values()
+        ]
+        shapes = {name: [s.length, s.linear, s.radial, s.noise] for name, s in self._shapes.items()}
+        model = {"fitted": self._fitted, "shaped_at": self._shaped_at, "shapes": shapes}
+        return super().state(with_told) | {"seen": seen, "model": model}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        super()._restore(state)
+        self._seen = {}
+        for value in state["seen"]:
+            evaluated = self._from_json(value)
+            look = None if value["look"] is None else {str(k): float(v) for k, v in value["look"].items()}
+            vector = tuple(self.space.encode(evaluated.architecture))
+            self._seen[evaluated.architecture.id] = _Seen(evaluated, vector, look, bool(value["given_up"]))
+        model = state["model"]
+        self._fitted, self._shaped_at, self._model = int(model["fitted"]), int(model["shaped_at"]), None
+        self._shapes = {str(name): Shape(*map(float, values)) for name, values in model["shapes"].items()}
+
+
+class _Model(Generic[A]):
+    """What is to be expected of architectures, given what was seen.
+
+    Args:
+        best: how many are to be picked as parents.
+
+    Attributes:
+        shapes: of each measure's covariance, to be used again.
+        best: so many of the seen, by NSGA-II's order of what is to be expected of them, with those costs.
+        parents: (best, genes) their vectors.
+    """
+
+    def __init__(
+        self,
+        seen: Sequence[_Seen[A]],
+        problem: Problem,
+        space: Space[A],
+        estimated: Sequence[str],
+        shapes: Mapping[str, Shape],
+        best: int,
+    ) -> None:
+        self._seen, self._problem, self._space = seen, problem, space
+        self._genes = Genes(unit_genes([one.vector for one in seen], space.gene_sizes))
+        self._screened = np.array([one.evaluated.screened for one in seen])
+        self._processes: dict[str, tuple[GaussianProcess, bool]] = {}
+        values: dict[str, Floats] = {}
+        nothing = np.zeros(len(seen), dtype=bool)
+        for name in problem.names:
+            told = np.array([one.evaluated.values[name] for one in seen])
+            if name in estimated and self._screened.any():
+                told = self._in_terms_of_complete(name, told)
+                process = GaussianProcess(self._genes, told, self._screened, shapes.get(name))
+                values[name] = np.where(self._screened, process.known, told)
+                self._processes[name] = (process, False)
+            else:
+                logarithmic = bool((told > 0).all()) and name not in estimated
+                targets = np.log(told) if logarithmic else told
+                process = GaussianProcess(self._genes, targets, nothing, shapes.get(name))
+                values[name], self._processes[name] = told, (process, logarithmic)
+        self.shapes = {name: process.shape for name, (process, _) in self._processes.items()}
+        self._costs, self._violations = self._judged(values)
+        worst, spans = self._costs.max(axis=0), np.ptp(self._costs, axis=0)
+        self._reference = worst + MARGIN * np.where(spans > 0, spans, 1.0)
+        self._front = _non_dominated(self._costs[self._violations == 0])
+        order = selection_order(self._costs, self._violations)[0][:best].tolist()
+        self.best = [self._with_expected_costs(index) for index in order]
+        self.parents = np.array([seen[index].vector for index in order], dtype=np.int64)
+
+    def _in_terms_of_complete(self, name: str, told: Floats) -> Floats:
+        """Looks at few people, under few calibration crops, are biased: by how much say those that were judged on."""
+        pairs = np.array(
+            [
+                (one.look[name], value)
+                for one, value in zip(self._seen, told, strict=True)
+                if one.look is not None and not one.evaluated.is_estimate
+            ]
+        ).reshape(-1, 2)
+        if not len(pairs):
+            return told
+        slope, (looks, complete) = 1.0, pairs.mean(axis=0)
+        if len(pairs) >= PAIRS_FOR_SLOPE and np.ptp(pairs[:, 0]) > 0:
+            slope = float(np.clip(np.polyfit(pairs[:, 0], pairs[:, 1], 1)[0], 0.5, 2.0))
+        return np.where(self._screened, complete + slope * (told - looks), told)
+
+    def _judged(self, values: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+        """Costs (n, m) and violations (n,) of measures."""
+        columns = [-values[o.name] if o.direction == "max" else values[o.name] for o in self._problem.objectives]
+        violations = np.zeros(len(columns[0]))
+        for bound in self._problem.constraints:
+            violations += [bound.violation(value) for value in values[bound.name].tolist()]
+        return np.stack(columns, axis=1), violations
+
+    def _with_expected_costs(self, index: int) -> Evaluated[A]:
+        costs, violation = tuple(self._costs[index].tolist()), float(self._violations[index])
+        return replace(self._seen[index].evaluated, costs=costs, violation=violation)
+
+    def by_gain(self, vectors: Integers) -> list[list[int]]:
+        """The vectors, from the one of which the front is expected to gain most to the least."""
+        gains = self._gains(*self._expected(vectors))
+        return vectors[np.argsort(-gains, kind="stable")].tolist()
+
+    def _expected(self, vectors: Integers) -> tuple[Floats, Floats]:
+        """Costs (n, m) and violations (n,) of architectures that nobody has seen."""
+        products = self._genes.products_with(unit_genes(vectors, self._space.gene_sizes))
+        values = {}
+        for name, (process, logarithmic) in self._processes.items():
+            found = process(products)
+            values[name] = np.exp(found) if logarithmic else found
+        return self._judged(values)
+
+    def _gains(self, costs: Floats, violations: Floats, front: Floats | None = None) -> Floats:
+        """(n,) by how much each point would raise the (expected) front's hypervolume; below 0 what is forbidden."""
+        gains = hypervolume_gains(costs, self._front if front is None else front, self._reference.tolist())
+        return np.where(violations > 0, -violations, gains)
+
+    def worth_judging(self, promoted: set[str], least_gain: float) -> A | None:
+        """Of those that are open, the one from which a front of complete evaluations would gain most.
+
+        Those that are being judged already count with what is expected of them.
+        """
+        asked = np.array([one.evaluated.architecture.id in promoted for one in self._seen])
+        complete = np.array([not one.evaluated.is_estimate for one in self._seen])
+        left = np.flatnonzero(np.array([one.is_open for one in self._seen]) & ~asked)
+        if not len(left):
+            return None
+        known = _non_dominated(self._costs[(complete | asked) & (self._violations == 0)])
+        gains = self._gains(self._costs[left], self._violations[left], known)
+        best = int(np.argmax(gains))
+        if gains[best] <= least_gain * hypervolume(self._front, self._reference.tolist()):
+            return None
+        return self._seen[int(left[best])].evaluated.architecture
+
+
+def _non_dominated(costs: Floats) -> Floats:
+    return costs[~domination(costs, np.zeros(len(costs))).any(axis=0)]
