@@ -3,8 +3,9 @@
     python scripts/benchmark_candidate.py RUN [--candidates 100] [--persons 500] [--seed 0] [--ways guided,other]
 
 RUN is a run folder with a trained supernet (`vipnas train-supernet`). All searches have the same seed, population and
-objectives (AP, MACs), each in one process on one thread, and everything counts: the search itself, and what is judged
-to the end after the last candidate. `guided` is the default of `vipnas search`; `evolution` is evolution without a
+objectives (AP, MACs), each in one process on one thread (set OPENBLAS_NUM_THREADS=1), and all that a candidate costs
+counts: the search itself, and what is judged to the end after the last candidate; loading the supernet and decoding
+crops once does not. `guided` is the default of `vipnas search`; `evolution` is evolution without a
 model and without first looks; `other` is the same evolution the way of other engines: for each candidate the crops
 are decoded and warped anew, 640 crops calibrate BatchNorm, the network runs in NCHW and float32 with BatchNorm unfolded
 and a flip test, and pycocotools measures. Afterwards the members of all fronts are measured in that exact way, and

@@ -3,7 +3,7 @@
     python scripts/benchmark_search.py RUN [--evaluations 200] [--seeds 5]
 
 RUN is a run folder with a trained supernet. All algorithms get the same evaluator (inherited AP on cached crops, race
-included; first looks for guided search, whose best are judged to the end at each checkpoint) and the same first two
+included; guided search looks first, and judges its best to the end after the last candidate) and the same first two
 architectures; the objectives are AP and MACs, which do not depend on the machine.
 """
 
@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
+from benchmark_candidate import tell
 
 from evaluators import CocoKeypointAP
 from nas.config import load_config
@@ -24,10 +25,9 @@ from nas.data.pose_data import PoseData
 from nas.run_folder import RunFolder
 from nas.search.candidate import CandidateEvaluator
 from nas.search.candidate_config import CandidateConfig
-from nas.search.evolution import EvolutionarySearch
+from nas.search.config import SearchConfig
+from nas.search.driver import make_search
 from nas.search.hypervolume import hypervolume
-from nas.search.objectives import Problem
-from nas.search.random_search import RandomSearch
 from nas.search.session import Costs
 from search_spaces.complexity import count
 from supernet import Supernet
@@ -42,36 +42,45 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     run = RunFolder.existing(arguments.run)
-    config, space = load_config(run.config), run.load_space()
+    config, space = load_config(run.config, [("run_dir", str(arguments.run))]), run.load_space()
     data = PoseData(config.data, space.keypoints)
     people, codec = data.val.sample(arguments.persons, 0), data.codec(space.input_size)
-    settings = CandidateConfig(persons=arguments.persons, cache_mb=4096)
-    calibration = data.calibration_crops(space.input_size, settings.calibration_crops).tensor()
+    calibration = data.calibration_crops(space.input_size, CandidateConfig().calibration_crops).tensor()
     crops = CropCache.build(data.cache_folder, people.instances, codec, padding=config.data.padding)
     ap = CocoKeypointAP(people.ground_truth, people.sigmas)
     supernet = Supernet.load(run.supernet, space)
-    problem = Problem.parse(["ap", "macs"])
     reference = (0.0, float(count(space.largest()).macs) * 1.01)
-    volumes: dict[str, list[list[float]]] = {"evolution": [], "random": []}
+    checkpoints = [n for n in (25, 50, 100, 150, 200, 400, 800) if n <= arguments.evaluations]
+
+    def searched(algorithm: Literal["guided", "evolution", "random"], seed: int, counts: list[int]) -> list[float]:
+        """The hypervolume after so many candidates of one search, relative to the reference's MACs."""
+        look_first = algorithm == "guided"
+        settings = CandidateConfig(persons=arguments.persons, cache_mb=4096, first_look=48 if look_first else 0)
+        judge = CandidateEvaluator(supernet, calibration, crops, ap, codec, people.sigmas, Costs(), ("macs",), settings)
+        chosen = SearchConfig(algorithm=algorithm, objectives=("ap", "macs"))
+        search = make_search(space, chosen, np.random.default_rng(seed), [space.smallest(), space.largest()])
+        volumes = []
+        for number in range(1, counts[-1] + 1):
+            tell(search, search.ask(), judge)
+            if number in counts:
+                while number == counts[-1] and (architecture := search.promote()) is not None:
+                    tell(search, architecture, judge)
+                costs = [member.costs for member in search.front]
+                volumes.append(hypervolume(costs, reference) / reference[1])
+        return volumes
+
+    table: dict[str, dict[int, list[float]]] = {}
     for seed in range(arguments.seeds):
-        for name, algorithm in (("evolution", EvolutionarySearch), ("random", RandomSearch)):
-            judge = CandidateEvaluator(
-                supernet, calibration, crops, ap, codec, people.sigmas, Costs(), ("macs",), settings
-            )
-            initial = [space.smallest(), space.largest()]
-            search: Any = algorithm(space, problem, rng=np.random.default_rng(seed), initial=initial)
-            curve = []
-            for _ in range(arguments.evaluations):
-                architecture = search.ask()
-                record = judge(architecture)
-                search.tell(architecture, record["objectives"], raced=record["status"] == "raced")
-                curve.append(hypervolume([member.costs for member in search.front], reference) / reference[1])
-            volumes[name].append(curve)
-            print(f"seed {seed} {name}: hypervolume {curve[-1]:.4f}", flush=True)
-    checkpoints = [n for n in (25, 50, 100, 150, 200) if n <= arguments.evaluations]
-    table = {
-        name: {n: [round(curve[n - 1], 4) for curve in curves] for n in checkpoints} for name, curves in volumes.items()
-    }
+        # What guided search judges to the end comes last: each count is a search of its own.
+        rows = {
+            "guided": [searched("guided", seed, [number])[0] for number in checkpoints],
+            "evolution": searched("evolution", seed, checkpoints),
+            "random": searched("random", seed, checkpoints),
+        }
+        for name, row in rows.items():
+            print(f"seed {seed} {name}: hypervolume {row[-1]:.4f}", flush=True)
+            for number, volume in zip(checkpoints, row, strict=True):
+                table.setdefault(name, {}).setdefault(number, []).append(round(volume, 4))
     means = {name: {n: round(float(np.mean(v)), 4) for n, v in rows.items()} for name, rows in table.items()}
     print(json.dumps({"by seed": table, "mean": means}, indent=1))
 

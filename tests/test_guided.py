@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
 from nas.search.evolution import EvolutionarySearch
 from nas.search.guided import PROMOTED_FROM, GuidedSearch
+from nas.search.history import history_of
 from nas.search.hypervolume import hypervolume
 from nas.search.journal import latest, read_journal
+from nas.search.loop import TooManyFailures
 from nas.search.objectives import Problem
+from nas.search.random_search import RandomSearch
 from nas.search.surrogate import GaussianProcess, Genes, unit_genes
 from search_spaces.errors import InputError
 
@@ -167,6 +170,55 @@ def test_constraints_hold_for_what_is_judged() -> None:
     assert search.front
 
 
+@pytest.mark.parametrize("bias", [-0.2, 0.2])
+def test_a_constraint_on_what_looks_estimate_is_kept_by_what_is_measured(bias: float) -> None:
+    """Looks that are all on the wrong side of the bound: what is judged says what they are worth."""
+    problem = Problem.parse(["ap", "latency_ms"], ["ap >= 0.45"])
+    search = GuidedSearch(ToySpace(4), problem, rng=np.random.default_rng(0), population_size=10)
+    for _ in range(80):
+        architecture = search.ask()
+        values = toy_values(architecture)
+        search.tell(architecture, values | {"ap": values["ap"] + bias}, screened=True)
+    finish(search)
+    assert search.front
+    assert all(member.values["ap"] >= 0.45 for member in search.front)
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 3])
+def test_a_few_candidates_are_all_judged(candidates: int) -> None:
+    search = guided()
+    for _ in range(candidates):
+        tell(search, search.ask())
+    assert finish(search) == candidates
+    assert search.front
+
+
+@pytest.mark.parametrize("objectives", [["ap"], ["ap", "latency_ms", "macs"], ["pck:max", "latency_ms"]])
+def test_any_objectives_better_than_chance(objectives: list[str]) -> None:
+    problem = Problem.parse(objectives)
+    reference = problem.costs({"ap": 0.0, "pck": 0.0, "latency_ms": 250.0, "macs": 250e6})
+
+    def answer(search: Any, architecture: ToyArchitecture, looks: bool) -> None:
+        screened = looks and not search.is_promoted(architecture)
+        values = (toy_look if screened else toy_values)(architecture)
+        search.tell(architecture, values | {"pck": values["ap"]}, screened=screened)
+
+    volumes: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(4):
+        for looks, make in ((True, GuidedSearch), (False, RandomSearch)):
+            options = {"population_size": 10} if looks else {}
+            search: Any = make(ToySpace(4), problem, rng=np.random.default_rng(seed), **options)
+            for _ in range(60):
+                answer(search, search.ask(), looks)
+            judged = 0
+            while (architecture := search.promote()) is not None:
+                answer(search, architecture, looks)
+                judged += 1
+            assert judged < 40
+            volumes[looks].append(hypervolume([member.costs for member in search.front], reference))
+    assert np.mean(volumes[True]) > np.mean(volumes[False])
+
+
 @settings(deadline=None, max_examples=15)
 @given(killed=st.integers(0, 170), seed=st.integers(0, 1000))
 def test_a_replay_without_any_state_goes_on_as_before(killed: int, seed: int) -> None:
@@ -186,7 +238,7 @@ def test_a_replay_without_any_state_goes_on_as_before(killed: int, seed: int) ->
         assert resumed.is_promoted(architecture) == promoted
         tell(resumed, architecture)
     assert resumed.state()["seen"] == whole.state()["seen"]
-    assert resumed.candidate_for_promotion() == whole.candidate_for_promotion()
+    assert resumed._candidate_for_promotion() == whole._candidate_for_promotion()
 
 
 @pytest.mark.parametrize("told", [3, 30, 90])
@@ -286,6 +338,31 @@ def test_one_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, lines
     assert result.counts == expected.counts
 
 
+@pytest.mark.parametrize("final", [0, 2, 6])
+def test_an_interrupted_promotion_is_asked_again(tmp_path: Path, final: int) -> None:
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    expected = search_in(whole)
+    promoted = [record["id"] for record in journal_of(whole) if record.get("promoted")]
+    with pytest.raises(KeyboardInterrupt):
+        search_in(run, factory=InterruptedFactory(interrupted=promoted[final]))
+    assert (run / "search_state.json").is_file()
+    result = search_in(run, resume=True)
+    assert [record["id"] for record in journal_of(run) if record.get("promoted")] == promoted
+    assert [record["id"] for record in result.front] == [record["id"] for record in expected.front]
+
+
+@dataclass(frozen=True)
+class InterruptedFactory(LookingFactory):
+    """Somebody presses Ctrl-C while an architecture is judged to the end."""
+
+    interrupted: str = ""
+
+    def evaluate(self, architecture: ToyArchitecture) -> dict[str, Any]:
+        if architecture.id == self.interrupted:
+            raise KeyboardInterrupt
+        return super().evaluate(architecture)
+
+
 def test_more_evaluations_go_on_after_the_end(tmp_path: Path) -> None:
     first = search_in(tmp_path, replace(CONFIG, evaluations=30))
     second = search_in(tmp_path, replace(CONFIG, evaluations=70), resume=True)
@@ -315,3 +392,38 @@ def test_a_promotion_that_fails_leaves_its_first_look(tmp_path: Path) -> None:
     assert sum(result.counts.values()) == result.evaluations == 60
     assert next(record["status"] for record in latest(records) if record["id"] == first["id"]) == "screened"
     assert result.front
+
+
+@dataclass(frozen=True)
+class OnlyLooking:
+    """An evaluator that cannot judge to the end."""
+
+    def __call__(self) -> Any:
+        return lambda architecture: {"objectives": toy_look(architecture), "status": "screened"}
+
+
+@pytest.mark.parametrize(
+    ("config", "factory", "reason"),
+    [
+        (CONFIG, OnlyLooking(), "no method complete"),
+        (replace(CONFIG, algorithm="evolution"), LookingFactory(), "status 'screened'"),
+    ],
+)
+def test_looks_that_lead_to_nothing_are_failures(
+    tmp_path: Path, config: SearchConfig, factory: Any, reason: str
+) -> None:
+    with pytest.raises(TooManyFailures, match=reason):
+        search_in(tmp_path, config, factory)
+
+
+def test_the_reports_records_say_when_a_network_was_found(tmp_path: Path) -> None:
+    search_in(tmp_path)
+    records = latest(journal_of(tmp_path))
+    assert [record["number"] for record in records] == list(range(60))
+    curve = history_of(records, PROBLEM).curve()
+    assert [point.evaluations for point in curve] == sorted(point.evaluations for point in curve)
+    assert curve[0].evaluations < 60
+    assert [point.elapsed_s for point in curve] == sorted(point.elapsed_s for point in curve)
+    whole = history_of(journal_of(tmp_path), PROBLEM).curve()
+    assert {point.evaluations for point in whole} == {60}, "as it was, all at the end"
+    assert whole[-1].hypervolume == pytest.approx(curve[-1].hypervolume)

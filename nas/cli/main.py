@@ -36,8 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         (Ctrl-C or SIGTERM).
         A fault of ours leaves as an exception, so that the interpreter prints the traceback and exits with 1.
     """
-    # Before numpy is loaded: its products are small here, and threads of its own would get in the way of workers.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _treat_termination_as_interrupt()
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))

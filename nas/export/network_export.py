@@ -79,7 +79,9 @@ def chosen_records(run: RunFolder, config: ExportConfig, ids: Sequence[str]) -> 
     """
     records = find_records(run, ids) if ids else choose(run.load_front(), config.networks)
     if not records:
-        raise InputError(f"{run.front}: the front is empty; let the search run longer, or loosen its constraints")
+        raise InputError(
+            f"{run.front}: the front is empty; let the search end (--resume), or run longer, or loosen its constraints"
+        )
     return records
 
 

@@ -152,18 +152,32 @@ class AskTellSearch(ABC, Generic[A]):
         self._pending[architecture.id] = (number, architecture)
         return architecture
 
-    def candidate_for_promotion(self) -> A | None:
+    promotes = False
+    """Whether what was only looked at can be promoted."""
+
+    def _candidate_for_promotion(self) -> A | None:
         """Of those that were only looked at, the next one to judge to the end; None where no other is worth it."""
         return None
 
+    @property
+    def can_promote(self) -> bool:
+        """Whether :meth:`promote` has somebody."""
+        interrupted = not self._promoted.isdisjoint(self._again)
+        return self.promotes and (interrupted or self._candidate_for_promotion() is not None)
+
     def promote(self) -> A | None:
-        """Asks to judge :meth:`candidate_for_promotion` to the end."""
-        architecture = self.candidate_for_promotion()
-        if architecture is not None:
-            self._promoted.add(architecture.id)
-            self._pending[architecture.id] = (self._asked, architecture)
-            self._asked += 1
-        return architecture
+        """Asks to judge to the end one that was only looked at; None where no other is worth it."""
+        interrupted = next((key for key in self._again if key in self._promoted), None)
+        if interrupted is not None:
+            self._pending[interrupted] = self._again.pop(interrupted)
+            return self._pending[interrupted][1]
+        chosen = self._candidate_for_promotion()
+        if chosen is not None:
+            number = self._gaps.pop(0) if self._gaps else self._asked
+            self._asked = max(self._asked, number + 1)
+            self._promoted.add(chosen.id)
+            self._pending[chosen.id] = (number, chosen)
+        return chosen
 
     def is_promoted(self, architecture: A) -> bool:
         """Whether an unanswered question is to judge to the end what was looked at before."""

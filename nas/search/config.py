@@ -19,7 +19,8 @@ class SearchConfig:
     evaluations: int = 200
     """Candidates to evaluate, failed ones included; a resumed run counts those of before."""
     minutes: float | None = None
-    """Stop asking for candidates after this time, whatever comes first; a resumed run counts the time of before."""
+    """Stop asking for candidates after this time, whatever comes first; a resumed run counts the time of before. What a
+    guided search still judges to the end comes after it."""
     algorithm: Literal["guided", "evolution", "random"] = "guided"
     """How candidates are chosen. guided: evolution with a model of what was measured, which chooses among children and
     tells from short looks (candidate.first_look) who is worth judging to the end. evolution: NSGA-II in steady state,
@@ -37,9 +38,9 @@ class SearchConfig:
     """Probability that a child has two parents."""
     children: int = 16
     """guided: children that are made for each question; the one that the model expects most of is asked."""
-    least_gain: float = 0.004
-    """guided: a network that was looked at is judged to the end if the front is expected to gain more than this share of
-    its hypervolume by it. Less gives a front of more networks, and costs more."""
+    least_gain: float = 0.005
+    """guided: a network that was looked at is judged to the end if the front is expected to gain more than this share
+    of its hypervolume by it. Less gives a front of more networks, and costs more."""
     late_gene_bias: float = 0.0
     """From 0 to 1: mutate later layers more often than earlier ones. Children then share their first stages with a
     parent and are cheaper where activations are reused; the front gains a little less from each."""

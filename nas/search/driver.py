@@ -118,7 +118,7 @@ def run_search(
         search = make_search(space, config, rng, initial)
         log = RunLog(run_dir, search, resume=resume, identity=identity, sync=config.sync)
         stack.callback(log.close)
-        unfinished = log.evaluations < config.evaluations or search.candidate_for_promotion() is not None
+        unfinished = log.evaluations < config.evaluations or search.can_promote
         session = None
         if config.workers and (unfinished or measure):
             session = stack.enter_context(RaySession(config.ray_address, cpus=config.workers))
@@ -140,7 +140,7 @@ def _search(
         from .tune import tune_search
 
         ended = tune_search(log, factory, config, progress)
-        if log.search.candidate_for_promotion() is None:
+        if not log.search.can_promote:
             return ended
     executor: Executor
     if session is None:

@@ -6,8 +6,9 @@ A factory makes the evaluator once a worker, because loading a supernet and its 
     evaluate(architecture) -> {"objectives": {"ap": 0.41, "latency_ms": 3.2, …}, "status": "complete" | "raced",
                                "persons": 400, …}
 
-An evaluator may also only look at a candidate, and say so by the status ``screened``: its objectives are estimates
-then. It has a second method, ``complete(architecture)``, that judges to the end (:meth:`AskTellSearch.promote`).
+An evaluator for a guided search may also only look at a candidate, and say so by the status ``screened``: its
+objectives are estimates then. It has a second method, ``complete(architecture)``, that judges to the end
+(:meth:`AskTellSearch.promote`).
 
 An evaluator that raises fails that candidate, not the search.
 """
@@ -67,6 +68,8 @@ def evaluate_one(evaluate: Evaluate, architecture: Any, promoted: bool = False) 
         fields = dict(judge(architecture))
         # Numbers of numpy and torch become Python's; anything that is not JSON is an error here, not in the journal.
         fields = json.loads(json.dumps(fields, default=float))
+        if fields.get("status") == "screened" and not hasattr(evaluate, "complete"):
+            raise TypeError("the evaluator only looks at candidates: it has no method complete")
     except Exception as error:
         logger.debug("candidate %s", getattr(architecture, "id", architecture), exc_info=True)
         return {"reason": _reason(error), "cpu_s": time.process_time() - started}

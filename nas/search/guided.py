@@ -1,9 +1,9 @@
 """Evolution guided by a model: it chooses among children what to ask, and says what a first look is worth.
 
-A candidate is only looked at (a few people, few calibration crops), which costs a tenth of an evaluation. What that
-says is noisy, but all candidates of a space share their genes: a Gaussian process over genes finds in the looks of all
-what the one of each is worth. Parents are the best by the model; of several children the one is asked from which the
-model expects most hypervolume; and only those are judged to the end that the front would gain from.
+A candidate is only looked at (a few people), which costs a tenth of an evaluation. What that says is noisy, but all
+candidates of a space share their genes: a Gaussian process over genes finds in the looks of all what the one of each is
+worth. Parents are the best by the model; of several children the one is asked from which the model expects most
+hypervolume; and only those are judged to the end that the front would gain from.
 
 Evolution with a regression over genes in place of most evaluations: Lu et al., "NSGANetV2", ECCV 2020 (there all that
 is measured is measured completely).
@@ -25,22 +25,27 @@ from .evolution import VARIATION_ATTEMPTS, EvolutionarySearch
 from .history import MARGIN
 from .hypervolume import hypervolume, hypervolume_gains
 from .nsga import domination, selection_order
-from .objectives import Problem
+from .objectives import KNOWN_OBJECTIVES, Problem
 from .protocols import A, Space
 from .surrogate import GaussianProcess, Genes, Shape, unit_genes
 
 __all__ = ["GuidedSearch"]
 
+Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 MEMORY = 256
 """Evaluations the model knows; beyond a quarter more, the worst are forgotten."""
-LEAST_FITTED = 4
+LEAST_JUDGED = 4
+"""So many are judged to the end in any case: before, nobody knows what looks are worth."""
 PAIRS_FOR_SLOPE = 6
+EXACT = tuple(name for name, direction in KNOWN_OBJECTIVES.items() if direction == "min")
+"""Measures that a look gives as they are: they need no image."""
 PROMOTED_FROM, PROMOTED_EACH = 128, 8
 """From that question on, each eighth may be a promotion: a long search has a front while it runs, a short one at its
-end alone, where most is known."""
+end alone, where most is known. A bound on an estimate asks for it from the first children on: what looks are worth
+decides what is feasible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,6 @@ class GuidedSearch(EvolutionarySearch[A]):
 
     Args:
         children: how many are made for each question; the model chooses one of them.
-        estimated: the measures that are estimates where an answer is screened. The others are exact in any case.
         least_gain: an architecture that was looked at is judged to the end if the front is expected to gain more than
             this share of its hypervolume by it.
         options: as for :class:`EvolutionarySearch`.
@@ -81,8 +85,7 @@ class GuidedSearch(EvolutionarySearch[A]):
         rng: np.random.Generator,
         initial: Iterable[A] = (),
         children: int = 16,
-        estimated: Sequence[str] = ("ap",),
-        least_gain: float = 0.004,
+        least_gain: float = 0.005,
         **options: Any,
     ) -> None:
         super().__init__(space, problem, rng=rng, initial=initial, **options)
@@ -90,19 +93,23 @@ class GuidedSearch(EvolutionarySearch[A]):
             raise InputError(f"children={children}; 1 or more are possible")
         if not 0 <= least_gain < 1:
             raise InputError(f"least_gain={least_gain}; from 0 to below 1 are possible")
-        self.children, self.estimated, self.least_gain = children, tuple(estimated), least_gain
+        self.children, self.least_gain = children, least_gain
         self._seen: dict[str, _Seen[A]] = {}
         # What the model is depends on what was told alone, not on when somebody asked: so many of the seen, in their
         # order, does it know, and the shapes were chosen after so many answers.
         self._fitted = self._shaped_at = 0
         self._shapes: dict[str, Shape] = {}
         self._model: _Model[A] | None = None
+        self._answers = 0
+        self._latest: tuple[int, _Model[A]] | None = None  # of all that is seen, made after so many answers
 
     # Questions ------------------------------------------------------------------------------------------------------
 
     def _new(self, number: int) -> A:
-        if number >= PROMOTED_FROM and number % PROMOTED_EACH == 0:
-            promoted = self.candidate_for_promotion()
+        bounds_estimates = any(bound.name not in EXACT for bound in self.problem.constraints)
+        begin = self._population.size if bounds_estimates else PROMOTED_FROM
+        if number >= begin and number % PROMOTED_EACH == 0:
+            promoted = self._worth_judging(self._fresh_model()) if self._fitted else None
             if promoted is not None:
                 self._promoted.add(promoted.id)
                 return promoted
@@ -135,11 +142,19 @@ class GuidedSearch(EvolutionarySearch[A]):
         moved = (children + 1 + np.floor(rng.random(shape) * (sizes - 1)).astype(np.int64)) % sizes
         return np.where(changed & mutated[:, None], moved, children)
 
-    def candidate_for_promotion(self) -> A | None:
+    promotes = True
+
+    def _candidate_for_promotion(self) -> A | None:
         """The one from whose complete evaluation the front is expected to gain most, if it is worth it."""
-        if not self._fitted:
+        if not self._seen:
             return None
-        return self._fresh_model().worth_judging(self._promoted, self.least_gain)
+        if self._latest is None or self._latest[0] != self._answers:
+            self._latest = (self._answers, self._model_of(list(self._seen.values()), self._population.size))
+        return self._worth_judging(self._latest[1])
+
+    def _worth_judging(self, model: _Model[A]) -> A | None:
+        front = np.array([member.costs for member in self.front]).reshape(-1, len(self.problem.objectives))
+        return model.worth_judging(front, self._promoted, self.least_gain)
 
     # Answers --------------------------------------------------------------------------------------------------------
 
@@ -148,8 +163,6 @@ class GuidedSearch(EvolutionarySearch[A]):
         known = self._seen.get(key)
         if known is None:
             self._seen[key] = _Seen(evaluated, tuple(self.space.encode(evaluated.architecture)))
-            if not self._fitted:  # later the model says who are parents
-                super()._absorb(evaluated)
         else:
             look = known.evaluated.values if known.evaluated.screened else known.look
             self._seen[key] = replace(known, evaluated=evaluated, look=look)
@@ -168,11 +181,12 @@ class GuidedSearch(EvolutionarySearch[A]):
 
         The shapes of its covariances are chosen anew after each fifth of all answers.
         """
+        self._answers += 1
         if len(self._seen) > MEMORY * 5 // 4:
             self._forget()
             changed = True
         count = len(self._seen)
-        if count < LEAST_FITTED or not (changed or count >= self._fitted + max(1, self._fitted // 16)):
+        if not changed and count < self._fitted + max(1, self._fitted // 16):
             return
         self._fitted, self._model = count, None
         if self.told >= 1.25 * self._shaped_at:
@@ -187,10 +201,13 @@ class GuidedSearch(EvolutionarySearch[A]):
         return self._model
 
     def _model_of(self, seen: Sequence[_Seen[A]], best: int) -> _Model[A]:
-        return _Model(seen, self.problem, self.space, self.estimated, self._shapes, best)
+        return _Model(seen, self.problem, self.space, self._shapes, best)
 
     def _forget(self) -> None:
+        """Of the seen the worst, and never the front, unless that is as large."""
         kept = {member.architecture.id for member in self._model_of(list(self._seen.values()), MEMORY).best}
+        if len(self.front) <= MEMORY // 2:
+            kept |= {member.architecture.id for member in self.front}
         self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
 
     # State ----------------------------------------------------------------------------------------------------------
@@ -213,7 +230,8 @@ class GuidedSearch(EvolutionarySearch[A]):
             vector = tuple(self.space.encode(evaluated.architecture))
             self._seen[evaluated.architecture.id] = _Seen(evaluated, vector, look, bool(value["given_up"]))
         model = state["model"]
-        self._fitted, self._shaped_at, self._model = int(model["fitted"]), int(model["shaped_at"]), None
+        self._fitted, self._shaped_at = int(model["fitted"]), int(model["shaped_at"])
+        self._model = self._latest = None
         self._shapes = {str(name): Shape(*map(float, values)) for name, values in model["shapes"].items()}
 
 
@@ -234,29 +252,27 @@ class _Model(Generic[A]):
         seen: Sequence[_Seen[A]],
         problem: Problem,
         space: Space[A],
-        estimated: Sequence[str],
         shapes: Mapping[str, Shape],
         best: int,
     ) -> None:
         self._seen, self._problem, self._space = seen, problem, space
         self._genes = Genes(unit_genes([one.vector for one in seen], space.gene_sizes))
-        self._screened = np.array([one.evaluated.screened for one in seen])
+        self._estimates = np.array([one.evaluated.is_estimate for one in seen])
+        self.shapes = dict(shapes)
         self._processes: dict[str, tuple[GaussianProcess, bool]] = {}
         values: dict[str, Floats] = {}
-        nothing = np.zeros(len(seen), dtype=bool)
         for name in problem.names:
             told = np.array([one.evaluated.values[name] for one in seen])
-            if name in estimated and self._screened.any():
+            if name not in EXACT and self._estimates.any():
                 told = self._in_terms_of_complete(name, told)
-                process = GaussianProcess(self._genes, told, self._screened, shapes.get(name))
-                values[name] = np.where(self._screened, process.known, told)
+                process = self._process(name, told, self._estimates)
+                values[name] = np.where(self._estimates, process.known, told)
                 self._processes[name] = (process, False)
             else:
-                logarithmic = bool((told > 0).all()) and name not in estimated
+                logarithmic = bool((told > 0).all()) and name in EXACT
                 targets = np.log(told) if logarithmic else told
-                process = GaussianProcess(self._genes, targets, nothing, shapes.get(name))
+                process = self._process(name, targets, np.zeros(len(seen), dtype=bool))
                 values[name], self._processes[name] = told, (process, logarithmic)
-        self.shapes = {name: process.shape for name, (process, _) in self._processes.items()}
         self._costs, self._violations = self._judged(values)
         worst, spans = self._costs.max(axis=0), np.ptp(self._costs, axis=0)
         self._reference = worst + MARGIN * np.where(spans > 0, spans, 1.0)
@@ -265,21 +281,30 @@ class _Model(Generic[A]):
         self.best = [self._with_expected_costs(index) for index in order]
         self.parents = np.array([seen[index].vector for index in order], dtype=np.int64)
 
+    def _process(self, name: str, targets: Floats, estimates: Bools, genes: Genes | None = None) -> GaussianProcess:
+        process = GaussianProcess(genes or self._genes, targets, estimates, self.shapes.get(name))
+        self.shapes[name] = process.shape
+        return process
+
     def _in_terms_of_complete(self, name: str, told: Floats) -> Floats:
-        """Looks at few people, under few calibration crops, are biased: by how much say those that were judged on."""
-        pairs = np.array(
-            [
-                (one.look[name], value)
-                for one, value in zip(self._seen, told, strict=True)
-                if one.look is not None and not one.evaluated.is_estimate
-            ]
-        ).reshape(-1, 2)
-        if not len(pairs):
+        """Looks at few people are biased: by how much say those that were judged on.
+
+        These were chosen for what was expected of them, not for their looks alone, so it is the former that is
+        compared: otherwise the luck of the chosen would count as bias.
+        """
+        looked = [index for index, one in enumerate(self._seen) if one.evaluated.screened or one.look is not None]
+        paired = np.array([not self._estimates[index] for index in looked], dtype=bool)
+        if not paired.any():
             return told
-        slope, (looks, complete) = 1.0, pairs.mean(axis=0)
-        if len(pairs) >= PAIRS_FOR_SLOPE and np.ptp(pairs[:, 0]) > 0:
-            slope = float(np.clip(np.polyfit(pairs[:, 0], pairs[:, 1], 1)[0], 0.5, 2.0))
-        return np.where(self._screened, complete + slope * (told - looks), told)
+        looks = np.array([(self._seen[index].look or self._seen[index].evaluated.values)[name] for index in looked])
+        genes = Genes(self._genes.units[looked])
+        expected = self._process(name, looks, np.ones(len(looked), dtype=bool), genes).known[paired]
+        complete = told[np.array(looked)[paired]]
+        slope = 1.0
+        if len(expected) >= PAIRS_FOR_SLOPE and np.ptp(expected) > 0:
+            slope = float(np.clip(np.polyfit(expected, complete, 1)[0], 0.5, 2.0))
+        screened = np.array([one.evaluated.screened for one in self._seen])
+        return np.where(screened, complete.mean() + slope * (told - expected.mean()), told)
 
     def _judged(self, values: Mapping[str, Floats]) -> tuple[Floats, Floats]:
         """Costs (n, m) and violations (n,) of measures."""
@@ -312,20 +337,21 @@ class _Model(Generic[A]):
         gains = hypervolume_gains(costs, self._front if front is None else front, self._reference.tolist())
         return np.where(violations > 0, -violations, gains)
 
-    def worth_judging(self, promoted: set[str], least_gain: float) -> A | None:
-        """Of those that are open, the one from which a front of complete evaluations would gain most.
+    def worth_judging(self, front: Floats, promoted: set[str], least_gain: float) -> A | None:
+        """Of those that are open, the one from which the ``front`` (f, m) of complete evaluations would gain most.
 
         Those that are being judged already count with what is expected of them.
         """
         asked = np.array([one.evaluated.architecture.id in promoted for one in self._seen])
-        complete = np.array([not one.evaluated.is_estimate for one in self._seen])
         left = np.flatnonzero(np.array([one.is_open for one in self._seen]) & ~asked)
         if not len(left):
             return None
-        known = _non_dominated(self._costs[(complete | asked) & (self._violations == 0)])
+        known = _non_dominated(np.vstack([front, self._costs[asked & (self._violations == 0)]]))
         gains = self._gains(self._costs[left], self._violations[left], known)
         best = int(np.argmax(gains))
-        if gains[best] <= least_gain * hypervolume(self._front, self._reference.tolist()):
+        judged = int((asked | ~self._estimates).sum()) + sum(one.given_up for one in self._seen)
+        enough = least_gain * hypervolume(self._front, self._reference.tolist())
+        if judged >= LEAST_JUDGED and gains[best] <= enough:
             return None
         return self._seen[int(left[best])].evaluated.architecture
 

@@ -41,11 +41,14 @@ def hypervolume_gains(
 ) -> NDArray[np.float64]:
     """(n,) by how much each of ``points`` (n, m), alone, would raise the hypervolume of ``front`` (f, m).
 
-    With two objectives all at once: what of the box between a point and the reference lies under the front's staircase.
+    That is the box between a point and the reference, less what the front dominates of it: of the front only what
+    reaches into the box counts (While et al. 2012). With two objectives for all points at once.
     """
-    if len(reference) != 2:
-        before = hypervolume(front, reference)
-        return np.array([hypervolume(np.vstack([front, point]), reference) - before for point in points])
+    bound = np.asarray(reference, dtype=np.float64)
+    if len(bound) != 2:
+        boxes = np.prod(np.maximum(bound - points, 0), axis=1)
+        dominated = [hypervolume(_best(np.maximum(front, point)), bound.tolist()) for point in points]
+        return np.asarray(boxes - dominated)
     x_bound, y_bound = reference
     order = np.lexsort((front[:, 1], front[:, 0]))
     edges = np.concatenate([[-np.inf], np.minimum(front[order, 0], x_bound), [x_bound]])
@@ -54,6 +57,13 @@ def hypervolume_gains(
     widths = np.maximum(edges[1:] - np.maximum(edges[:-1], x), 0)  # (n, steps) of the box over each step
     gains: NDArray[np.float64] = (widths * np.maximum(heights - y, 0)).sum(axis=1)
     return gains
+
+
+def _best(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The points that no other one dominates."""
+    unique = np.unique(points, axis=0)
+    no_worse = (unique[:, None] <= unique[None]).all(axis=2)
+    return unique[no_worse.sum(axis=0) == 1]
 
 
 def _volume(points: NDArray[np.float64], bound: NDArray[np.float64]) -> float:

@@ -106,9 +106,10 @@ def is_promoted(record: Mapping[str, Any]) -> bool:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """One record an architecture: of one that was looked at and then judged, the second, in the place of the first.
+    """One record an architecture: of one that was looked at and then judged, what the second says.
 
-    Where the second evaluation failed, the first stands. The second's ``cpu_s`` are those of both.
+    It keeps the place, number and time of the first, and has the ``cpu_s`` of both. Where the second evaluation failed,
+    the first stands.
     """
     found: dict[Any, Record] = {}
     for record in records:
@@ -116,8 +117,10 @@ def latest(records: Iterable[Record]) -> list[Record]:
         if first is None or not is_promoted(record):
             found[key] = record
         elif record.get("status") != "failed":
-            seconds = [one.get("cpu_s") for one in (first, record)]
-            found[key] = record | {"cpu_s": sum(value for value in seconds if isinstance(value, int | float))}
+            kept = {name: first[name] for name in ("number", "time", "elapsed_s") if name in first}
+            seconds = [one["cpu_s"] for one in (first, record) if isinstance(one.get("cpu_s"), int | float)]
+            merged = record | kept | ({"cpu_s": sum(seconds)} if seconds else {})
+            found[key] = {name: value for name, value in merged.items() if name != "promoted"}
     return list(found.values())
 
 

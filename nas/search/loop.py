@@ -146,7 +146,6 @@ class SearchLoop:
         self._failures = FailureLimit(config.max_failures)
         self._in_flight = 0
         self._promoted_in_flight = 0
-        self._promotable = True
         self._exhausted = False
         self._saved = time.monotonic()
 
@@ -172,7 +171,7 @@ class SearchLoop:
 
         Those that are judged to the end at the end are waited for: without them there is no front.
         """
-        if self._promoted_in_flight or self._is_asking() or self._promotable:
+        if self._promoted_in_flight or self._is_asking() or self._log.search.can_promote:
             return False
         return self._in_flight == 0 or self._seconds_left() < -DRAIN_S
 
@@ -214,11 +213,7 @@ class SearchLoop:
             except SearchExhausted as end:
                 logger.info("%s", end)
                 self._exhausted = True
-        if not self._promotable:
-            return None
-        architecture = self._log.search.promote()
-        self._promotable = architecture is not None
-        return architecture
+        return self._log.search.promote()
 
     def _take(self, timeout_s: float) -> None:
         outcomes = self._executor.wait(timeout_s)
@@ -228,7 +223,6 @@ class SearchLoop:
                 record = self._log.add(outcome)
             self._in_flight -= 1
             self._promoted_in_flight -= outcome.promoted
-            self._promotable = True  # it may be another one, now that more is known
             self._failures.count(record)
         if outcomes and self._progress:
             self._progress(progress_of(self._log, self._config, self._in_flight))

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from .config import SearchConfig
 from .objectives import KNOWN_OBJECTIVES, Problem
 
 __all__ = [
+    "candidate_identity",
     "check_device",
     "check_objectives",
     "costs_of",
@@ -109,6 +110,14 @@ def check_objectives(problem: Problem, racing: bool) -> None:
                 f"search.constraints: {bound}: a race against better networks would drop those that keep it; "
                 "set candidate.racing to false"
             )
+
+
+def candidate_identity(config: CandidateConfig) -> dict[str, Any]:
+    """Of the settings, those that decide what an evaluation says."""
+    ours = {name: value for name, value in asdict(config).items() if name != "cache_mb"}
+    if not config.first_look:  # runs of before there were first looks go on
+        del ours["first_look"]
+    return ours
 
 
 def check_device(device: str) -> None:

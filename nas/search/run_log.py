@@ -139,7 +139,9 @@ class RunLog(Generic[A]):
         fields = dict(outcome.fields)
         values, status = fields.pop("objectives", {}), fields.pop("status", "complete")
         reason = outcome.reason
-        possible = ("complete", "raced") if outcome.promoted else ("complete", "raced", "screened")
+        possible = ["complete", "raced"]
+        if self.search.promotes and not outcome.promoted:
+            possible.append("screened")
         if reason is None and (status not in possible or not isinstance(values, dict)):
             reason = f"the evaluator returned status {status!r} and objectives {values!r}"
         reason = reason or self.search.problem.fault(values)

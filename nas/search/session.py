@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from .executor import Factory
 from .loop import SearchProgress
 from .node_files import FilesMissing, NodeFiles
 from .preparation import (
+    candidate_identity,
     check_device,
     check_objectives,
     costs_of,
@@ -202,7 +203,7 @@ def search_images(
         RunLock(run.path, SEARCHING) as lock,  # a second search should not measure blocks meanwhile
         _latency_source(search, latency if needs_latency else None) as fingerprint,
     ):
-        if search.algorithm != "guided":
+        if search.algorithm != "guided" or "ap" not in problem.names:
             candidate = replace(candidate, first_look=0)
         costs = Costs()
         if fingerprint is not None:
@@ -306,7 +307,7 @@ def _identity(
         "validation": factory.crops.path.name,
         "calibration": factory.calibration.path.name,
         "codec": factory.codec.name,
-        "candidate": {name: value for name, value in asdict(factory.config).items() if name != "cache_mb"},
+        "candidate": candidate_identity(factory.config),
         "device": factory.device,
         "latency": latency_identity(latency, fingerprint),
     }

@@ -111,7 +111,8 @@ def make_searcher(
 
         def suggest(self, trial_id: str) -> Any:
             """The next candidate for a trial, as JSON; FINISHED at the end of the budget."""
-            if self.fault or log.evaluations + len(self._trials) >= config.evaluations:
+            unanswered = sum(not log.search.is_promoted(architecture) for architecture in self._trials.values())
+            if self.fault or log.evaluations + unanswered >= config.evaluations:
                 return Searcher.FINISHED
             if config.minutes is not None and log.elapsed_s >= config.minutes * 60:
                 self.ended = "minutes"

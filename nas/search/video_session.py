@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ from .config import SearchConfig
 from .driver import SEARCHING, SearchResult, run_search
 from .loop import SearchProgress
 from .preparation import (
+    candidate_identity,
     check_device,
     check_objectives,
     costs_of,
@@ -291,7 +292,7 @@ def _identity(
         "calibration": _clips_identity(factory.calibration),
         "codec": factory.codec.name,
         "ap": ap,
-        "candidate": {name: value for name, value in asdict(factory.config).items() if name != "cache_mb"},
+        "candidate": candidate_identity(factory.config),
         "device": factory.device,
         "latency": latency_identity(latency, fingerprint),
     }
