@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--persons", type=int, default=300)
+    parser.add_argument("--algorithms", default="guided,evolution,random")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     run = RunFolder.existing(arguments.run)
@@ -52,7 +53,7 @@ def main() -> None:
     reference = (0.0, float(count(space.largest()).macs) * 1.01)
     checkpoints = [n for n in (25, 50, 100, 150, 200, 400, 800) if n <= arguments.evaluations]
 
-    def searched(algorithm: Literal["guided", "evolution", "random"], seed: int, counts: list[int]) -> list[float]:
+    def searched(algorithm: Any, seed: int, counts: list[int]) -> list[float]:
         """The hypervolume after so many candidates of one search, relative to the reference's MACs."""
         look_first = algorithm == "guided"
         settings = CandidateConfig(persons=arguments.persons, cache_mb=4096, first_look=48 if look_first else 0)
@@ -72,12 +73,11 @@ def main() -> None:
     table: dict[str, dict[int, list[float]]] = {}
     for seed in range(arguments.seeds):
         # What guided search judges to the end comes last: each count is a search of its own.
-        rows = {
-            "guided": [searched("guided", seed, [number])[0] for number in checkpoints],
-            "evolution": searched("evolution", seed, checkpoints),
-            "random": searched("random", seed, checkpoints),
-        }
-        for name, row in rows.items():
+        for name in arguments.algorithms.split(","):
+            if name == "guided":
+                row = [searched(name, seed, [number])[0] for number in checkpoints]
+            else:
+                row = searched(name, seed, checkpoints)
             print(f"seed {seed} {name}: hypervolume {row[-1]:.4f}", flush=True)
             for number, volume in zip(checkpoints, row, strict=True):
                 table.setdefault(name, {}).setdefault(number, []).append(round(volume, 4))

@@ -290,7 +290,7 @@ def test_it_finds_more_than_evolution_does() -> None:
     assert np.mean(volumes["guided"]) > np.mean(volumes["evolution"])
 
 
-@pytest.mark.parametrize("options", [{"children": 0}, {"least_gain": 1.0}])
+@pytest.mark.parametrize("options", [{"children": 0}, {"least_gain": -0.1}])
 def test_bad_settings(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(options))):
         guided(**options)

@@ -42,9 +42,9 @@ LEAST_JUDGED = 4
 PAIRS_FOR_SLOPE = 6
 EXACT = tuple(name for name, direction in KNOWN_OBJECTIVES.items() if direction == "min")
 """Measures that a look gives as they are: they need no image."""
-PROMOTED_FROM, PROMOTED_EACH = 128, 8
-"""From that question on, each eighth may be a promotion: a long search has a front while it runs, a short one at its
-end alone, where most is known. A bound on an estimate asks for it from the first children on: what looks are worth
+PROMOTED_FROM, PROMOTED_EACH = 64, 8
+"""From that question on, each eighth may be a promotion: so a search has a front while it runs, and does not follow the
+luck of the few people too long. A bound on an estimate asks for it from the first children on: what looks are worth
 decides what is feasible."""
 
 
@@ -69,8 +69,9 @@ class GuidedSearch(EvolutionarySearch[A]):
 
     Args:
         children: how many are made for each question; the model chooses one of them.
-        least_gain: an architecture that was looked at is judged to the end if the front is expected to gain more than
-            this share of its hypervolume by it.
+        least_gain: an architecture that was looked at is judged to the end if the front is expected to gain more
+            hypervolume by it than this times what one of all that were asked has brought on average. So a longer
+            search judges more to the end, but not more of each hundred.
         options: as for :class:`EvolutionarySearch`.
 
     Raises:
@@ -85,14 +86,14 @@ class GuidedSearch(EvolutionarySearch[A]):
         rng: np.random.Generator,
         initial: Iterable[A] = (),
         children: int = 16,
-        least_gain: float = 0.005,
+        least_gain: float = 0.6,
         **options: Any,
     ) -> None:
         super().__init__(space, problem, rng=rng, initial=initial, **options)
         if children < 1:
             raise InputError(f"children={children}; 1 or more are possible")
-        if not 0 <= least_gain < 1:
-            raise InputError(f"least_gain={least_gain}; from 0 to below 1 are possible")
+        if least_gain < 0:
+            raise InputError(f"least_gain={least_gain}; 0 or more are possible")
         self.children, self.least_gain = children, least_gain
         self._seen: dict[str, _Seen[A]] = {}
         # What the model is depends on what was told alone, not on when somebody asked: so many of the seen, in their
@@ -154,7 +155,7 @@ class GuidedSearch(EvolutionarySearch[A]):
 
     def _worth_judging(self, model: _Model[A]) -> A | None:
         front = np.array([member.costs for member in self.front]).reshape(-1, len(self.problem.objectives))
-        return model.worth_judging(front, self._promoted, self.least_gain)
+        return model.worth_judging(front, self._promoted, self.least_gain / max(1, self.told))
 
     # Answers --------------------------------------------------------------------------------------------------------
 
@@ -337,9 +338,10 @@ class _Model(Generic[A]):
         gains = hypervolume_gains(costs, self._front if front is None else front, self._reference.tolist())
         return np.where(violations > 0, -violations, gains)
 
-    def worth_judging(self, front: Floats, promoted: set[str], least_gain: float) -> A | None:
+    def worth_judging(self, front: Floats, promoted: set[str], least_share: float) -> A | None:
         """Of those that are open, the one from which the ``front`` (f, m) of complete evaluations would gain most.
 
+        None where that is less than ``least_share`` of the hypervolume of all that is expected.
         Those that are being judged already count with what is expected of them.
         """
         asked = np.array([one.evaluated.architecture.id in promoted for one in self._seen])
@@ -350,7 +352,7 @@ class _Model(Generic[A]):
         gains = self._gains(self._costs[left], self._violations[left], known)
         best = int(np.argmax(gains))
         judged = int((asked | ~self._estimates).sum()) + sum(one.given_up for one in self._seen)
-        enough = least_gain * hypervolume(self._front, self._reference.tolist())
+        enough = least_share * hypervolume(self._front, self._reference.tolist())
         if judged >= LEAST_JUDGED and gains[best] <= enough:
             return None
         return self._seen[int(left[best])].evaluated.architecture
