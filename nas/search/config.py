@@ -23,8 +23,8 @@ class SearchConfig:
     guided search still judges to the end comes after it."""
     algorithm: Literal["guided", "evolution", "random"] = "guided"
     """How candidates are chosen. guided: evolution with a model of what was measured, which chooses among children and
-    tells from short looks (candidate.first_look) who is worth judging to the end. evolution: NSGA-II in steady state,
-    every candidate judged. random: by chance (the baseline)."""
+    tells from short looks (candidate.first_look) who is worth judging to the end; of video networks, evolution.
+    evolution: NSGA-II in steady state, every candidate judged. random: by chance (the baseline)."""
     objectives: tuple[str, ...] = ("ap", "latency_ms")
     """What is optimised: of ap, latency_ms, macs and params one or more. (With an evaluator of your own, from Python:
     also what it measures, with the direction, as pck:max.)"""

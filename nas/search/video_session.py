@@ -173,6 +173,8 @@ def search_videos(
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
     candidate = replace(candidate, first_look=0)  # whole clips are judged at once
+    if search.algorithm == "guided":  # without looks the model was no gain (docs/benchmarks.md)
+        search = replace(search, algorithm="evolution")
     _check_files(run, space)
     _check_data(data, ap)
     with RunLock(run.path, SEARCHING) as lock:  # a second search should not measure blocks meanwhile
