@@ -22,7 +22,7 @@ from search_spaces.errors import InputError
 
 from .ask_tell import Evaluated
 from .evolution import VARIATION_ATTEMPTS, EvolutionarySearch
-from .history import MARGIN
+from .history import reference_beyond
 from .hypervolume import hypervolume, hypervolume_gains
 from .nsga import domination, selection_order
 from .objectives import KNOWN_OBJECTIVES, Problem
@@ -77,6 +77,8 @@ class GuidedSearch(EvolutionarySearch[A]):
     Raises:
         InputError: a setting is out of its range, or an initial architecture is not a member of the space.
     """
+
+    promotes = True
 
     def __init__(
         self,
@@ -142,8 +144,6 @@ class GuidedSearch(EvolutionarySearch[A]):
         changed[np.arange(count), one] |= ~changed.any(axis=1)
         moved = (children + 1 + np.floor(rng.random(shape) * (sizes - 1)).astype(np.int64)) % sizes
         return np.where(changed & mutated[:, None], moved, children)
-
-    promotes = True
 
     def _candidate_for_promotion(self) -> A | None:
         """The one from whose complete evaluation the front is expected to gain most, if it is worth it."""
@@ -275,8 +275,7 @@ class _Model(Generic[A]):
                 process = self._process(name, targets, np.zeros(len(seen), dtype=bool))
                 values[name], self._processes[name] = told, (process, logarithmic)
         self._costs, self._violations = self._judged(values)
-        worst, spans = self._costs.max(axis=0), np.ptp(self._costs, axis=0)
-        self._reference = worst + MARGIN * np.where(spans > 0, spans, 1.0)
+        self._reference = reference_beyond(self._costs.max(axis=0), self._costs.min(axis=0))
         self._front = _non_dominated(self._costs[self._violations == 0])
         order = selection_order(self._costs, self._violations)[0][:best].tolist()
         self.best = [self._with_expected_costs(index) for index in order]
@@ -335,7 +334,7 @@ class _Model(Generic[A]):
 
     def _gains(self, costs: Floats, violations: Floats, front: Floats | None = None) -> Floats:
         """(n,) by how much each point would raise the (expected) front's hypervolume; below 0 what is forbidden."""
-        gains = hypervolume_gains(costs, self._front if front is None else front, self._reference.tolist())
+        gains = hypervolume_gains(costs, self._front if front is None else front, self._reference)
         return np.where(violations > 0, -violations, gains)
 
     def worth_judging(self, front: Floats, promoted: set[str], least_share: float) -> A | None:
@@ -352,7 +351,7 @@ class _Model(Generic[A]):
         gains = self._gains(self._costs[left], self._violations[left], known)
         best = int(np.argmax(gains))
         judged = int((asked | ~self._estimates).sum()) + sum(one.given_up for one in self._seen)
-        enough = least_share * hypervolume(self._front, self._reference.tolist())
+        enough = least_share * hypervolume(self._front, self._reference)
         if judged >= LEAST_JUDGED and gains[best] <= enough:
             return None
         return self._seen[int(left[best])].evaluated.architecture

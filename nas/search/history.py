@@ -13,7 +13,7 @@ from .hypervolume import hypervolume
 from .journal import is_promoted
 from .objectives import Problem
 
-__all__ = ["History", "HistoryPoint", "history_of"]
+__all__ = ["History", "HistoryPoint", "history_of", "reference_beyond"]
 
 MARGIN = 0.1
 MOST_POINTS = 500
@@ -56,8 +56,7 @@ class History:
         """
         if self._worst is None or self._best is None:
             return None
-        span = self._worst - self._best
-        return tuple((self._worst + MARGIN * np.where(span > 0, span, 1.0)).tolist())
+        return reference_beyond(self._worst, self._best)
 
     def curve(self, reference: Sequence[float] | None = None) -> list[HistoryPoint]:
         """The hypervolume after each improvement, against one reference for the whole run.
@@ -75,6 +74,12 @@ class History:
             if index in chosen:
                 points.append(HistoryPoint(evaluations, elapsed_s, hypervolume(front.costs, bound)))
         return points
+
+
+def reference_beyond(worst: np.ndarray, best: np.ndarray) -> tuple[float, ...]:
+    """Costs (m,) a tenth of the range worse than the worst (of 1 where there is no range)."""
+    span = worst - best
+    return tuple((worst + MARGIN * np.where(span > 0, span, 1.0)).tolist())
 
 
 def history_of(records: Iterable[dict[str, Any]], problem: Problem) -> History:

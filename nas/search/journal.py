@@ -23,7 +23,7 @@ from typing import Any
 
 from search_spaces.errors import InputError
 
-__all__ = ["STATUSES", "Journal", "Record", "is_promoted", "latest", "read_journal"]
+__all__ = ["STATUSES", "Journal", "Record", "estimate_kinds", "is_promoted", "latest", "read_journal"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,11 @@ def read_journal(path: Path) -> Iterator[Record]:
 def is_promoted(record: Mapping[str, Any]) -> bool:
     """Whether it is the second record of an architecture, which was only looked at before."""
     return record.get("promoted") is True
+
+
+def estimate_kinds(status: str) -> dict[str, bool]:
+    """What ``tell`` of a search is to know of values with this status."""
+    return {"raced": status == "raced", "screened": status == "screened"}
 
 
 def latest(records: Iterable[Record]) -> list[Record]:

@@ -17,7 +17,7 @@ from typing import Any
 from search_spaces.errors import InputError
 
 from .ask_tell import AskTellSearch
-from .journal import Record, is_promoted, read_journal
+from .journal import Record, estimate_kinds, is_promoted, read_journal
 from .protocols import A
 
 __all__ = ["check_identity", "read_snapshot", "recorded_identity", "replay", "settings_of", "signed"]
@@ -171,5 +171,5 @@ def _tell_again(journal: Path, search: AskTellSearch[A], record: Record) -> None
     if architecture.id != record["id"] or not search.space.contains(architecture):
         raise InputError(f"{where} is not a member of this search space; choose another run folder")
     values = None if record["status"] == "failed" else record["objectives"]
-    kinds = {"raced": record["status"] == "raced", "screened": record["status"] == "screened"}
+    kinds = estimate_kinds(record["status"])
     search.tell(architecture, values, **kinds, promoted=is_promoted(record), number=record["number"])

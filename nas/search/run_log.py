@@ -22,7 +22,7 @@ from .executor import Outcome
 from .front import ParetoFront
 from .history import History
 from .hypervolume import hypervolume
-from .journal import Journal, Record, is_promoted
+from .journal import Journal, Record, estimate_kinds, is_promoted
 from .protocols import A
 from .resume import FORMAT, check_identity, read_snapshot, replay, settings_of, signed
 
@@ -130,8 +130,7 @@ class RunLog(Generic[A]):
         record = self._record(outcome)
         self._journal.append(record)
         values = None if record["status"] == "failed" else record["objectives"]
-        kinds = {"raced": record["status"] == "raced", "screened": record["status"] == "screened"}
-        self.search.tell(outcome.architecture, values, **kinds)
+        self.search.tell(outcome.architecture, values, **estimate_kinds(record["status"]))
         self._note(record)
         return record
 
