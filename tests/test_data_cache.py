@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import torch
 
+from evaluators.errors import MeasureInputError
 from nas.data import build_once as build_once_module
 from nas.data.build_once import build_once, content_key, damage_of
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints, read_coco
 from nas.data.codecs import Codec, CodecName
+from nas.data.config import DataConfig
+from nas.data.pose_data import cache_folder
 from nas.data.tensors import IMAGE_MEAN, IMAGE_STD, to_tensor
 from search_spaces.errors import InputError
 from tests.coco_fixture import DISC_RADIUS, disc_center, write_part
@@ -228,6 +231,30 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_once(tmp_path, "key", build)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_home_that_cannot_be_written_is_named_as_the_place_of_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_text("a file")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = cache_folder(DataConfig())
+    with pytest.raises(InputError, match=r"the cache cannot be kept there \(Not a directory\).*--data.cache"):
+        build_once(folder, "key", lambda entry: None)
+    monkeypatch.setattr(build_once_module.os, "access", lambda *_: False)
+    with pytest.raises(InputError, match=r"Permission denied.*XDG_CACHE_HOME"):
+        build_once(tmp_path / "cache", "key", lambda entry: None)
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(MeasureInputError, match="XDG_CACHE_HOME"):
+        cache_folder(DataConfig())
 
 
 def test_an_intact_entry_needs_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from evaluators.errors import MeasureInputError
+
 from .fingerprint import Fingerprint
 
-__all__ = ["REFERENCE_VERSION", "cache_folder", "reference_milliseconds"]
+__all__ = ["REFERENCE_VERSION", "cache_folder", "reference_milliseconds", "user_cache_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,21 @@ def cache_folder() -> Path:
     """Where a machine keeps its calibrations: ``$VIPNAS_CACHE``, or ``vipnas`` in the user's cache folder."""
     if folder := os.environ.get("VIPNAS_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vipnas"
+    return user_cache_folder()
+
+
+def user_cache_folder() -> Path:
+    """``vipnas`` in ``$XDG_CACHE_HOME``, or in the home's ``.cache``.
+
+    Raises:
+        MeasureInputError: there is neither, as for a user without an entry in a container.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vipnas"
+    except RuntimeError:
+        raise MeasureInputError(
+            "this user has no home folder to keep the cache in; set the environment variable XDG_CACHE_HOME"
+        ) from None
 
 
 def reference_milliseconds(

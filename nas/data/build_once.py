@@ -7,6 +7,7 @@ and renamed, so that a reader never meets half of one; a lock makes other proces
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.files import atomic_write_json
+from search_spaces.errors import InputError
 
 __all__ = ["build_once", "content_key", "damage_of"]
 
@@ -48,12 +50,13 @@ def build_once(folder: Path, key: str, build: Callable[[Path], None]) -> Path:
         build: writes files into the empty folder that it is given.
 
     Raises:
-        OSError: the disk is full or not writable; nothing is left behind.
+        InputError: the folder cannot be written.
+        OSError: the disk is full; nothing is left behind.
     """
     entry = folder / key
     if entry.is_dir() and damage_of(entry) is None:
         return entry
-    folder.mkdir(parents=True, exist_ok=True)
+    _require_writable(folder)
     with _locked(folder / ".lock"):
         damage = damage_of(entry) if entry.is_dir() else None
         if entry.is_dir() and damage is None:
@@ -63,6 +66,22 @@ def build_once(folder: Path, key: str, build: Callable[[Path], None]) -> Path:
         _remove_leftovers(folder)
         _build(entry, build)
     return entry
+
+
+def _require_writable(folder: Path) -> None:
+    """A home that cannot be written is common in containers and jobs; that vipnas keeps a cache there, unexpected."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(folder, os.W_OK | os.X_OK) else "Permission denied, or mounted read-only"
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = error.strerror
+    if reason:
+        raise InputError(
+            f"{folder}: the cache cannot be kept there ({reason}); name a folder that can be written, with "
+            "--data.cache DIR or the environment variable XDG_CACHE_HOME"
+        )
 
 
 def _build(entry: Path, build: Callable[[Path], None]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 
+from evaluators.latency.calibration import user_cache_folder
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints, read_coco
 from nas.data.coco_folder import find_coco_folder, find_images_folder, first_file_name
@@ -23,7 +23,7 @@ def cache_folder(config: DataConfig) -> Path:
     """The folder that is configured, or vipnas in the user's cache folder."""
     if config.cache is not None:
         return config.cache
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vipnas"
+    return user_cache_folder()
 
 
 class PoseData:

@@ -21,6 +21,10 @@ __all__ = ["LATENCY_SLOT", "ONE_THREAD", "RaySession", "check_address", "environ
 LATENCY_SLOT = "latency_slot"
 CONNECT_S = 10.0
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
+LONGEST_TEMPORARY = 38
+"""Bytes of a temporary folder's path below which Ray's sockets can lie: ``ray/session_DATE_TIME_MICROSECONDS_PID/
+sockets/plasma_store`` follows it, and the kernel takes 107 in all (103 on macOS)."""
+SHORT_ROOTS = ("/tmp", "/var/tmp", "/dev/shm")
 
 # What keeps a worker on one thread: two workers of two threads are five times slower than two of one.
 ONE_THREAD: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -35,7 +39,7 @@ class RaySession:
         cpus: CPUs of a local Ray.
 
     Raises:
-        InputError: no cluster answers at ``address``.
+        InputError: no cluster answers at ``address``; or a local Ray finds no folder for its sockets.
     """
 
     _local_is_running: ClassVar[bool] = False
@@ -52,6 +56,7 @@ class RaySession:
                 # "local": the file that an unclean end leaves behind makes a plain init look for a dead cluster.
                 ray.init(
                     address="local",
+                    _temp_dir=_short_folder(),
                     num_cpus=cpus,
                     resources={LATENCY_SLOT: 1},
                     include_dashboard=False,
@@ -117,6 +122,31 @@ def environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _short_folder() -> str | None:
+    """Where a local Ray keeps its session: None for its own choice, or a short path where that is too long.
+
+    Batch systems give each job a temporary folder of its own, whose path is often too long for a socket's.
+    """
+    chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if len(os.fsencode(chosen)) <= LONGEST_TEMPORARY:
+        return None
+    return _session_folder(chosen)
+
+
+@functools.cache
+def _session_folder(chosen: str) -> str:
+    """One for all sessions of a process; removed when it ends, after Ray itself."""
+    for root in SHORT_ROOTS:
+        with contextlib.suppress(OSError):
+            folder = tempfile.mkdtemp(prefix="vipnas-", dir=root)
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            return folder
+    raise InputError(
+        f"TMPDIR: its path has {len(os.fsencode(chosen))} bytes, Ray's sockets can lie below {LONGEST_TEMPORARY} at "
+        f"most, and {', '.join(SHORT_ROOTS)} cannot be written; set RAY_TMPDIR to a shorter folder ({chosen})"
+    )
 
 
 @functools.cache
