@@ -35,7 +35,8 @@ from nas.video_quickstart import VIDEO
 from nas.video_weights import load_video_network
 from nas.weights import load_network
 from search_spaces import FusionChoice, PoseArchitecture, PropagatedFrame, VideoArchitecture
-from search_spaces.complexity import count, count_frame
+from search_spaces.complexity import count
+from search_spaces.video_costs import count_frame
 from supernet import PoseNet, Supernet, VideoPoseNet, calibrate
 
 WIDE = "none-wide"

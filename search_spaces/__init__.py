@@ -1,11 +1,13 @@
 """Architectures as immutable values, the spaces they come from, and the published architectures. No torch here."""
 
-from .architecture import Head, PoseArchitecture, Stage, Stem
+from .architecture import PoseArchitecture
+from .catalogue import get_space, published, published_names, space_names
+from .choices import HeadChoices, StageChoices, StemChoices
 from .errors import InputError
 from .families import family_names
 from .mmpose import from_mmpose, to_mmpose
-from .published import get_space, published, published_names, space_names
-from .space import HeadChoices, SearchSpace, StageChoices, StemChoices
+from .parts import Head, Stage, Stem
+from .space import SearchSpace
 from .video import FusionChoice, PropagatedFrame, VideoArchitecture
 from .video_space import VideoSearchSpace, get_video_space
 

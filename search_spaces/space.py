@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -18,86 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from . import families, operators
-from .architecture import Activation, Head, Normalization, PoseArchitecture, Stage, Stem
-from .bounds import check_choices, check_storage
+from . import operators
+from .architecture import PoseArchitecture
+from .choices import Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing
 from .errors import InputError
-from .serialization import LATER, canonical_json, from_tagged, read_json_object, to_fields
+from .families import Family, family
+from .fields import canonical_json, from_tagged, read_json_object, to_fields
+from .limits import MAX_WEIGHTS, check_size
+from .parts import Head, Stage, Stem
 
-__all__ = ["HeadChoices", "SearchSpace", "StageChoices", "StemChoices"]
+__all__ = ["SearchSpace"]
 
 FORMAT = "vipnas-space/1"
-MAX_CHOICES = 256
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StemChoices:
-    """Choices for the first convolution."""
-
-    width: tuple[int, ...]
-    kernel_size: tuple[int, ...] = (7,)
-    stride: int = 2
-    activation: Activation = "relu"
-
-    def __post_init__(self) -> None:
-        _check_choices("stem", self, ("width", "kernel_size"))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageChoices:
-    """Choices for one stage. Groups are given as counts, or as ``group_width``, the channels of one group."""
-
-    width: tuple[int, ...]
-    depth: tuple[int, ...]
-    kernel_size: tuple[int, ...] = (3,)
-    groups: tuple[int, ...] = ()
-    group_width: tuple[int, ...] = ()
-    attention: tuple[bool, ...] = (False, True)
-    expansion: tuple[int, ...] = (1,)
-    stride: int = 2
-    activation: Activation = "relu"
-
-    def __post_init__(self) -> None:
-        if bool(self.groups) == bool(self.group_width):
-            raise InputError("stage: give either groups or group_width, with one choice at least")
-        _check_choices("stage", self, ("width", "depth", "kernel_size", "attention", "expansion"))
-        _check_choices("stage", self, ("groups",) if self.groups else ("group_width",))
-
-    @property
-    def group_choices(self) -> tuple[int, ...]:
-        """The gene's choices, from the fewest weights to the most where they are widths of a group."""
-        return self.groups or self.group_width
-
-    def group_count(self, choice: int, inner: int) -> int | None:
-        """The number of groups that a choice means at ``inner`` channels; None where it does not divide them."""
-        if inner % choice:
-            return None
-        return choice if self.groups else inner // choice
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HeadChoices:
-    """Choices for the head: ``layers`` deconvolutions of one width and one group count; the normalization is fixed."""
-
-    width: tuple[int, ...]
-    groups: tuple[int, ...] = (1,)
-    layers: int = 3
-    normalization: Normalization = field(default="none", metadata=LATER)
-
-    def __post_init__(self) -> None:
-        _check_choices("head", self, ("width", "groups"))
-        if not 1 <= self.layers <= 8:
-            raise InputError(f"head: layers={self.layers}; from 1 to 8 are possible")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gene:
-    """One choice of a genome: which part it belongs to (0 stem, 1… stages, last head), its field and its values."""
-
-    part: int
-    name: str
-    field: str
-    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,21 +47,43 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not 1 <= len(self.stages) <= 32:
             raise InputError(f"space {self.name}: {len(self.stages)} stages; from 1 to 32 are possible")
-        check_choices(self)
+        check_combinations(f"space {self.name}", self.stem, self.stages)
         for index, stage in enumerate(self.stages, 1):
             for width, expansion in product(stage.width, stage.expansion):
                 self._check_stage(index, stage, width, expansion)
         for last, width in product(self.stages[-1].width, self.head.width):
             if not self._head_groups(last, width):
                 raise InputError(
-                    f"space {self.name}: head: no choice of groups {_list(self.head.groups)} divides both the last "
+                    f"space {self.name}: head: no choice of groups {listing(self.head.groups)} divides both the last "
                     f"stage's width {last} and the head's width {width}; add 1 to groups or change a width"
                 )
         # The extremes check every bound of an architecture (family, kernel sizes, input size, number of weights);
         # what a family asks of neighbouring widths needs every pair of them.
         self.largest()
-        check_storage(self)
+        self._check_storage()
         self._check_neighbours(self.smallest())
+
+    def _check_storage(self) -> None:
+        """The weights that the networks share: a supernet stores them without groups, or as a band."""
+        largest = self.largest()
+        bands, stages = 0, []
+        for index, stage in enumerate(largest.stages, 1):
+            inner = self._rules.inner_width(stage.width, stage.expansion) or 1
+            columns = 2 * self.widest_group(index) - 1
+            banded = columns < inner
+            bands += columns * inner * stage.kernel_size**2 * stage.depth if banded else 0
+            stages.append(dataclasses.replace(stage, groups=inner if banded else 1))
+        head = dataclasses.replace(largest.head, groups=(1,) * len(largest.head.groups))
+        try:
+            check_size(largest.replace(stages=tuple(stages), head=head).parts)
+        except InputError as error:
+            where = f"space {self.name}: its shared weights, which are stored without groups"
+            raise InputError(f"{where}: {error}") from None
+        if bands > MAX_WEIGHTS:
+            raise InputError(
+                f"space {self.name}: {bands / 1e9:.1f} billion shared weights of grouped convolutions are too many; at "
+                "most 2 billion"
+            )
 
     def _check_neighbours(self, smallest: PoseArchitecture) -> None:
         vector = list(self.encode(smallest))
@@ -147,21 +101,25 @@ class SearchSpace:
                     raise InputError(f"space {self.name}: some choices exclude each other: {error}") from None
 
     def _check_stage(self, index: int, stage: StageChoices, width: int, expansion: int) -> None:
-        inner = families.family(self.family).inner_width(width, expansion)
+        inner = self._rules.inner_width(width, expansion)
         if inner is None:
             raise InputError(f"space {self.name}: stage {index}: expansion {expansion} does not divide width {width}")
         if not self._stage_groups(stage, width, expansion):
             kind = "groups" if stage.groups else "group_width"
             raise InputError(
-                f"space {self.name}: stage {index}: none of {kind} {_list(stage.group_choices)} divides the {inner} "
+                f"space {self.name}: stage {index}: none of {kind} {listing(stage.group_choices)} divides the {inner} "
                 f"channels of width {width}; add 1 to {kind} or change the width"
             )
+
+    @property
+    def _rules(self) -> Family:
+        return family(self.family)
 
     # What is legal --------------------------------------------------------------------------------------------------
 
     def _stage_groups(self, stage: StageChoices, width: int, expansion: int) -> list[int]:
         """Indices of the group choices that fit."""
-        inner = families.family(self.family).inner_width(width, expansion) or 0
+        inner = self._rules.inner_width(width, expansion) or 0
         return [i for i, choice in enumerate(stage.group_choices) if stage.group_count(choice, inner) is not None]
 
     def _head_groups(self, last_width: int, width: int) -> list[int]:
@@ -177,13 +135,13 @@ class SearchSpace:
             return tuple(sorted(counts))
         stage = self.stages[part - 1]
         for width, expansion in product(stage.width, stage.expansion):
-            inner = families.family(self.family).inner_width(width, expansion) or 0
+            inner = self._rules.inner_width(width, expansion) or 0
             counts.update(stage.group_count(choice, inner) or 0 for choice in stage.group_choices)
         return tuple(sorted(counts - {0}))
 
     def widest_group(self, index: int) -> int:
         """The most channels that a group has in stage ``index`` (from 1)."""
-        stage, inner_width = self.stages[index - 1], families.family(self.family).inner_width
+        stage, inner_width = self.stages[index - 1], self._rules.inner_width
         inner = {(w, e): inner_width(w, e) or 0 for w, e in product(stage.width, stage.expansion)}
         counts = {
             (total, stage.group_count(stage.group_choices[choice], total) or 1)
@@ -268,7 +226,7 @@ class SearchSpace:
     def _decode_stage(self, choices: StageChoices, genes: dict[str, int]) -> Stage:
         width, expansion = choices.width[genes["width"]], choices.expansion[genes["expansion"]]
         group = choices.group_choices[_nearest(self._stage_groups(choices, width, expansion), genes["groups"])]
-        inner = families.family(self.family).inner_width(width, expansion) or 0
+        inner = self._rules.inner_width(width, expansion) or 0
         return Stage(
             width=width,
             depth=choices.depth[genes["depth"]],
@@ -302,7 +260,7 @@ class SearchSpace:
             raise InputError(f"space {self.name}: {len(architecture.stages)} stages where {len(self.stages)} are asked")
         for gene, value in zip(self.genes, self._values(architecture), strict=True):
             if value not in gene.values:
-                raise InputError(f"space {self.name}: {gene.name}={value} is not a choice; {_list(gene.values)} are")
+                raise InputError(f"space {self.name}: {gene.name}={value} is not a choice; {listing(gene.values)} are")
             vector.append(gene.values.index(value))
         decoded = self.decode(vector)
         if decoded != architecture:
@@ -312,7 +270,7 @@ class SearchSpace:
     def _values(self, architecture: PoseArchitecture) -> Iterator[Any]:
         yield from (architecture.stem.width, architecture.stem.kernel_size)
         for choices, stage in zip(self.stages, architecture.stages, strict=True):
-            inner = families.family(self.family).inner_width(stage.width, stage.expansion) or 0
+            inner = self._rules.inner_width(stage.width, stage.expansion) or 0
             group = stage.groups if choices.groups else inner // stage.groups
             for name in _STAGE_FIELDS:
                 yield group if name == "groups" else getattr(stage, name)
@@ -367,7 +325,7 @@ class SearchSpace:
 
     def _extreme(self, pick: Any) -> PoseArchitecture:
         """Group counts are picked after the widths, because those decide which counts are legal."""
-        inner = families.family(self.family).inner_width
+        inner = self._rules.inner_width
         vector = []
         widths: list[int] = []
         for gene in self.genes:
@@ -385,7 +343,7 @@ class SearchSpace:
         """A score a group choice, higher for more weights; the worst for choices that do not fit."""
         if gene.part <= len(self.stages):
             stage = self.stages[gene.part - 1]
-            expansion = pick(stage.expansion, key=lambda e: families.family(self.family).inner_width(widths[-1], e))
+            expansion = pick(stage.expansion, key=lambda e: self._rules.inner_width(widths[-1], e))
             legal = self._stage_groups(stage, widths[-1], expansion)
             weights = [-c if stage.groups else c for c in gene.values]
         else:
@@ -449,23 +407,6 @@ def _listed(fields: dict[str, Any]) -> dict[str, Any]:
 def _nearest(legal: Sequence[int], index: int) -> int:
     """The legal index nearest to ``index``; the lower one of two equally near."""
     return min(legal, key=lambda candidate: (abs(candidate - index), candidate))
-
-
-def _check_choices(where: str, part: Any, names: tuple[str, ...]) -> None:
-    for name in names:
-        values = getattr(part, name)
-        if not values:
-            raise InputError(f"{where}: {name} has no choice")
-        if len(values) > MAX_CHOICES:
-            raise InputError(f"{where}: {name} has {len(values)} choices; at most {MAX_CHOICES}")
-        if len(set(values)) != len(values):
-            raise InputError(f"{where}: {name} {_list(values)} names a choice twice")
-        if any(not isinstance(value, bool) and value < 1 for value in values):
-            raise InputError(f"{where}: {name} {_list(values)}: every choice must be 1 or more")
-
-
-def _list(values: Sequence[Any]) -> str:
-    return "[" + ", ".join(str(value) for value in values) + "]"
 
 
 def _difference(expected: PoseArchitecture, found: PoseArchitecture) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from .architecture import MAX_STAGES, PoseArchitecture
 from .errors import InputError
-from .serialization import canonical_json, from_tagged, read_json_object, to_fields
+from .fields import canonical_json, from_tagged, read_json_object, to_fields
 
 __all__ = [
     "FusionChoice",
@@ -74,7 +74,7 @@ def resize_factors(architecture: PoseArchitecture, feature: int) -> tuple[int, i
     Raises:
         InputError: the network has no such stage, or one size is not a multiple of the other.
     """
-    sizes = architecture.feature_sizes
+    sizes = [feature.size for feature in architecture.features]
     if not 1 <= feature <= len(sizes):
         raise InputError(f"fusion: feature={feature}; the network has the features F1 to F{len(sizes)}")
     maps, size = architecture.heatmap_size, sizes[feature - 1]

@@ -18,11 +18,11 @@ import numpy as np
 
 from . import operators
 from .architecture import PoseArchitecture
-from .complexity import fusion_cost
+from .catalogue import get_space
+from .choices import Gene
 from .errors import InputError
-from .published import get_space, is_file_name, read_yaml
-from .serialization import canonical_json, from_tagged, read_json_object, to_fields
-from .space import Gene, SearchSpace
+from .fields import canonical_json, from_tagged, read_json_object, to_fields
+from .space import SearchSpace
 from .video import (
     MAX_FRAMES,
     FusionChoice,
@@ -32,6 +32,8 @@ from .video import (
     check_same_maps,
     resize_factors,
 )
+from .video_costs import fusion_cost
+from .yaml_files import is_file_name, read_yaml
 
 __all__ = ["VideoSearchSpace", "get_video_space"]
 

@@ -52,8 +52,8 @@ def layout_parts(space: SearchSpace, banded: Collection[int] = ()) -> Iterator[t
     seen = set()
     for member in (dense(member, banded) for member in _members_of_every_width(space)):
         for index in range(len(member.stages) + 2):
-            channels = (member.stem.width, *(stage.width for stage in member.stages))[max(0, index - 1)]
-            key = (index, channels, (member.stem, *member.stages, member.head)[index])
+            part = member.parts[index]
+            key = (index, tuple(one.channels for one in part.inputs), part.spec)
             if key not in seen:
                 seen.add(key)
                 with torch.device("meta"):

@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from search_spaces import InputError
 from search_spaces.complexity import count
-from search_spaces.serialization import from_fields
+from search_spaces.fields import from_fields
 
 from .calibration import UncalibratedSubnet
 from .networks import PoseNet

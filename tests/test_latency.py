@@ -215,7 +215,7 @@ def test_time_that_is_a_sum_is_found_exactly() -> None:
         if not isinstance(stage, Stage):
             return 1.0
         spatial = stage.width**2 * stage.kernel_size**2 / stage.groups
-        return stage.width * (3 + block.in_channels + 7 * stage.attention) + spatial
+        return stage.width * (3 + block.inputs[0].channels + 7 * stage.attention) + spatial
 
     for block, counts in measured_terms(space_blocks(get_space("resnet"))).items():
         assert sum(count * time_of(term) for term, count in counts.items()) == pytest.approx(time_of(block))
@@ -225,9 +225,9 @@ def test_a_network_is_its_blocks() -> None:
     architecture = small_space().largest()
     parameters = 0
     for block, count in blocks_of(architecture):
-        module, features = build_block(block, architecture, 1, torch.Generator())
+        module, inputs = build_block(block, architecture, 1, torch.Generator())
         parameters += count * sum(parameter.numel() for parameter in module.parameters())
-        out = module(features)
+        out = module(*inputs)
         assert torch.isfinite(out).all()
         assert out.std() > 0
     assert out.shape == (1, 17, *architecture.heatmap_size)

@@ -26,7 +26,7 @@ from nas.data.codecs import Codec
 from nas.export.mmpose_export import export_mmpose, mmpose_config
 from nas.weights import load_network
 from search_spaces import InputError, SearchSpace, from_mmpose, get_space, published, space_names, to_mmpose
-from search_spaces.mmpose import MOBILENETV3, RESNET
+from search_spaces.mmpose.architectures import MOBILENETV3, RESNET
 from supernet import PoseNet, fold
 from supernet.mmpose import load_mmpose_state_dict, mmpose_state_dict
 from tests.paths import shared

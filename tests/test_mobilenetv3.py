@@ -31,7 +31,7 @@ def test_published_mobilenetv3_has_the_published_figures() -> None:
         net = PoseNet(architecture)
         features = torch.empty(2, 3, 256, 192)
         for index, size in enumerate([(128, 96), *sizes]):
-            features = net.forward_parts(features, index, index + 1)
+            [features] = net.forward_parts(features, start=index, stop=index + 1)
             assert features.shape[2:] == size
         assert net(torch.empty(2, 3, 256, 192)).shape == (2, 17, 64, 48)
     assert sum(parameter.numel() for parameter in net.parameters()) == 5_895_725

@@ -240,8 +240,8 @@ def test_folding_keeps_the_output(groups: int) -> None:
 def test_parts_can_be_entered_and_left() -> None:
     net = PoseNet(space().smallest()).eval()
     with torch.no_grad():
-        features = net.forward_parts(images(), stop=3)
-        assert torch.equal(net.forward_parts(features, start=3), net(images()))
+        [features] = net.forward_parts(images(), stop=3)
+        assert torch.equal(net.forward_parts(features, start=3)[0], net(images()))
     assert features.shape == (3, net.architecture.stages[1].width, 8, 8)
 
 

@@ -17,7 +17,7 @@ from nas.search.race import Rival
 from nas.search.video_candidate import VideoCandidateEvaluator
 from nas.video_evaluation import people_shown, posetrack_measures
 from search_spaces import InputError, VideoArchitecture
-from search_spaces.complexity import count_video
+from search_spaces.video_costs import count_video
 from supernet import PoseNet, TemporalSupernet, VideoPoseNet, calibrate_video
 from tests.clip_toys import small_video_space
 from tests.posetrack_fixture import write_sequence

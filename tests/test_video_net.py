@@ -140,7 +140,7 @@ def test_heatmaps_are_brought_to_the_features_size() -> None:
     for feature in space.features:
         choice = FusionChoice(feature=feature, operation="add")
         net = randomized(PropagatedNet(PropagatedFrame(architecture=network, fusion=choice)))
-        channels, size = network.stages[feature - 1].width, network.feature_sizes[feature - 1]
+        channels, size = network.features[feature - 1]
         zero = torch.zeros(1, channels, *size)
         empty = net.fusion(zero, torch.zeros(1, 17, *network.heatmap_size))
         assert empty.shape == zero.shape

@@ -24,8 +24,9 @@ from search_spaces import (
     get_video_space,
     space_names,
 )
-from search_spaces.complexity import count, count_frame, count_video
+from search_spaces.complexity import count
 from search_spaces.video import resize_factors
+from search_spaces.video_costs import count_frame, count_video
 
 MINUTE = {
     "name": "minute",

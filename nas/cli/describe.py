@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _describe_image(architecture: PoseArchitecture, arguments: argparse.Namespace) -> None:
     from nas.cli.output import print_table
-    from nas.report.describe import architecture_lines
     from search_spaces.complexity import count
+    from search_spaces.words import architecture_lines
 
     complexity = count(architecture)
     made_of = [line.partition(": ")[2] for line in architecture_lines(architecture)]
@@ -62,8 +62,8 @@ def _describe_image(architecture: PoseArchitecture, arguments: argparse.Namespac
 
 def _describe_video(architecture: VideoArchitecture, arguments: argparse.Namespace) -> None:
     from nas.cli.output import print_table
-    from nas.report.describe import architecture_lines
-    from search_spaces.complexity import count_video
+    from search_spaces.video_costs import count_video
+    from search_spaces.words import architecture_lines
 
     complexity = count_video(architecture)
     networks = [architecture.key, *(frame.architecture for frame in architecture.frames)]

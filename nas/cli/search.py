@@ -84,8 +84,8 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
 def show_result(result: SearchResult) -> None:
     """The front as a table, and how fast the search was."""
     from nas.cli.output import print_table
-    from search_spaces.complexity import count_any
     from search_spaces.video import any_architecture
+    from search_spaces.video_costs import count_any
 
     rows = []
     for record in result.front:

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from search_spaces.errors import InputError
-from search_spaces.yaml_traps import refuse_traps
+from search_spaces.yaml_files import refuse_traps
 
 __all__ = ["Located", "deep_merge", "parse_override", "parse_yaml", "read_yaml_file"]
 

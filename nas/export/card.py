@@ -6,9 +6,9 @@ from typing import Any
 
 from nas.data.pose_data import PoseData
 from nas.data.tensors import IMAGE_MEAN, IMAGE_STD
-from nas.report.describe import architecture_lines
 from search_spaces import PoseArchitecture
 from search_spaces.complexity import count
+from search_spaces.words import architecture_lines
 
 from .config import ExportConfig
 

@@ -8,7 +8,7 @@ from nas.data.tensors import IMAGE_MEAN, IMAGE_STD
 from nas.data.video_data import VideoData
 from nas.video_evaluation import ClipMetrics
 from search_spaces import VideoArchitecture
-from search_spaces.complexity import count_video
+from search_spaces.video_costs import count_video
 
 from .card import triple
 

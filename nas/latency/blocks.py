@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import Head, PoseArchitecture, SearchSpace, Stage, Stem
-from search_spaces.families import family
+from search_spaces.layers import FeatureMap
 from supernet import fold
 from supernet.networks import build_part
 
@@ -33,33 +33,21 @@ class Block(NamedTuple):
     family: str
     part: int
     """0 the stem, s stage s, -1 the head; those two are one block each."""
-    in_channels: int
+    inputs: tuple[FeatureMap, ...]
+    """The features, or images, that enter."""
     spec: Stem | Stage | Head
     """A stage's depth is 1 here."""
-    size: tuple[int, int]
-    """(height, width) of the features, or images, that enter."""
     is_first: bool = True
     """A stage's first block has the stride and changes the width; the further ones are equal among themselves."""
 
 
 def blocks_of(architecture: PoseArchitecture) -> Iterator[tuple[Block, int]]:
     """A network's blocks, from the stem to the head, with how many of each follow one another."""
-    name, stem, size = architecture.family, architecture.stem, architecture.input_size
-    yield Block(name, 0, 3, stem, size), 1
-    for stride in family(name).stem_strides(stem):
-        size = _strided(size, stride)
-    channels = stem.width
-    for index, stage in enumerate(architecture.stages, 1):
-        block = Block(name, index, channels, replace(stage, depth=1), size)
-        yield block, 1
-        channels, size = stage.width, _strided(size, stage.stride)
-        if stage.depth > 1:
-            yield block._replace(in_channels=channels, size=size, is_first=False), stage.depth - 1
-    yield Block(name, -1, channels, architecture.head, size), 1
-
-
-def _strided(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    return -(-size[0] // stride), -(-size[1] // stride)
+    for index, part in enumerate(architecture.parts):
+        number = -1 if isinstance(part.spec, Head) else index
+        spec = replace(part.spec, depth=1) if isinstance(part.spec, Stage) else part.spec
+        for position, block in enumerate(part.blocks):
+            yield Block(architecture.family, number, block.inputs, spec, is_first=position == 0), block.repeats
 
 
 def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
@@ -98,9 +86,9 @@ def _group(block: Block) -> object:
     """Blocks that differ in input width, attention, kernel size and groups at most."""
     if not isinstance(block.spec, Stage):
         return block
-    channels = block.in_channels if not block.is_first else 0
+    inputs = tuple(one._replace(channels=0) for one in block.inputs) if block.is_first else block.inputs
     spec = replace(block.spec, kernel_size=1, groups=1, attention=False)
-    return block._replace(in_channels=channels, spec=spec)
+    return block._replace(inputs=inputs, spec=spec)
 
 
 def _cheapest(group: list[Block]) -> Block:
@@ -114,14 +102,14 @@ def _cheapest(group: list[Block]) -> Block:
         groups=max(stage.groups for stage in stages),
         attention=min(stage.attention for stage in stages),
     )
-    return group[0]._replace(in_channels=min(block.in_channels for block in group), spec=spec)
+    return group[0]._replace(inputs=min(block.inputs for block in group), spec=spec)
 
 
 def _terms(block: Block, cheapest: Block) -> Counter[Block]:
     if not isinstance(block.spec, Stage) or not isinstance(cheapest.spec, Stage):
         return Counter([block])
     variants = [
-        cheapest._replace(in_channels=block.in_channels),
+        cheapest._replace(inputs=block.inputs),
         cheapest._replace(spec=replace(cheapest.spec, attention=block.spec.attention)),
         cheapest._replace(spec=replace(block.spec, attention=cheapest.spec.attention)),
     ]
@@ -132,8 +120,8 @@ def _terms(block: Block, cheapest: Block) -> Counter[Block]:
 
 def build_block(
     block: Block, architecture: PoseArchitecture, batch: int, generator: torch.Generator
-) -> tuple[nn.Module, Tensor]:
-    """The block in deployment form, with random weights, and an input for it.
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The block in deployment form, with random weights, and inputs for it.
 
     Args:
         block: what to build.
@@ -149,7 +137,8 @@ def build_block(
         module = module[0 if block.is_first else 1]
     module = module.to_empty(device="cpu")
     draw_weights(module, generator)
-    return fold(module, in_place=True), torch.randn(batch, block.in_channels, *block.size, generator=generator)
+    inputs = (torch.randn(batch, one.channels, *one.size, generator=generator) for one in block.inputs)
+    return fold(module, in_place=True), tuple(inputs)
 
 
 @torch.no_grad()

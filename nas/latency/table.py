@@ -18,13 +18,13 @@ from evaluators.latency.fingerprint import Fingerprint
 from evaluators.latency.protocol import Protocol
 from nas.files import atomic_write_json
 from search_spaces import PoseArchitecture, SearchSpace
-from search_spaces.serialization import canonical_json
+from search_spaces.fields import canonical_json
 
 from .blocks import Block, blocks_of, build_block, measured_terms, space_blocks
 from .config import LatencyConfig
 from .meter import LatencyMeter, Progress
 
-__all__ = ["Fit", "LatencyTable", "block_name", "build_table", "fit_sums"]
+__all__ = ["Fit", "LatencyTable", "block_name", "build_table", "fit_sums", "measure_alone", "measure_call"]
 
 FORMAT = "vipnas-latency-table/2"
 BLOCK_PROTOCOL = Protocol(rounds=11, max_rounds=33, error=0.02, min_sample_ms=2.0)
@@ -132,7 +132,9 @@ def block_name(block: Block) -> str:
     spec = dataclasses.asdict(block.spec)
     spec.pop("depth", None)
     kind = "first" if block.is_first else "further"
-    return canonical_json([block.family, block.part, kind, block.in_channels, list(block.size), spec])
+    # One feature map is written as it was when there were no others: tables that were measured stay.
+    before = [(one.channels, list(one.size)) for one in block.inputs]
+    return canonical_json([block.family, block.part, kind, *(before[0] if len(before) == 1 else (before,)), spec])
 
 
 def build_table(
@@ -188,18 +190,24 @@ def _measure_blocks(
 ) -> dict[Block, float]:
     """Milliseconds of each block, less what a call of the runtime costs by itself: a network pays that once."""
     generator = torch.Generator().manual_seed(0)
-
-    def measure(module: nn.Module, features: Tensor, what: str) -> float:
-        deployment = meter.deploy(module, (features,), what)
-        return float(np.median(meter.ratios([deployment], BLOCK_PROTOCOL)[0])) * meter.reference_ms
-
-    call_ms = measure(nn.ReLU(), torch.ones(1, 1, 1, 1), "an empty call")
+    call_ms = measure_call(meter)
     measured = {}
     for block, architecture in carriers.items():
-        module, features = build_block(block, architecture, meter.config.batch, generator)
-        measured[block] = measure(module, features, block_name(block)) - call_ms
+        module, inputs = build_block(block, architecture, meter.config.batch, generator)
+        measured[block] = measure_alone(meter, module, inputs, block_name(block)) - call_ms
         step(len(measured))
     return measured
+
+
+def measure_alone(meter: LatencyMeter, module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> float:
+    """Milliseconds of a block by itself, a call of the runtime included."""
+    deployment = meter.deploy(module, inputs, what)
+    return float(np.median(meter.ratios([deployment], BLOCK_PROTOCOL)[0])) * meter.reference_ms
+
+
+def measure_call(meter: LatencyMeter) -> float:
+    """Milliseconds of a call in which nothing is computed."""
+    return measure_alone(meter, nn.ReLU(), (torch.ones(1, 1, 1, 1),), "an empty call")
 
 
 def fit_sums(sums: Sequence[float] | np.ndarray, latencies: Sequence[float] | np.ndarray) -> Fit:

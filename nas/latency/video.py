@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -26,7 +25,7 @@ from supernet.networks import Fusion
 
 from .blocks import draw_weights
 from .meter import LatencyMeter, Progress
-from .table import BLOCK_PROTOCOL, LEAST_MS, LatencyTable
+from .table import LEAST_MS, LatencyTable, measure_alone, measure_call
 
 __all__ = ["VideoLatencyTable", "build_video_table", "frame_latencies", "networks_of"]
 
@@ -97,7 +96,7 @@ class VideoLatencyTable:
 
 def fusion_name(architecture: PoseArchitecture, fusion: FusionChoice) -> str:
     """The text of a fusion, with everything that its time depends on within one space."""
-    return f"{fusion.feature} {fusion.operation} {architecture.stages[fusion.feature - 1].width}"
+    return f"{fusion.feature} {fusion.operation} {architecture.features[fusion.feature - 1].channels}"
 
 
 def networks_of(architecture: VideoArchitecture) -> tuple[PoseArchitecture | PropagatedFrame, ...]:
@@ -111,22 +110,17 @@ def build_video_table(
     """Measure the key frame's network, and each fusion of the space at each width of its stage."""
     frames = _fusion_carriers(space)
     generator = torch.Generator().manual_seed(0)
-
-    def measure(module: nn.Module, inputs: tuple[torch.Tensor, ...], what: str) -> float:
-        deployment = meter.deploy(module, inputs, what)
-        return float(np.median(meter.ratios([deployment], BLOCK_PROTOCOL)[0])) * meter.reference_ms
-
     [key] = meter.measure([space.key])
-    call_ms = measure(nn.ReLU(), (torch.ones(1, 1, 1, 1),), "an empty call")
+    call_ms = measure_call(meter)
     fusions = {}
     for done, (name, frame) in enumerate(frames.items()):
         if progress:
             progress(done, len(frames))
-        architecture, stage = frame.architecture, frame.fusion.feature - 1
-        channels, size = architecture.stages[stage].width, architecture.feature_sizes[stage]
+        channels, size = frame.architecture.features[frame.fusion.feature - 1]
         feature = torch.randn(meter.config.batch, channels, *size, generator=generator)
         maps = torch.rand(meter.config.batch, space.keypoints, *space.heatmap_size, generator=generator)
-        fusions[name] = max(LEAST_MS, measure(_fusion(frame, generator), (feature, maps), f"fusion {name}") - call_ms)
+        alone_ms = measure_alone(meter, _fusion(frame, generator), (feature, maps), f"fusion {name}")
+        fusions[name] = max(LEAST_MS, alone_ms - call_ms)
     if progress:
         progress(len(frames), len(frames))
     table = VideoLatencyTable(

@@ -10,8 +10,9 @@ from nas.run_folder import RunFolder
 from nas.video_baselines import Baseline
 from search_spaces import InputError, PoseArchitecture, published, published_names
 from search_spaces.complexity import count
+from search_spaces.words import comparison_rows
 
-from .describe import comparison_rows, latency_source
+from .describe import latency_source
 from .page import page, section, table
 from .records import RunRecords, latency_of, read_records
 from .run_charts import front_chart, hypervolume_chart, retraining_chart, training_chart

@@ -1,57 +1,11 @@
-"""An architecture in words, for tables, hover texts and cards."""
+"""What is known of an evaluation, in words, for tables, hover texts and cards."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from search_spaces import PoseArchitecture, Stage, VideoArchitecture
-from search_spaces.complexity import count, count_video
-
-__all__ = ["architecture_lines", "comparison_rows", "latency_source", "network_lines"]
-
-
-def _stage_text(stage: Stage) -> str:
-    groups = f" g{stage.groups}" if stage.groups > 1 else ""
-    expansion = f" e{stage.expansion}" if stage.expansion > 1 else ""
-    return f"{stage.depth} × {stage.width}{expansion} k{stage.kernel_size}{groups}{' att' if stage.attention else ''}"
-
-
-def architecture_lines(architecture: PoseArchitecture) -> list[str]:
-    """One line a part: depth × width, kernel size, groups, attention."""
-    head = architecture.head
-    lines = [f"stem: {architecture.stem.width} k{architecture.stem.kernel_size}"]
-    lines += [f"stage {index}: {_stage_text(stage)}" for index, stage in enumerate(architecture.stages, 1)]
-    groups = f" g{head.groups[0]}" if head.groups and head.groups[0] > 1 else ""
-    return [*lines, f"head: {len(head.widths)} × {head.widths[0] if head.widths else 0}{groups}"]
-
-
-def network_lines(network: PoseArchitecture | VideoArchitecture) -> list[str]:
-    """As :func:`architecture_lines`; of a video network one line a frame: its network, fusion and MACs."""
-    if isinstance(network, PoseArchitecture):
-        return architecture_lines(network)
-    key, *frames = count_video(network).by_frame
-    lines = [f"key frame: {network.key.id}, {key.macs / 1e6:,.1f} MMACs"]
-    for position, (frame, cost) in enumerate(zip(network.frames, frames, strict=True), 1):
-        lines.append(f"frame {position}: {frame.architecture.id}, {frame.fusion}, {cost.macs / 1e6:,.1f} MMACs")
-    return lines
-
-
-def comparison_rows(architectures: list[PoseArchitecture]) -> list[tuple[str, list[str]]]:
-    """(row title, one cell an architecture): parts, parameters and MACs."""
-    depth = max(len(a.stages) for a in architectures)
-    rows: list[tuple[str, list[str]]] = [
-        ("input", [f"{a.input_size[0]}×{a.input_size[1]}" for a in architectures]),
-        ("stem", [f"{a.stem.width} k{a.stem.kernel_size}" for a in architectures]),
-    ]
-    for index in range(depth):
-        cells = [_stage_text(a.stages[index]) if index < len(a.stages) else "–" for a in architectures]
-        rows.append((f"stage {index + 1}", cells))
-    rows.append(("head", [architecture_lines(a)[-1].removeprefix("head: ") for a in architectures]))
-    costs = [count(a) for a in architectures]
-    rows.append(("parameters", [f"{cost.parameters / 1e6:.3f} M" for cost in costs]))
-    rows.append(("MACs", [f"{cost.macs / 1e6:,.1f} M" for cost in costs]))
-    return rows
+__all__ = ["latency_source"]
 
 
 def latency_source(record: Mapping[str, Any], front_file: Mapping[str, Any]) -> str:

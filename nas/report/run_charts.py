@@ -9,9 +9,9 @@ from nas.search.history import history_of
 from nas.search.journal import STATUSES
 from nas.search.objectives import Problem
 from search_spaces.video import any_architecture
+from search_spaces.words import network_lines
 
 from .charts import Chart, Marks
-from .describe import network_lines
 from .records import RunRecords
 
 __all__ = ["front_chart", "hypervolume_chart", "retraining_chart", "training_chart"]

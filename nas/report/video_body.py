@@ -8,11 +8,11 @@ from typing import Any
 
 from nas.video_baselines import Baseline
 from search_spaces import VideoArchitecture
-from search_spaces.complexity import count_video
+from search_spaces.video_costs import count_video
+from search_spaces.words import network_lines
 
 from .bars import Bars
 from .charts import Chart, Marks
-from .describe import network_lines
 from .page import section, table
 from .records import RunRecords, latency_of
 from .run_charts import front_chart, hypervolume_chart, retraining_chart, training_chart

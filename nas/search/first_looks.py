@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from search_spaces import PoseArchitecture
 from supernet import Supernet
+from supernet.networks import run_part
 
-from .shared_parts import prefix_of, to_layout, weight_bytes
+from .shared_parts import Maps, prefix_of, to_layout, weight_bytes
 
 __all__ = ["FirstLooks"]
 
@@ -36,27 +37,29 @@ class FirstLooks:
         self._people = people.to(dtype=dtype, memory_format=torch.channels_last)
         self._budget = budget_bytes
         # What is kept, by how recently it was used: parts by what they are, outputs by all that came before them.
-        self._kept: OrderedDict[Hashable, nn.Module | Tensor] = OrderedDict()
+        self._kept: OrderedDict[Hashable, nn.Module | Maps] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}
         self._bytes = 0
 
     @torch.no_grad()
     def __call__(self, architecture: PoseArchitecture) -> Tensor:
         last = len(architecture.stages) + 1
-        x, begin = self._people, 0
+        maps: Maps = (self._people,)
+        begin = 0
         for index in reversed(range(last)):
             key = ("output", index, prefix_of(architecture, index))
             found = self._kept.get(key)
-            if isinstance(found, Tensor):
+            if isinstance(found, tuple):
                 self._kept.move_to_end(key)
-                x, begin = found, index + 1
+                maps, begin = found, index + 1
                 break
         for index in range(begin, last + 1):
-            x = self._part(architecture, index)(x)
+            maps = run_part(self._part(architecture, index), maps)
             if index < last:  # a head's output is one candidate's own
-                self._keep(("output", index, prefix_of(architecture, index)), x, x.nbytes)
+                size = sum(one.nbytes for one in maps)
+                self._keep(("output", index, prefix_of(architecture, index)), maps, size)
         self._forget()
-        return x.float()
+        return maps[0].float()
 
     @property
     def bytes(self) -> int:
@@ -74,7 +77,7 @@ class FirstLooks:
         self._keep(key, part, weight_bytes(part))
         return part
 
-    def _keep(self, key: Hashable, value: nn.Module | Tensor, size: int) -> None:
+    def _keep(self, key: Hashable, value: nn.Module | Maps, size: int) -> None:
         self._kept[key], self._sizes[key] = value, size
         self._bytes += size
 
@@ -86,10 +89,8 @@ class FirstLooks:
 
 def _structure(architecture: PoseArchitecture, index: int) -> Hashable:
     """What decides the weights of part ``index``: itself, and how many channels come into it."""
-    if index == 0:
-        return architecture.stem
-    before = architecture.stages[index - 2].width if index > 1 else architecture.stem.width
-    return before, architecture.stages[index - 1] if index <= len(architecture.stages) else architecture.head
+    part = architecture.parts[index]
+    return tuple(one.channels for one in part.inputs), part.spec
 
 
 def _mixed(part: nn.Module, dtype: torch.dtype) -> nn.Module:

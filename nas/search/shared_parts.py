@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from search_spaces import PoseArchitecture
 from supernet import Supernet, fold
 from supernet.calibration import calibrating
+from supernet.networks import run_part
 
 __all__ = ["PartChain", "SharedParts", "prefix_of", "to_layout", "weight_bytes"]
 
 Module = TypeVar("Module", bound=nn.Module)
+Maps = tuple[Tensor, ...]
+"""The feature maps between two parts."""
 
 
 @dataclass(slots=True)
@@ -28,8 +31,8 @@ class _Part:
     """A calibrated, folded part, what it makes of the calibration crops, and of the validation crops so far."""
 
     module: nn.Module
-    calibration: Tensor
-    outputs: dict[int, Tensor] = field(default_factory=dict)
+    calibration: Maps
+    outputs: dict[int, Maps] = field(default_factory=dict)
     _weight_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -37,7 +40,8 @@ class _Part:
 
     @property
     def bytes(self) -> int:
-        return self._weight_bytes + self.calibration.nbytes + sum(output.nbytes for output in self.outputs.values())
+        kept = (self.calibration, *self.outputs.values())
+        return self._weight_bytes + sum(one.nbytes for maps in kept for one in maps)
 
 
 class PartChain:
@@ -51,12 +55,12 @@ class PartChain:
     def heatmaps(self, chunk: int) -> Tensor:
         """(n, K, h, w) float32 for one chunk of the validation crops."""
         start = next((i for i in reversed(range(len(self._parts))) if chunk in self._parts[i].outputs), -1)
-        x = self._parts[start].outputs[chunk] if start >= 0 else self._images(chunk)
+        maps = self._parts[start].outputs[chunk] if start >= 0 else (self._images(chunk),)
         for part in self._parts[start + 1 :]:
-            x = part.module(x)
+            maps = run_part(part.module, maps)
             if part is not self._parts[-1]:  # a head is one candidate's own
-                part.outputs[chunk] = x
-        return x.float()
+                part.outputs[chunk] = maps
+        return maps[0].float()
 
 
 class SharedParts:
@@ -93,7 +97,7 @@ class SharedParts:
             key = prefix_of(architecture, index)
             part = self._kept.get(key)
             if part is None:
-                part = self._make(architecture, index, parts[-1].calibration if parts else self._calibration)
+                part = self._make(architecture, index, parts[-1].calibration if parts else (self._calibration,))
                 self._kept[key] = part
             self._kept.move_to_end(key)
             parts.append(part)
@@ -113,13 +117,14 @@ class SharedParts:
             total -= part.bytes
 
     @torch.no_grad()
-    def _make(self, architecture: PoseArchitecture, index: int, calibration: Tensor) -> _Part:
-        module = self._supernet.extract_part(architecture, index).to(calibration.device)
+    def _make(self, architecture: PoseArchitecture, index: int, calibration: Maps) -> _Part:
+        device = calibration[0].device
+        module = self._supernet.extract_part(architecture, index).to(device)
         module = to_layout(module, torch.float32)
         reduced = self._dtype != torch.float32
-        with calibrating(module), torch.autocast(calibration.device.type, self._dtype, enabled=reduced):
-            output = module(calibration)
-        return _Part(to_layout(fold(module, in_place=True), self._dtype), output)
+        with calibrating(module), torch.autocast(device.type, self._dtype, enabled=reduced):
+            found = run_part(module, calibration)
+        return _Part(to_layout(fold(module, in_place=True), self._dtype), found)
 
 
 def weight_bytes(module: nn.Module) -> int:

@@ -25,7 +25,7 @@ from nas.run_folder import RunFolder
 from nas.run_lock import RunLock
 from nas.video_evaluation import people_shown
 from search_spaces import InputError, PropagatedFrame, VideoArchitecture, VideoSearchSpace
-from search_spaces.complexity import count_video
+from search_spaces.video_costs import count_video
 
 from .candidate_config import CandidateConfig, Precision
 from .config import SearchConfig

@@ -3,7 +3,7 @@
 from .blocks import ContextBlock, ConvNorm
 from .fusion import Fusion
 from .head import PoseHead
-from .pose_net import PoseNet, build_part, initialize, part_name
+from .pose_net import PoseNet, build_part, initialize, part_name, run_part
 from .video import PropagatedNet, VideoPoseNet, build_frame, resample_heatmaps
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "initialize",
     "part_name",
     "resample_heatmaps",
+    "run_part",
 ]

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces.architecture import Activation
+from search_spaces.layers import context_width
+from search_spaces.parts import Activation
 
-__all__ = ["BATCH_NORM_EPS", "ContextBlock", "Conv2d", "ConvNorm", "ConvTranspose2d", "activate", "context_width"]
+__all__ = ["BATCH_NORM_EPS", "ContextBlock", "Conv2d", "ConvNorm", "ConvTranspose2d", "activate"]
 
 BATCH_NORM_EPS = 1e-5
 
@@ -80,11 +81,6 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return activate(self.norm(self.conv(x)), self.activation)
-
-
-def context_width(channels: int) -> int:
-    """Hidden channels of the attention: a sixteenth, but 16 at least (ratio max(1/16, 16/C), as released)."""
-    return int(channels * max(1.0 / 16, 16.0 / channels))
 
 
 class ContextBlock(nn.Module):

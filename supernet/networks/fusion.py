@@ -39,7 +39,7 @@ class Fusion(nn.Module):
 
     def __init__(self, architecture: PoseArchitecture, choice: FusionChoice) -> None:
         super().__init__()
-        channels = architecture.stages[choice.feature - 1].width
+        channels = architecture.features[choice.feature - 1].channels
         self.operation = choice.operation
         self.pooled, self.repeated = resize_factors(architecture, choice.feature)
         is_cat = self.operation == "cat"

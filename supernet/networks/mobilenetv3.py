@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces import PoseArchitecture, Stage
-from search_spaces.mobilenetv3 import inner_width, squeeze_width
+from search_spaces import Stage, Stem
+from search_spaces.families.mobilenetv3 import inner_width, squeeze_width
+from search_spaces.layers import FeatureMap
 
 from .blocks import ConvNorm
 
@@ -58,15 +59,11 @@ class InvertedResidual(nn.Module):
         return x + out if self.has_shortcut else out
 
 
-def build_stem(architecture: PoseArchitecture) -> nn.Module:
-    stem = architecture.stem
+def build_stem(stem: Stem, inputs: tuple[FeatureMap, ...]) -> nn.Module:
     return ConvNorm(3, stem.width, stem.kernel_size, stride=stem.stride, activation=stem.activation)
 
 
-def build_stage(architecture: PoseArchitecture, index: int) -> nn.Sequential:
-    """Stage ``index`` (from 0) of the architecture."""
-    stage = architecture.stages[index]
-    channels = architecture.stages[index - 1].width if index else architecture.stem.width
-    blocks = [InvertedResidual(channels, stage, stage.stride)]
+def build_stage(stage: Stage, inputs: tuple[FeatureMap, ...]) -> nn.Sequential:
+    blocks = [InvertedResidual(inputs[0].channels, stage, stage.stride)]
     blocks += [InvertedResidual(stage.width, stage, 1) for _ in range(stage.depth - 1)]
     return nn.Sequential(*blocks)

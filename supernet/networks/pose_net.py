@@ -8,25 +8,24 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from search_spaces import PoseArchitecture
-from search_spaces.families import family
+from search_spaces import PoseArchitecture, Stage, Stem
 
 from .blocks import ContextBlock
 from .fusion import Fusion
 from .head import PoseHead
 
-__all__ = ["PoseNet", "build_part", "initialize", "part_name"]
+__all__ = ["PoseNet", "build_part", "initialize", "part_name", "run_part"]
 
 
 def build_part(architecture: PoseArchitecture, index: int) -> nn.Module:
     """One part, its weights not yet drawn: 0 is the stem, s is stage s, the last is the head."""
-    family(architecture.family)  # a clear error for an unknown family
     module: Any = importlib.import_module(f"{__package__}.{architecture.family}")
-    if index == 0:
-        return module.build_stem(architecture)
-    if index <= len(architecture.stages):
-        return module.build_stage(architecture, index - 1)
-    return PoseHead(architecture.stages[-1].width, architecture.head, architecture.heatmap_size[0])
+    part = architecture.parts[index]
+    if isinstance(part.spec, Stem):
+        return module.build_stem(part.spec, part.inputs)
+    if isinstance(part.spec, Stage):
+        return module.build_stage(part.spec, part.inputs)
+    return PoseHead(part.inputs[0].channels, part.spec, part.outputs[0].size[0])
 
 
 def part_name(architecture: PoseArchitecture, index: int) -> str:
@@ -34,6 +33,12 @@ def part_name(architecture: PoseArchitecture, index: int) -> str:
     if index == 0:
         return "stem."
     return f"stages.{index - 1}." if index <= len(architecture.stages) else "head."
+
+
+def run_part(part: nn.Module, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What a part makes of the maps that the part before gives: one map or several, as its family has it."""
+    found = part(*maps)
+    return found if isinstance(found, tuple) else (found,)
 
 
 class PoseNet(nn.Module):
@@ -63,13 +68,14 @@ class PoseNet(nn.Module):
         return [self.stem, *self.stages, self.head]
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.forward_parts(images)
+        [heatmaps] = self.forward_parts(images)
+        return heatmaps
 
-    def forward_parts(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+    def forward_parts(self, *maps: Tensor, start: int = 0, stop: int | None = None) -> tuple[Tensor, ...]:
         """Run the parts ``start`` … ``stop - 1``; part 0 is the stem, part s is stage s, the last is the head."""
         for part in self.parts[start:stop]:
-            x = part(x)
-        return x
+            maps = run_part(part, maps)
+        return maps
 
     def extra_repr(self) -> str:
         return f"{self.architecture.family} {self.architecture.id}, for {self.architecture.input_size}"

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces import PoseArchitecture, Stage
-from search_spaces.resnet import inner_width
+from search_spaces import Stage, Stem
+from search_spaces.families.resnet import inner_width
+from search_spaces.layers import FeatureMap
 
 from .blocks import ContextBlock, ConvNorm
 
@@ -45,14 +46,11 @@ class Bottleneck(nn.Module):
         return F.relu(self.attention(self.conv3(self.conv2(self.conv1(x)))) + self.shortcut(x))
 
 
-def build_stem(architecture: PoseArchitecture) -> nn.Module:
-    return ResNetStem(architecture.stem.width, architecture.stem.kernel_size)
+def build_stem(stem: Stem, inputs: tuple[FeatureMap, ...]) -> nn.Module:
+    return ResNetStem(stem.width, stem.kernel_size)
 
 
-def build_stage(architecture: PoseArchitecture, index: int) -> nn.Sequential:
-    """Stage ``index`` (from 0) of the architecture."""
-    stage = architecture.stages[index]
-    channels = architecture.stages[index - 1].width if index else architecture.stem.width
-    blocks = [Bottleneck(channels, stage, stage.stride)]
+def build_stage(stage: Stage, inputs: tuple[FeatureMap, ...]) -> nn.Sequential:
+    blocks = [Bottleneck(inputs[0].channels, stage, stage.stride)]
     blocks += [Bottleneck(stage.width, stage, 1) for _ in range(stage.depth - 1)]
     return nn.Sequential(*blocks)

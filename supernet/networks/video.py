@@ -32,8 +32,9 @@ class PropagatedNet(PoseNet):
         if previous_heatmaps is None:
             raise ValueError(f"a network with the fusion {self.frame.fusion} needs the previous frame's heatmaps")
         after = self.frame.fusion.feature + 1
-        feature = self.forward_parts(images, stop=after)
-        return self.forward_parts(self.fusion(feature, previous_heatmaps), start=after)
+        feature, *others = self.forward_parts(images, stop=after)
+        [heatmaps] = self.forward_parts(self.fusion(feature, previous_heatmaps), *others, start=after)
+        return heatmaps
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, {self.frame.fusion}"

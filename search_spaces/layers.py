@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates (MACs) of layers, by formula. What a family's cost functions are made of.
+"""Parameters, multiply-accumulates (MACs) and feature maps of layers, by formula. What families' rules are made of.
 
 MACs are of one image. A convolution counts kernel × output positions, a deconvolution kernel × *input* positions (what
 is really multiplied; some counters use its output positions, four times as many). The weighted sum of the attention is
@@ -7,12 +7,47 @@ counted too. BatchNorm, activations, pooling and additions are not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Cost", "Size", "context_width", "conv", "conv_norm", "deconv_norm", "global_context", "halved", "total"]
+from .parts import Stage
+
+__all__ = [
+    "Block",
+    "Cost",
+    "FeatureMap",
+    "Size",
+    "chain",
+    "context_width",
+    "conv",
+    "conv_norm",
+    "deconv_norm",
+    "global_context",
+    "halved",
+    "total",
+]
 
 Size = tuple[int, int]
 """(height, width) of a feature map."""
+
+
+class FeatureMap(NamedTuple):
+    """The shape of what one part of a network hands to the next, for one image."""
+
+    channels: int
+    size: Size
+
+
+class Block(NamedTuple):
+    """``repeats`` equal blocks one after the other; costs are those of one of them."""
+
+    repeats: int
+    inputs: tuple[FeatureMap, ...]
+    outputs: tuple[FeatureMap, ...]
+    parameters: int
+    macs: int
+    largest: FeatureMap
+    """The largest feature map inside."""
 
 
 class Cost(NamedTuple):
@@ -65,3 +100,25 @@ def global_context(channels: int, size: Size) -> Cost:
 def total(*costs: Cost) -> Cost:
     """Layers one after the other: sums, and the size after the last."""
     return Cost(sum(cost.parameters for cost in costs), sum(cost.macs for cost in costs), costs[-1].size)
+
+
+def chain(
+    stage: Stage,
+    inputs: tuple[FeatureMap, ...],
+    inner_width: int,
+    block_cost: Callable[[int, Stage, int, Size], Cost],
+) -> tuple[Block, ...]:
+    """The blocks of a stage on one feature map: the first has the stride and changes the width, the others are equal.
+
+    Args:
+        block_cost: of one block, from its input channels, the stage, the stride and the size of what enters.
+    """
+    [before] = inputs
+    first = block_cost(before.channels, stage, stage.stride, before.size)
+    after = (FeatureMap(stage.width, first.size),)
+    largest = FeatureMap(max(inner_width, stage.width), first.size)
+    blocks = [Block(1, inputs, after, first.parameters, first.macs, largest)]
+    if stage.depth > 1:
+        further = block_cost(stage.width, stage, 1, first.size)
+        blocks.append(Block(stage.depth - 1, after, after, further.parameters, further.macs, largest))
+    return tuple(blocks)

@@ -1,4 +1,4 @@
-"""The ``mobilenetv3`` family: inverted residuals whose k×k convolution has any group count, with channel attention.
+"""Members and spaces of the ``mobilenetv3`` family.
 
 S-ViPNAS-MobileNetV3 (ViPNAS, CVPR 2021; layer table of its authors' release) is a member. The ranges of the paper's own
 search space are not published: those of the spaces below are ours. Groups are chosen by their width (channels a group),
@@ -7,80 +7,16 @@ because that is what decides how fast a grouped convolution is, and because it f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
 
-from .architecture import Activation, Head, PoseArchitecture, Stage, Stem
-from .costs import Cost, Size, conv, conv_norm, total
-from .errors import InputError
-from .space import HeadChoices, SearchSpace, StageChoices, StemChoices
+from ..architecture import PoseArchitecture
+from ..choices import HeadChoices, StageChoices, StemChoices
+from ..families.mobilenetv3 import FAMILY
+from ..parts import Activation, Head, Stage, Stem
+from ..space import SearchSpace
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = [
-    "FAMILY",
-    "block_cost",
-    "check",
-    "inner_width",
-    "published",
-    "spaces",
-    "squeeze_width",
-    "stem_cost",
-    "stem_strides",
-]
-
-FAMILY = "mobilenetv3"
-
-
-def inner_width(width: int, expansion: int) -> int | None:
-    """1×1 to ``width`` times ``expansion`` channels, k×k inside, 1×1 back."""
-    return width * expansion
-
-
-def squeeze_width(inner: int) -> int:
-    """Hidden channels of the attention: a quarter of the block's inner channels."""
-    return inner // 4
-
-
-def stem_strides(stem: Stem) -> tuple[int, ...]:
-    """One convolution, no pooling."""
-    return (stem.stride,)
-
-
-def check(architecture: PoseArchitecture) -> None:
-    """What the official class asserts: strides of 1 or 2, and no change of width without an expanding convolution."""
-    channels = architecture.stem.width
-    for index, stage in enumerate(architecture.stages, 1):
-        if stage.stride not in (1, 2):
-            raise InputError(f"stage {index}: stride={stage.stride}; the mobilenetv3 family has 1 or 2")
-        if stage.expansion == 1 and stage.width != channels:
-            raise InputError(
-                f"stage {index}: expansion=1 has no expanding convolution, so that its width={stage.width} must equal "
-                f"the {channels} channels before it; choose an expansion of 2 or more, or equal widths"
-            )
-        if stage.attention and squeeze_width(stage.width * stage.expansion) < 1:
-            raise InputError(f"stage {index}: attention needs 4 inner channels, got {stage.width * stage.expansion}")
-        channels = stage.width
-
-
-def stem_cost(stem: Stem, size: Size) -> Cost:
-    """The one convolution."""
-    return conv_norm(3, stem.width, stem.kernel_size, size, stride=stem.stride)
-
-
-def block_cost(in_channels: int, stage: Stage, stride: int, size: Size) -> Cost:
-    """One inverted residual, with its attention. The attention's scaling of the features counts nothing."""
-    inner = stage.width * stage.expansion
-    spatial = conv_norm(inner, inner, stage.kernel_size, size, stride=stride, groups=stage.groups)
-    layers = [spatial]
-    if stage.expansion != 1:
-        layers.insert(0, conv_norm(in_channels, inner, 1, size))
-    if stage.attention:
-        hidden = squeeze_width(inner)
-        attention = total(conv(inner, hidden, (1, 1)), conv(hidden, inner, (1, 1)))
-        layers.append(attention._replace(size=spatial.size))
-    return total(*layers, conv_norm(inner, stage.width, 1, spatial.size))
+__all__ = ["published", "spaces"]
 
 
 @cache

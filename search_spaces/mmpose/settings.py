@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from .errors import InputError
+from ..errors import InputError
 
 __all__ = ["Settings"]
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .architecture import Activation, Head, PoseArchitecture, Stage, Stem
-from .errors import InputError
-from .mmpose_settings import Settings
+from ..architecture import PoseArchitecture
+from ..errors import InputError
+from ..parts import Activation, Head, Stage, Stem
+from .settings import Settings
 
 __all__ = ["from_mmpose", "to_mmpose"]
 

@@ -1,4 +1,4 @@
-"""The ``resnet`` family: bottleneck blocks with a grouped k×k convolution and global-context attention.
+"""Members and spaces of the ``resnet`` family.
 
 S-ViPNAS-Res50 (ViPNAS, CVPR 2021; layer table of its authors' release) is a member. The ranges of the paper's own
 search space are not published: those of the spaces below are ours.
@@ -6,60 +6,16 @@ search space are not published: those of the spaces below are ours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
 
-from .architecture import Head, PoseArchitecture, Stage, Stem
-from .costs import Cost, Size, conv_norm, global_context, halved, total
-from .errors import InputError
-from .space import HeadChoices, SearchSpace, StageChoices, StemChoices
+from ..architecture import PoseArchitecture
+from ..choices import HeadChoices, StageChoices, StemChoices
+from ..families.resnet import FAMILY
+from ..parts import Head, Stage, Stem
+from ..space import SearchSpace
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["FAMILY", "block_cost", "check", "inner_width", "published", "spaces", "stem_cost", "stem_strides"]
-
-FAMILY = "resnet"
-
-
-def inner_width(width: int, expansion: int) -> int | None:
-    """The three convolutions of a bottleneck: 1×1 to the inner width, k×k inside, 1×1 back."""
-    return width // expansion if width % expansion == 0 else None
-
-
-def stem_strides(stem: Stem) -> tuple[int, ...]:
-    """A convolution and a max pooling of stride 2."""
-    return (stem.stride, 2)
-
-
-def check(architecture: PoseArchitecture) -> None:
-    """The official class knows ReLU only, and a stem of stride 2."""
-    if architecture.stem.stride != 2:
-        raise InputError(f"stem: stride={architecture.stem.stride}; the resnet family has 2")
-    activations = [architecture.stem.activation, *(stage.activation for stage in architecture.stages)]
-    for index, activation in enumerate(activations):
-        if activation != "relu":
-            where = f"stage {index}" if index else "stem"
-            raise InputError(f"{where}: activation={activation!r}; the resnet family has 'relu'")
-
-
-def stem_cost(stem: Stem, size: Size) -> Cost:
-    """The convolution; the pooling counts nothing, but halves the size once more."""
-    cost = conv_norm(3, stem.width, stem.kernel_size, size, stride=stem.stride)
-    return cost._replace(size=halved(cost.size))
-
-
-def block_cost(in_channels: int, stage: Stage, stride: int, size: Size) -> Cost:
-    """One bottleneck, with its attention and the projection of its shortcut."""
-    width, inner = stage.width, stage.width // stage.expansion
-    reduce = conv_norm(in_channels, inner, 1, size)
-    spatial = conv_norm(inner, inner, stage.kernel_size, size, stride=stride, groups=stage.groups)
-    layers = [reduce, spatial, conv_norm(inner, width, 1, spatial.size)]
-    if stride != 1 or in_channels != width:
-        layers.append(conv_norm(in_channels, width, 1, size, stride=stride))
-    if stage.attention:
-        layers.append(global_context(width, spatial.size))
-    return total(*layers)
+__all__ = ["published", "spaces"]
 
 
 @cache

@@ -1,0 +1,123 @@
+"""The choices of which a search space consists, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InputError
+from .fields import LATER
+from .parts import Activation, Normalization
+
+__all__ = ["Gene", "HeadChoices", "StageChoices", "StemChoices", "check_combinations", "listing"]
+
+MAX_CHOICES = 256
+MAX_COMBINATIONS = 1 << 14
+"""Of the choices that a space must look at together: a stage's widths, expansions and groups, neighbouring widths."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StemChoices:
+    """Choices for the first convolution."""
+
+    width: tuple[int, ...]
+    kernel_size: tuple[int, ...] = (7,)
+    stride: int = 2
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        _check_choices("stem", self, ("width", "kernel_size"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageChoices:
+    """Choices for one stage. Groups are given as counts, or as ``group_width``, the channels of one group."""
+
+    width: tuple[int, ...]
+    depth: tuple[int, ...]
+    kernel_size: tuple[int, ...] = (3,)
+    groups: tuple[int, ...] = ()
+    group_width: tuple[int, ...] = ()
+    attention: tuple[bool, ...] = (False, True)
+    expansion: tuple[int, ...] = (1,)
+    stride: int = 2
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        if bool(self.groups) == bool(self.group_width):
+            raise InputError("stage: give either groups or group_width, with one choice at least")
+        _check_choices("stage", self, ("width", "depth", "kernel_size", "attention", "expansion"))
+        _check_choices("stage", self, ("groups",) if self.groups else ("group_width",))
+
+    @property
+    def group_choices(self) -> tuple[int, ...]:
+        """The gene's choices, from the fewest weights to the most where they are widths of a group."""
+        return self.groups or self.group_width
+
+    def group_count(self, choice: int, inner: int) -> int | None:
+        """The number of groups that a choice means at ``inner`` channels; None where it does not divide them."""
+        if inner % choice:
+            return None
+        return choice if self.groups else inner // choice
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadChoices:
+    """Choices for the head: ``layers`` deconvolutions of one width and one group count; the normalization is fixed."""
+
+    width: tuple[int, ...]
+    groups: tuple[int, ...] = (1,)
+    layers: int = 3
+    normalization: Normalization = field(default="none", metadata=LATER)
+
+    def __post_init__(self) -> None:
+        _check_choices("head", self, ("width", "groups"))
+        if not 1 <= self.layers <= 8:
+            raise InputError(f"head: layers={self.layers}; from 1 to 8 are possible")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gene:
+    """One choice of a genome: which part it belongs to (0 stem, 1… stages, last head), its field and its values."""
+
+    part: int
+    name: str
+    field: str
+    values: tuple[Any, ...]
+
+
+def _check_choices(where: str, part: Any, names: tuple[str, ...]) -> None:
+    for name in names:
+        values = getattr(part, name)
+        if not values:
+            raise InputError(f"{where}: {name} has no choice")
+        if len(values) > MAX_CHOICES:
+            raise InputError(f"{where}: {name} has {len(values)} choices; at most {MAX_CHOICES}")
+        if len(set(values)) != len(values):
+            raise InputError(f"{where}: {name} {listing(values)} names a choice twice")
+        if any(not isinstance(value, bool) and value < 1 for value in values):
+            raise InputError(f"{where}: {name} {listing(values)}: every choice must be 1 or more")
+
+
+def listing(values: Sequence[Any]) -> str:
+    """Values as messages show them."""
+    return "[" + ", ".join(str(value) for value in values) + "]"
+
+
+def check_combinations(where: str, stem: StemChoices, stages: Sequence[StageChoices]) -> None:
+    """Before choices are looked at together.
+
+    Raises:
+        InputError: there are so many that this would take minutes.
+    """
+    before = len(stem.width)
+    for index, stage in enumerate(stages, 1):
+        own = len(stage.width) * len(stage.expansion)
+        for others, kind in ((len(stage.group_choices), "groups"), (before, "widths before it")):
+            if own * others > MAX_COMBINATIONS:
+                raise InputError(
+                    f"{where}: stage {index}: {own * others:,} combinations of its widths and expansions "
+                    f"with {others} {kind} are too many; at most {MAX_COMBINATIONS:,}"
+                )
+        before = len(stage.width)

@@ -1,0 +1,111 @@
+"""The parts of a pose network as values: stem, stages, head. Frozen, hashable, validated when made.
+
+What a block looks like is the family's matter; what the parts come to together is bounded in ``limits``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .errors import InputError
+from .fields import LATER
+
+__all__ = ["Activation", "Head", "Normalization", "Stage", "Stem", "check_range", "divisors"]
+
+Activation = Literal["relu", "hardswish"]
+Normalization = Literal["none", "softmax"]
+
+# Bounds that no pose network needs to pass.
+MAX_WIDTH = 16384
+MAX_DEPTH = 64
+MAX_KERNEL = 31
+MAX_KEYPOINTS = 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stem:
+    """The first convolution, of stride 2 unless said otherwise."""
+
+    width: int
+    kernel_size: int = 7
+    stride: int = 2
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        check_range("stem", "width", self.width, 1, MAX_WIDTH)
+        _check_kernel("stem", self.kernel_size)
+        check_range("stem", "stride", self.stride, 1, 4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """``depth`` equal blocks; the first one has the stride and changes the width.
+
+    ``expansion`` relates the block's inner width to ``width``; the family says how (``resnet`` divides,
+    ``mobilenetv3`` multiplies).
+    """
+
+    width: int
+    depth: int
+    kernel_size: int = 3
+    groups: int = 1
+    attention: bool = False
+    stride: int = 2
+    expansion: int = 1
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        check_range("stage", "width", self.width, 1, MAX_WIDTH)
+        check_range("stage", "depth", self.depth, 1, MAX_DEPTH)
+        _check_kernel("stage", self.kernel_size)
+        check_range("stage", "groups", self.groups, 1, MAX_WIDTH)
+        check_range("stage", "stride", self.stride, 1, 4)
+        check_range("stage", "expansion", self.expansion, 1, 64)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """Stride-2 deconvolutions, then a 1×1 convolution to one heatmap a keypoint.
+
+    ``normalization`` says what becomes of the heatmaps: ``none``, as published; or ``softmax`` over the places of each
+    heatmap, so that it is a distribution (scaled to the peak of a target), trained by cross-entropy. In short
+    trainings that is far ahead of the squared error (docs/benchmarks.md).
+    """
+
+    widths: tuple[int, ...]
+    groups: tuple[int, ...]
+    kernel_sizes: tuple[int, ...] = (4, 4, 4)
+    keypoints: int = 17
+    normalization: Normalization = field(default="none", metadata=LATER)
+
+    def __post_init__(self) -> None:
+        if not len(self.widths) == len(self.groups) == len(self.kernel_sizes):
+            lengths = f"{len(self.widths)} widths, {len(self.groups)} groups, {len(self.kernel_sizes)} kernel sizes"
+            raise InputError(f"head: one width, group count and kernel size a deconvolution; got {lengths}")
+        if len(self.widths) > 8:
+            raise InputError(f"head: {len(self.widths)} deconvolutions are too many; at most 8")
+        for index, (width, groups, kernel_size) in enumerate(
+            zip(self.widths, self.groups, self.kernel_sizes, strict=True), 1
+        ):
+            check_range(f"head deconvolution {index}", "width", width, 1, MAX_WIDTH)
+            check_range(f"head deconvolution {index}", "groups", groups, 1, MAX_WIDTH)
+            if kernel_size not in (2, 3, 4):
+                raise InputError(f"head deconvolution {index}: kernel_size={kernel_size}; choose from 2, 3, 4")
+        check_range("head", "keypoints", self.keypoints, 1, MAX_KEYPOINTS)
+
+
+def check_range(where: str, name: str, value: int, low: int, high: int) -> None:
+    """Raise InputError where a value is out of its range; ``where`` says what it belongs to."""
+    if not low <= value <= high:
+        raise InputError(f"{where}: {name}={value}; from {low} to {high} are possible")
+
+
+def _check_kernel(where: str, kernel_size: int) -> None:
+    if kernel_size % 2 == 0 or not 1 <= kernel_size <= MAX_KERNEL:
+        raise InputError(f"{where}: kernel_size={kernel_size}; odd sizes from 1 to {MAX_KERNEL} are possible")
+
+
+def divisors(value: int) -> list[int]:
+    """All numbers that divide ``value``, in their order."""
+    return [count for count in range(1, value + 1) if value % count == 0]
