@@ -44,6 +44,11 @@ class CocoKeypointAP:
         """K, the number of keypoints of a person."""
         return self._truth.keypoints
 
+    @property
+    def positives(self) -> int:
+        """The people who count: neither crowds nor with ``num_keypoints`` 0. Where there is none, AP is -1."""
+        return int(self._truth.positives[:, 0].sum())
+
     def evaluate(self, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """AP AP50 AP75 APM APL AR AR50 AR75 ARM ARL of COCO result dictionaries.
 

@@ -68,7 +68,7 @@ def load_annotations(annotations: str | PathLike[str] | Mapping[str, Any]) -> Ma
     else:
         name = str(annotations)
         try:
-            content = json.loads(Path(annotations).read_text(encoding="utf-8"))
+            content = json.loads(Path(annotations).read_text(encoding="utf-8-sig"))
         except TypeError as error:
             raise MeasureInputError(f"ground truth: got {annotations!r}; give a path or a dictionary") from error
         except OSError as error:

@@ -72,7 +72,7 @@ def read_posetrack(path: str | PathLike[str]) -> list[PoseTrackFrame]:
     """
     name = str(path)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise MeasureInputError(f"{name}: cannot be read ({error.strerror}); give a PoseTrack18 file") from error
     except (ValueError, RecursionError) as error:

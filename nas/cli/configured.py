@@ -40,6 +40,9 @@ def add_config_arguments(parser: Parser, sections: tuple[str, ...], *, resumable
     if "video.frames" in sections or "video" in sections:
         text = "T, the propagated frames after each key frame: work on video networks (0: on image networks)"
         add_override(parser, "video.frames", "--frames", metavar="T", help=text)
+    if "data" in sections:
+        text = "the people's category in COCO files: a name or an id"
+        add_override(parser, "data.category", "--category", metavar="NAME", help=text)
     if resumable:
         parser.add_argument("--resume", action="store_true", help="go on from what the run folder holds")
     _take_overrides(parser, sections, "CONFIG")

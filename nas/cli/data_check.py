@@ -18,6 +18,7 @@ HELP = "holds annotations/person_keypoints_{train,val}*.json, or annotations/{tr
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", type=Path, help=HELP)
+    parser.add_argument("--category", metavar="NAME", help="the people's category, by name or id (data.category)")
     parser.add_argument("--no-decode", action="store_true", help="only look whether the images exist (fast)")
     parser.add_argument("--all", action="store_true", help=f"print every problem, not the first {SHOWN}")
 
@@ -29,7 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     decode = not arguments.no_decode
     videos = posetrack_parts(arguments.folder)
     images = any(arguments.folder.glob("annotations/person_keypoints_*.json"))
-    problems = check_coco(arguments.folder, decode_images=decode) if images or not videos else []
+    problems = []
+    if images or not videos:
+        problems = check_coco(arguments.folder, decode_images=decode, category=arguments.category)
     for folder in videos:
         problems += check_posetrack(folder, decode_images=decode)
     shown = problems if arguments.all else problems[:SHOWN]
@@ -38,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     if len(shown) < len(problems):
         print(f"… and {len(problems) - len(shown)} more; --all prints them")
     errors = [problem for problem in problems if problem.severity == "error"]
+    warnings = [problem for problem in problems if problem.severity == "warning"]
     if errors:
         others = f" (the first of {len(errors)} errors)" if len(errors) > 1 else ""
         raise InputError(f"{errors[0]}{others}")
-    print(f"{arguments.folder}: can be used ({len(problems)} warnings)")
+    print(f"{arguments.folder}: can be used ({len(warnings)} warnings)")
     return 0

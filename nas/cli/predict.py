@@ -51,6 +51,8 @@ def _add_model(group: Any) -> None:
 def _add_people(group: Any) -> None:
     group.add_argument("--boxes", metavar="FILE", type=Path,
                        help="COCO detections, or COCO or PoseTrack18 annotations")  # fmt: skip
+    group.add_argument("--category", metavar="NAME",
+                       help="of people in --boxes (default: the one with keypoints, or named person)")  # fmt: skip
     group.add_argument("--detector", metavar="FILE", type=Path, help="your own person detector (ONNX)")
     group.add_argument("--box", metavar=("X", "Y", "W", "H"), type=float, nargs=4, action="append",
                        help="a person of the first frame, in pixels; may be repeated, implies --follow")  # fmt: skip
@@ -137,6 +139,8 @@ def _check(arguments: argparse.Namespace) -> None:
     for option in ("person_class", "detector_colors"):
         if arguments.detector is None and getattr(arguments, option) is not None:
             raise InputError(f"--{option.replace('_', '-')}: is of a --detector, and none is given; leave it out")
+    if arguments.boxes is None and arguments.category is not None:
+        raise InputError("--category: is of --boxes FILE, and none is given; leave it out")
     if arguments.whole_frame and arguments.follow:
         raise InputError("--follow: with --whole-frame there is nothing to follow; leave one of them out")
     if arguments.no_video and (arguments.images or arguments.show):
@@ -158,7 +162,7 @@ def _box_source(arguments: argparse.Namespace, source: FrameSource) -> BoxSource
     from nas.video.detector import OnnxPersonDetector
 
     if arguments.boxes is not None:
-        return BoxFile(arguments.boxes, source, arguments.box_score)
+        return BoxFile(arguments.boxes, source, arguments.box_score, arguments.category)
     if arguments.box:
         return GivenBoxes(arguments.box)
     if arguments.whole_frame:

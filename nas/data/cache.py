@@ -18,7 +18,7 @@ from torch import Tensor
 from nas.data.build_once import build_once, content_key
 from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
-from nas.data.crop_files import stat_images, write_crops
+from nas.data.crop_files import require_sizes, stat_images, write_crops
 from nas.data.geometry import (
     apply_affine,
     boxes_to_centers_scales,
@@ -27,6 +27,7 @@ from nas.data.geometry import (
     warp_image,
     warp_matrices,
 )
+from nas.data.images import StatedSize
 from nas.data.instances import InstanceArrays, stack_instances
 from nas.data.tensors import to_tensor
 
@@ -57,6 +58,8 @@ class CropCache:
         self.padded_sizes_px: NDArray[np.float64] = loaded.pop("padded_sizes_px")
         """(N, 2) width and height of the part of the image that the crop shows."""
         height, width = (int(side) for side in loaded.pop("input_size"))
+        self.image_sizes: NDArray[np.int64] | None = loaded.pop("image_sizes", None)
+        """(N, 2) height and width of the images, as they were decoded; None in caches of before they were kept."""
         self.instances = InstanceArrays(**loaded)
         shape = (len(self.instances), height, width, 3)
         self._crops = np.memmap(self.path / "crops.bin", dtype=np.uint8, mode="r", shape=shape)
@@ -81,23 +84,27 @@ class CropCache:
             workers: threads that decode (default: all cores).
 
         Raises:
-            InputError: there is no instance, or an image is missing or does not decode.
+            InputError: there is no instance; an image is missing, does not decode, or is of another size than its
+                annotations say.
             OSError: the disk is full; nothing is left behind.
         """
         arrays = stack_instances(instances)
-        files = [instance.file for instance in instances]
+        files, stated = [instance.file for instance in instances], [instance.image_size for instance in instances]
         centers, sizes = boxes_to_centers_scales(arrays.bbox_xywh, padding)
         sizes = fix_aspect_ratio(sizes, codec.input_size)
         warps = warp_matrices(centers, sizes, np.zeros(len(arrays)), codec.input_size, udp=codec.udp)
 
         def build(entry: Path) -> None:
-            _write_crops(entry / "crops.bin", files, warps, codec, workers)
+            image_sizes = _write_crops(entry / "crops.bin", files, warps, codec, workers, stated)
             extra = {"warps": warps, "padded_sizes_px": sizes, "input_size": np.array(codec.input_size)}
+            extra["image_sizes"] = image_sizes
             np.savez(entry / "instances.npz", **extra, **arrays.to_dict())  # type: ignore[arg-type]
 
         key = content_key(_FORMAT, cv2.__version__, stat_images(files), warps, *arrays.to_dict().values(),
                           np.array(codec.input_size))  # fmt: skip
-        return cls(build_once(Path(folder), key, build))
+        cache = cls(build_once(Path(folder), key, build))
+        require_sizes(files, stated, cache.image_sizes)
+        return cache
 
     def __len__(self) -> int:
         return len(self.instances)
@@ -129,12 +136,18 @@ class CropCache:
 
 
 def _write_crops(
-    path: Path, files: Sequence[Path], warps: NDArray[np.float64], codec: Codec, workers: int | None
-) -> None:
+    path: Path,
+    files: Sequence[Path],
+    warps: NDArray[np.float64],
+    codec: Codec,
+    workers: int | None,
+    stated: Sequence[StatedSize | None],
+) -> NDArray[np.int64]:
+    """The sizes (N, 2) of the images."""
     height, width = codec.input_size
 
     def crop(image_bgr: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
         return cv2.cvtColor(warp_image(image_bgr, warps[index], codec.input_size), cv2.COLOR_BGR2RGB)
 
     offsets = np.arange(len(files), dtype=np.int64) * (height * width * 3)
-    write_crops(path, files, crop, offsets, workers)
+    return write_crops(path, files, crop, offsets, workers, stated)[2]

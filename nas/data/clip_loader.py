@@ -113,7 +113,8 @@ class ClipTrainingSet:
                 decoded and kept once for each person.
 
         Raises:
-            InputError: there is no clip, clips differ in length, or an image is missing or does not decode.
+            InputError: there is no clip, clips differ in length; an image is missing, does not decode, or is of
+                another size than its annotations say.
             OSError: the disk is full.
         """
         lengths = sorted({len(clip) for clip in clips})
@@ -130,12 +131,14 @@ class ClipTrainingSet:
         people += stills if self._slots else ()
         self.people = stack_instances(people)
         files, boxes = [person.file for person in people], self.people.bbox_xywh
+        sizes = [person.image_size for person in people]
 
         def pictures(part: slice, walk: float) -> Pictures:
             reach = _reach(augmentation, box_jitter, walk)
             return open_pictures(
-                files[part], boxes[part], codec.input_size, padding, reach, cache_folder, cache_limit_gb, workers
-            )
+                files[part], boxes[part], codec.input_size, padding, reach, cache_folder, cache_limit_gb, workers,
+                sizes[part],
+            )  # fmt: skip
 
         self.pictures = pictures(slice(self._first_still), 0.0)
         walk = 2 * still_motion * self.frames**0.5  # two standard deviations

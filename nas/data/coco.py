@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.data.categories import PersonCategories, WantedCategory, find_person_categories
 from nas.data.coco_check import check_coco
 from nas.data.coco_folder import CocoFolder, find_coco_folder
-from nas.data.coco_problems import (
-    MAX_NUMBER,
-    Problem,
-    annotation_problems,
-    document_problems,
-    find_person_category,
-    load_json,
-)
+from nas.data.coco_people import people_problems, tell_warnings
+from nas.data.coco_problems import Problem, annotation_problems, document_problems, load_json
+from nas.data.detections import DetectedBox, read_detections
 from nas.data.geometry import clip_box_xywh
+from nas.data.images import StatedSize
 from nas.data.keypoint_sets import KeypointSet
 from search_spaces.errors import InputError
 
@@ -62,6 +59,10 @@ class PersonInstance:
     annotation_id: int = -1
     """-1 for a detector box."""
     iscrowd: bool = False
+    category_id: int = 1
+    """As the file has it: of several categories that count as one kind, the person's own."""
+    image_size: StatedSize | None = None
+    """What the annotations say of the image; None where they do not."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +71,8 @@ class CocoKeypoints:
 
     instances: tuple[PersonInstance, ...] = field(repr=False)
     ground_truth: Json = field(repr=False)
-    """The annotation file's content, people only, iscrowd, num_keypoints and area filled in where left out."""
+    """The annotation file's content, people only and of one category, iscrowd, num_keypoints and area filled in where
+    left out: several categories that count as one kind have become the first of them, and AP is over all of them."""
     keypoint_set: KeypointSet
     skeleton: tuple[tuple[int, int], ...]
     """Pairs of keypoint indices, from 0."""
@@ -92,6 +94,21 @@ class CocoKeypoints:
     @property
     def sigmas(self) -> NDArray[np.float64]:
         return self.keypoint_set.sigmas
+
+    @property
+    def category_id(self) -> int:
+        """Of all annotations of ``ground_truth``."""
+        return int(self.ground_truth["categories"][0]["id"])
+
+    def require_somebody(self, where: str) -> None:
+        """Raises InputError where AP would be -1: it counts nobody, since all are crowds or have num_keypoints 0."""
+        found = self.ground_truth["annotations"]
+        if not any(not annotation["iscrowd"] and annotation["num_keypoints"] != 0 for annotation in found):
+            raise InputError(
+                f"{where}: AP counts nobody of {len(found)} annotated people in {len(self.ground_truth['images'])} "
+                "images (crowds and num_keypoints 0 are left out) and would be -1 for every network; choose more "
+                "people, and see what `vipnas data check` says of them"
+            )
 
     def sample(self, limit: int | None, seed: int = 0) -> CocoKeypoints:
         """All people of randomly chosen images, until there are at least ``limit`` of them (``None``: all people).
@@ -120,7 +137,12 @@ class CocoKeypoints:
 
 
 def read_coco(
-    annotations: Path, images: Path, detections: Path | None = None, *, score_threshold: float = 0.0
+    annotations: Path,
+    images: Path,
+    detections: Path | None = None,
+    *,
+    score_threshold: float = 0.0,
+    category: WantedCategory = None,
 ) -> CocoKeypoints:
     """Read annotations, and the boxes of a detector if a file of them is given.
 
@@ -128,68 +150,90 @@ def read_coco(
     their boxes clipped to the image. With it (COCO's detection format: image_id, category_id, bbox, score) they are the
     detected people with a score of ``score_threshold`` or more, and carry no keypoints.
 
+    What would change results in silence, such as an area of 0, is logged: each kind once, with the first that has it.
+
+    Args:
+        category: name or id of the people's category; None chooses (:mod:`nas.data.categories`). Detections have the
+            category ids of the annotations.
+
     Raises:
         InputError: the first problem found (``check_coco`` lists all of them), naming file and annotation.
     """
     annotations, images = Path(annotations), Path(images)
     document = load_json(annotations)
-    _raise_first_error(document_problems(document, annotations))
-    category = find_person_category(document, annotations)
-    _raise_first_error(annotation_problems(document, category, annotations))
-    truth = _complete(document, category["id"])
+    warnings = _without_errors(document_problems(document, annotations))
+    people = find_person_categories(document, annotations, category)
+    if people.note:
+        _log.warning("%s", people.note)
+    warnings += _without_errors(annotation_problems(document, people, annotations))
+    warnings += _without_errors(people_problems(document, people, annotations))
+    tell_warnings(warnings, _log.warning)
+    truth = _complete(document, people)
     if detections is None:
-        instances = _annotated_instances(truth, annotations, images)
+        categories = [a["category_id"] for a in document["annotations"] if a.get("category_id") in people]
+        instances = _annotated_instances(truth, categories, images)
     else:
-        boxes = read_detections(Path(detections), category["id"], score_threshold)
-        instances = _detected_instances(boxes, truth, Path(detections), images, len(category["keypoints"]))
+        sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+        boxes = read_detections(Path(detections), people, sizes, score_threshold)
+        instances = _detected_instances(boxes, truth, images, len(people.keypoints))
     _require_files(instances)
     return CocoKeypoints(
         instances=tuple(instances),
         ground_truth=truth,
-        keypoint_set=KeypointSet.of(category["keypoints"]),
-        skeleton=tuple((a - 1, b - 1) for a, b in category.get("skeleton", [])),  # COCO counts from 1
+        keypoint_set=KeypointSet.of(people.keypoints),
+        skeleton=tuple((a - 1, b - 1) for a, b in people.first.get("skeleton", [])),  # COCO counts from 1
         images=images,
     )
 
 
-def _raise_first_error(problems: Iterable[Problem]) -> None:
+def _without_errors(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems; the first error is raised."""
+    harmless = []
     for problem in problems:
         if problem.severity == "error":
             raise InputError(str(problem))
+        harmless.append(problem)
+    return harmless
 
 
-def _complete(document: Json, category_id: int) -> Json:
-    """The annotations of people alone, with the fields that COCO always has and smaller data sets leave out."""
+def _complete(document: Json, people: PersonCategories) -> Json:
+    """The annotations of people alone, as one category, with the fields that smaller data sets leave out."""
 
     def completed(annotation: Json) -> Json:
         width, height = annotation["bbox"][2:]
         labelled = sum(v > 0 for v in annotation["keypoints"][2::3])
-        return {"iscrowd": 0, "num_keypoints": labelled, "area": AREA_OF_BOX * width * height, **annotation}
+        filled = {"iscrowd": 0, "num_keypoints": labelled, "area": AREA_OF_BOX * width * height, **annotation}
+        return {**filled, "category_id": people.id}
 
-    people = (a for a in document["annotations"] if a.get("category_id") == category_id)
-    return {**document, "annotations": [completed(annotation) for annotation in people]}
+    of_people = (a for a in document["annotations"] if a.get("category_id") in people)
+    return {
+        **document,
+        "annotations": [completed(annotation) for annotation in of_people],
+        "categories": [{**people.first, "id": people.id}],
+    }
 
 
-def _annotated_instances(truth: Json, annotations: Path, images: Path) -> list[PersonInstance]:
-    of_id = {image["id"]: (images / image["file_name"], (image["height"], image["width"])) for image in truth["images"]}
+def _annotated_instances(truth: Json, category_ids: Sequence[int], images: Path) -> list[PersonInstance]:
+    of_id = {image["id"]: image for image in truth["images"]}
     instances = []
-    for annotation in truth["annotations"]:
+    for annotation, category_id in zip(truth["annotations"], category_ids, strict=True):
         keypoints = np.asarray(annotation["keypoints"], dtype=np.float32).reshape(-1, 3)
         if annotation["iscrowd"] or not (keypoints[:, 2] > 0).any():
             continue
-        file, size = of_id[annotation["image_id"]]
+        image = of_id[annotation["image_id"]]
+        size = StatedSize(image["height"], image["width"])
         instance = PersonInstance(
             image_id=annotation["image_id"],
-            file=file,
-            bbox_xywh=_as_box(clip_box_xywh(annotation["bbox"], size)),
+            file=images / image["file_name"],
+            bbox_xywh=_as_box(clip_box_xywh(annotation["bbox"], (size.height, size.width))),
             keypoints_px=keypoints[:, :2].copy(),
             visibility=keypoints[:, 2].astype(np.uint8),
             area=float(annotation["area"]),
             annotation_id=annotation["id"],
+            category_id=int(category_id),
+            image_size=size,
         )
         instances.append(instance)
-    if not instances:
-        raise InputError(f"{annotations}: no person has a labelled keypoint; is this a person_keypoints file?")
     return instances
 
 
@@ -198,47 +242,25 @@ def _as_box(values: Sequence[float] | NDArray[np.float64]) -> Box:
     return x, y, width, height
 
 
-def read_detections(path: Path, category_id: int, score_threshold: float) -> Iterator[tuple[int, Box, float]]:
-    """Image id, box and score of each detected person."""
-    entries = load_json(path)
-    if not isinstance(entries, list):
-        raise InputError(f"{path}: not a file of detections; it must be a list of objects with image_id, bbox, score")
-    for position, entry in enumerate(entries):
-        try:
-            box, score = _as_box(entry["bbox"]), float(entry["score"])
-            image_id, found_category = entry["image_id"], entry.get("category_id", category_id)
-            if not (abs(np.array([*box, score])) <= MAX_NUMBER).all():
-                raise ValueError("not finite")
-            hash(image_id)
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-            raise InputError(
-                f"{path}: detection {position}: needs image_id, bbox (4 numbers) and score, all finite"
-            ) from None
-        if found_category == category_id and score >= score_threshold and box[2] > 0 and box[3] > 0:
-            yield image_id, box, score
-
-
 def _detected_instances(
-    boxes: Iterable[tuple[int, Box, float]], truth: Json, path: Path, images: Path, keypoints: int
+    boxes: Iterable[DetectedBox], truth: Json, images: Path, keypoints: int
 ) -> list[PersonInstance]:
-    files = {image["id"]: images / image["file_name"] for image in truth["images"]}
+    of_id = {image["id"]: image for image in truth["images"]}
     nowhere, hidden = np.zeros((keypoints, 2), np.float32), np.zeros(keypoints, np.uint8)
-    instances, elsewhere = [], 0
-    for image_id, box, score in boxes:
-        if image_id not in files:
-            elsewhere += 1
-            continue
-        area = AREA_OF_BOX * box[2] * box[3]
-        instance = PersonInstance(
-            image_id=image_id, file=files[image_id], bbox_xywh=box, keypoints_px=nowhere, visibility=hidden, area=area,
-            score=score,
-        )  # fmt: skip
-        instances.append(instance)
-    if not instances:
-        raise InputError(f"{path}: no box lies in an image of the annotations; do the two files belong together?")
-    if elsewhere:
-        _log.warning("%s: %d boxes lie in images that the annotations do not name; left out", path, elsewhere)
-    return instances
+    return [
+        PersonInstance(
+            image_id=box.image_id,
+            file=images / of_id[box.image_id]["file_name"],
+            bbox_xywh=box.bbox_xywh,
+            keypoints_px=nowhere,
+            visibility=hidden,
+            area=AREA_OF_BOX * box.bbox_xywh[2] * box.bbox_xywh[3],
+            score=box.score,
+            category_id=box.category_id,
+            image_size=StatedSize(of_id[box.image_id]["height"], of_id[box.image_id]["width"]),
+        )
+        for box in boxes
+    ]
 
 
 def _require_files(instances: Iterable[PersonInstance]) -> None:

@@ -8,16 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nas.data.categories import WantedCategory, find_person_categories
 from nas.data.coco_folder import find_coco_folder
-from nas.data.coco_problems import (
-    Problem,
-    annotation_problems,
-    as_problem,
-    document_problems,
-    find_person_category,
-    load_json,
-)
-from nas.data.images import read_image_bgr
+from nas.data.coco_people import people_problems
+from nas.data.coco_problems import Problem, annotation_problems, as_problem, document_problems, load_json
+from nas.data.images import StatedSize, read_image_bgr, require_size
 from search_spaces.errors import InputError
 
 __all__ = ["check_annotations", "check_coco"]
@@ -25,33 +20,49 @@ __all__ = ["check_annotations", "check_coco"]
 Json = dict[str, Any]
 
 
-def check_coco(folder: Path, *, decode_images: bool = True) -> list[Problem]:
+def check_coco(folder: Path, *, decode_images: bool = True, category: WantedCategory = None) -> list[Problem]:
     """Problems of both parts of a COCO folder (``find_coco_folder``); an empty list means that it can be used.
 
     Args:
         folder: holds ``annotations/`` and the images.
         decode_images: decode every image; otherwise only look whether the files are there.
+        category: as for :func:`~nas.data.coco.read_coco`.
     """
     try:
         found = find_coco_folder(Path(folder))
     except InputError as error:
         return [as_problem(error)]
-    problems = check_annotations(found.train_annotations, found.train_images, decode_images=decode_images)
-    return problems + check_annotations(found.val_annotations, found.val_images, decode_images=decode_images)
+    parts = ((found.train_annotations, found.train_images), (found.val_annotations, found.val_images))
+    return [
+        problem
+        for annotations, images in parts
+        for problem in check_annotations(annotations, images, decode_images=decode_images, category=category)
+    ]
 
 
-def check_annotations(annotations: Path, images: Path, *, decode_images: bool = True) -> list[Problem]:
+def check_annotations(
+    annotations: Path, images: Path, *, decode_images: bool = True, category: WantedCategory = None
+) -> list[Problem]:
     """Problems of one annotation file and its images."""
     try:
         document = load_json(annotations)
         problems = list(document_problems(document, annotations))
-        if problems:
+        if _errors(problems):
             return problems  # nothing below can be judged without the images' ids and sizes
-        category = find_person_category(document, annotations)
+        people = find_person_categories(document, annotations, category)
     except InputError as error:
         return [as_problem(error)]
-    problems = list(annotation_problems(document, category, annotations))
-    return problems + list(_file_problems(document, images, decode_images))
+    if people.note:
+        where, _, note = people.note.partition(": ")
+        problems.append(Problem("note", where, note))
+    of_annotations = list(annotation_problems(document, people, annotations))
+    if not _errors(of_annotations):
+        of_annotations += people_problems(document, people, annotations)
+    return problems + of_annotations + list(_file_problems(document, images, decode_images))
+
+
+def _errors(problems: list[Problem]) -> bool:
+    return any(problem.severity == "error" for problem in problems)
 
 
 def _file_problems(document: Json, images: Path, decode: bool) -> Iterator[Problem]:
@@ -71,10 +82,7 @@ def _file_problem(entry: Json, images: Path, decode: bool) -> Problem | None:
     if not decode:
         return None
     try:
-        height, width = read_image_bgr(path).shape[:2]
+        require_size(read_image_bgr(path).shape, StatedSize(entry["height"], entry["width"]), path)
     except InputError as error:
         return as_problem(error)
-    if (height, width) != (entry["height"], entry["width"]):
-        stated = f"{entry['width']} × {entry['height']}"
-        return Problem("error", str(path), f"is {width} × {height} px, the annotations say {stated}; correct either")
     return None

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from search_spaces.errors import InputError
 
 __all__ = ["CocoFolder", "find_coco_folder", "find_images_folder", "first_file_name"]
+
+HEAD = 4_000_000
+"""Characters in which the first image is looked for: COCO's files begin with the images."""
+_MARK = re.compile(r'["{}\[\]]')
+_LIST = re.compile(r"\s*:\s*\[\s*")
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,58 @@ def find_images_folder(folder: Path, annotations: Path, part: str) -> Path:
     if not places:
         raise InputError(f"{folder}: no such folder; images are looked for in it (data.folder, data.{part}_images)")
     first_image = first_file_name(annotations)
-    holding = [place for place in places if first_image and (place / first_image).is_file()]
+    holding = [place for place in places if first_image and _is_file(place / first_image)]
     return (holding or places)[0]
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long to be a file's name, or with a byte that none has
+        return False
+
+
 def first_file_name(annotations: Path) -> str | None:
-    """The first "file_name" in the first megabytes: parsing the whole of COCO for it would take seconds."""
-    with annotations.open(encoding="utf-8", errors="replace") as file:
-        found = re.search(r'"file_name"\s*:\s*"([^"\\]+)"', file.read(4_000_000))
-    return found[1] if found else None
+    """The "file_name" of the first of the "images"; None where the file is no such JSON, which reading then says.
+
+    Parsing the whole of COCO for it would take seconds, so the beginning is looked through first.
+    """
+    with annotations.open(encoding="utf-8-sig", errors="replace") as file:
+        head = file.read(HEAD)
+        image = _first_image(head)
+        if image is None and len(head) == HEAD:  # the images come late
+            image = _first_of(_parsed(head + file.read()))
+    name = image.get("file_name") if isinstance(image, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
+def _first_image(text: str) -> Any:
+    """The first element of the outermost object's list "images", in text that may be cut off; None where it is not."""
+    decoder, depth, place = json.JSONDecoder(), 0, 0
+    try:
+        while (mark := _MARK.search(text, place)) is not None:
+            place = mark.end()
+            if mark[0] in "{[":
+                depth += 1
+            elif mark[0] in "}]":
+                depth -= 1
+            else:
+                word, place = decoder.raw_decode(text, mark.start())
+                begin = _LIST.match(text, place) if depth == 1 and word == "images" else None
+                if begin is not None:
+                    return decoder.raw_decode(text, begin.end())[0]
+    except (ValueError, RecursionError):  # cut off in the middle of it, or no JSON
+        return None
+    return None
+
+
+def _first_of(document: Any) -> Any:
+    images = document.get("images") if isinstance(document, dict) else None
+    return images[0] if isinstance(images, list) and images else None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from nas.data.categories import PersonCategories, is_whole_number
+from nas.data.geometry import clip_box_xywh, has_extent
 from search_spaces.errors import InputError
 
 __all__ = [
@@ -18,7 +20,7 @@ __all__ = [
     "annotation_problems",
     "as_problem",
     "document_problems",
-    "find_person_category",
+    "is_flag",
     "load_json",
 ]
 
@@ -31,13 +33,15 @@ MAX_NUMBER = 1e15
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: an error stops reading, a warning does not."""
+    """One thing that is wrong: an error stops reading, a warning does not; a note is nothing wrong."""
 
-    severity: Literal["error", "warning"]
+    severity: Literal["error", "warning", "note"]
     where: str
     """The file, and the annotation or image in it."""
     message: str
     """What is wrong, and what to do."""
+    kind: str = ""
+    """Of a warning that reading tells, too: the same for all that are told in one line; else empty."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
@@ -56,7 +60,7 @@ def load_json(path: Path) -> Any:
         InputError: there is no such file, or it is not JSON (with line and column).
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some programs put a mark of the byte order first
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
@@ -85,13 +89,20 @@ def document_problems(document: Any, path: Path) -> Iterator[Problem]:
             yield Problem("error", str(path), f'not a COCO annotation file: needs a list of objects "{key}"')
             return
     seen: set[int] = set()
+    owners: dict[str, Any] = {}
     for position, image in enumerate(document["images"]):
-        yield from _image_problems(image, f"{path}: image {image.get('id', f'at position {position}')}", seen)
+        where = f"{path}: image {image.get('id', f'at position {position}')}"
+        errors = list(_image_problems(image, where, seen))
+        yield from errors
+        if not errors and owners.setdefault(image["file_name"], image["id"]) != image["id"]:
+            other = owners[image["file_name"]]
+            message = f"{_short(image['file_name'])} is the file of image {other}, too; make one image of them"
+            yield Problem("warning", where, message, "file name twice")
 
 
 def _image_problems(image: Json, where: str, seen: set[int]) -> Iterator[Problem]:
     identity: Any = image.get("id")
-    if not _is_integer(identity):
+    if not is_whole_number(identity):
         yield Problem("error", where, f'"id" must be a whole number, got {_short(identity)}')
     elif identity in seen:
         yield Problem("error", where, "the id is used twice; give each image an id of its own")
@@ -103,70 +114,67 @@ def _image_problems(image: Json, where: str, seen: set[int]) -> Iterator[Problem
         message = f'"file_name" must be a path within the image folder, got {image["file_name"][:80]!r}'
         yield Problem("error", where, message)
     for key in ("width", "height"):
-        if not _is_integer(image.get(key)) or not 0 < image[key] <= MAX_SIDE_PX:
+        if not is_whole_number(image.get(key)) or not 0 < image[key] <= MAX_SIDE_PX:
             message = f'"{key}" must be a whole number from 1 to {MAX_SIDE_PX:,}, got {_short(image.get(key))}'
             yield Problem("error", where, message)
 
 
-def find_person_category(document: Json, path: Path) -> Json:
-    """The category whose annotations are people with keypoints.
-
-    Raises:
-        InputError: no category names its keypoints, or several do and none is called "person".
-    """
-    candidates = [category for category in document["categories"] if category.get("keypoints")]
-    named = [category for category in candidates if category.get("name") == "person"]
-    if len(named) != 1 and len(candidates) != 1:
-        found = ", ".join(str(category.get("name")) for category in document["categories"]) or "none"
-        raise InputError(
-            f"{path}: needs one category with a list of keypoint names (its name 'person' if there are several); "
-            f"categories found: {found}; is this a person_keypoints file?"
-        )
-    category = named[0] if len(named) == 1 else candidates[0]
-    where = f"{path}: category {category.get('name')!r}"
-    names, skeleton = category["keypoints"], category.get("skeleton", [])
-    if not _is_integer(category.get("id")):
-        raise InputError(f'{where}: "id" must be a whole number, got {_short(category.get("id"))}')
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise InputError(f'{where}: "keypoints" must be a list of names that differ from each other')
-    if not isinstance(skeleton, list) or not all(_is_bone(pair, len(names)) for pair in skeleton):
-        raise InputError(f'{where}: "skeleton" must be a list of pairs of keypoint numbers, 1 to {len(names)}')
-    return category
-
-
-def annotation_problems(document: Json, category: Json, path: Path) -> Iterator[Problem]:
-    """Problems of the annotations of people, in the order of the file."""
+def annotation_problems(document: Json, people: PersonCategories, path: Path) -> Iterator[Problem]:
+    """Problems of the annotations of people, each by itself, in the order of the file."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
+    known = {category["id"] for category in document["categories"] if is_whole_number(category.get("id"))}
     seen: set[int] = set()
-    people = 0
+    found = False
     for position, annotation in enumerate(document["annotations"]):
-        if annotation.get("category_id") != category["id"]:
-            continue
-        people += 1
         where = f"{path}: annotation {annotation.get('id', f'at position {position}')}"
+        if annotation.get("category_id") not in people:
+            yield from _category_problems(annotation, where, known)
+            continue
+        found = True
         form = [
             *_identity_problems(annotation, where, sizes, seen),
-            *_keypoint_problems(annotation, where, len(category["keypoints"])),
+            *_keypoint_problems(annotation, where, len(people.keypoints)),
             *_box_format_problems(annotation, where),
         ]
         yield from form
         if not any(problem.severity == "error" for problem in form):
             yield from _box_place_problems(annotation, where, sizes[annotation["image_id"]])
-    if not people:
-        yield Problem("error", str(path), f"no annotation has category_id {category['id']} ({category.get('name')})")
+    if not found:
+        yield Problem("error", str(path), f"no annotation has category_id {people}; {_ids_there(document)}")
+
+
+def _ids_there(document: Json) -> str:
+    found = sorted({value for one in document["annotations"] if is_whole_number(value := one.get("category_id"))})
+    more = " …" if len(found) > 12 else ""
+    return f"they have {', '.join(map(str, found[:12]))}{more}" if found else "there is none of any category"
+
+
+def _category_problems(annotation: Json, where: str, known: Container[int]) -> Iterator[Problem]:
+    """Of an annotation that is none of a person: whether it was meant to be something at all."""
+    value = annotation.get("category_id")
+    if isinstance(value, str):
+        yield Problem("error", where, f"category_id {_short(value)} is text; write the number of a category")
+    elif not is_whole_number(value) or value not in known:
+        message = f"no category has the category_id {_short(value)}; the annotation is left out"
+        yield Problem("warning", where, message, "unknown category")
 
 
 def _identity_problems(annotation: Json, where: str, image_ids: Container[int], seen: set[int]) -> Iterator[Problem]:
     identity: Any = annotation.get("id")
-    if not _is_integer(identity):
+    if not is_whole_number(identity):
         yield Problem("error", where, f'"id" must be a whole number, got {_short(identity)}')
     elif identity in seen:
         yield Problem("error", where, "the id is used twice; give each annotation an id of its own")
     else:
         seen.add(identity)
     image_id = annotation.get("image_id")
-    if not _is_integer(image_id) or image_id not in image_ids:
+    if not is_whole_number(image_id) or image_id not in image_ids:
         yield Problem("error", where, f'no image has the image_id {_short(image_id)}; add it to "images" or correct it')
+    if not is_flag(annotation.get("iscrowd", 0)):
+        yield Problem("error", where, f'"iscrowd" must be 0, 1, true or false, got {_short(annotation["iscrowd"])}')
+    if identity == 0 and is_whole_number(identity):
+        message = "the id is 0: pycocotools, and so AP, counts whoever is found there as missed; number from 1"
+        yield Problem("warning", where, message, "id 0")
 
 
 def _keypoint_problems(annotation: Json, where: str, count: int) -> Iterator[Problem]:
@@ -181,10 +189,21 @@ def _keypoint_problems(annotation: Json, where: str, count: int) -> Iterator[Pro
         yield Problem("error", where, "a keypoint value is not a finite number; correct it")
     elif any(value not in (0, 1, 2) for value in values[2::3]):
         yield Problem("error", where, "a visibility is not 0 (not labelled), 1 (hidden) or 2 (visible); correct it")
-    elif "num_keypoints" in annotation and annotation["num_keypoints"] != sum(v > 0 for v in values[2::3]):
-        labelled = sum(v > 0 for v in values[2::3])
-        stated = annotation["num_keypoints"]
-        yield Problem("warning", where, f"num_keypoints is {stated}, but {labelled} keypoints are labelled")
+    elif "num_keypoints" in annotation:
+        yield from _count_problems(annotation, where)
+
+
+def _count_problems(annotation: Json, where: str) -> Iterator[Problem]:
+    """Where num_keypoints is not the number of labelled keypoints: AP goes by it."""
+    labelled, stated = sum(v > 0 for v in annotation["keypoints"][2::3]), annotation["num_keypoints"]
+    if stated == labelled:
+        return
+    text = f"num_keypoints is {_short(stated)}, but {labelled} keypoints are labelled"
+    if stated == 0:
+        text += ": AP leaves the person out; correct it or leave it out"
+    elif not labelled:
+        text += ": AP counts the person as missed; correct it or leave it out"
+    yield Problem("warning", where, text, "num_keypoints" if stated == 0 or not labelled else "")
 
 
 def _box_format_problems(annotation: Json, where: str) -> Iterator[Problem]:
@@ -194,7 +213,9 @@ def _box_format_problems(annotation: Json, where: str) -> Iterator[Problem]:
     if "area" not in annotation:
         yield Problem("warning", where, 'has no "area"; 0.53 × the box is taken as the area of the person')
     elif not _is_finite(annotation["area"]) or annotation["area"] < 0:
-        yield Problem("error", where, f'"area" must be a number of square pixels, got {_short(annotation["area"])}')
+        found = _short(annotation["area"])
+        message = f'"area" must be a number of square pixels, got {found}; leave it out or correct it'
+        yield Problem("error", where, message)
 
 
 def _box_place_problems(annotation: Json, where: str, image_size: tuple[int, int]) -> Iterator[Problem]:
@@ -203,20 +224,26 @@ def _box_place_problems(annotation: Json, where: str, image_size: tuple[int, int
     x, y, width, height = box
     used = any(v > 0 for v in annotation["keypoints"][2::3]) and not annotation.get("iscrowd")
     severity: Literal["error", "warning"] = "error" if used else "warning"
+    size = f"{image_size[1]} × {image_size[0]}"
     if width <= 0 or height <= 0:
         yield Problem(severity, where, f"the box {box} has no extent; correct it or set iscrowd to 1")
     elif x >= image_size[1] - 1 or y >= image_size[0] - 1 or x + width <= 0 or y + height <= 0:
         # The official code clips corners to [0, size - 1].
-        size = f"{image_size[1]} × {image_size[0]}"
         yield Problem(severity, where, f"the box {box} lies outside its image ({size} px); correct or remove it")
+    elif _is_tiny(box, image_size) and not has_extent(clip_box_xywh(box, image_size)):
+        message = f"the box {box} has no extent within its image ({size} px); correct or remove it"
+        yield Problem(severity, where, message)
 
 
-def _is_bone(pair: Any, count: int) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(_is_integer(end) and 1 <= end <= count for end in pair)
+def _is_tiny(box: Sequence[float], image_size: tuple[int, int]) -> bool:
+    """Whether so little of a box lies in the image that a closer look pays: that takes ten times as long."""
+    x, y, width, height = box
+    return min(x + width, image_size[1]) - max(x, 0) < 4 or min(y + height, image_size[0]) - max(y, 0) < 4
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+def is_flag(value: Any) -> bool:
+    """Whether a value of JSON says yes or no: true, false, 1 or 0."""
+    return isinstance(value, (bool, int, float)) and value in (0, 1)
 
 
 def _is_finite(value: Any) -> bool:

@@ -89,6 +89,9 @@ class DataConfig:
     """Folder of the training images, in place of the one in the folder."""
     val_images: Path | None = None
     """Folder of the validation images, in place of the one in the folder."""
+    category: str | int | None = None
+    """Name or id of the people's category in COCO files; empty: the one that has keypoints, of several the one named
+    person, or all of them where they have the same keypoints. Boxes of `detections` have the ids of the annotations."""
     detections: Path | None = None
     """Validate with the person boxes of this detection file (COCO format) in place of the ground truth's."""
     detection_threshold: float = 0.0

@@ -20,6 +20,7 @@ __all__ = [
     "clip_box_xywh",
     "compose_affine",
     "fix_aspect_ratio",
+    "has_extent",
     "invert_affine",
     "mirror_affine",
     "warp_image",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+LEAST_SIDE_PX, LEAST_PART = 0.01, 1e-6
 
 
 def clip_box_xywh(bbox_xywh: ArrayLike, image_size: tuple[int, int]) -> Floats:
@@ -36,6 +39,19 @@ def clip_box_xywh(bbox_xywh: ArrayLike, image_size: tuple[int, int]) -> Floats:
     low = np.clip(boxes[..., :2], 0, limit)
     high = np.clip(boxes[..., :2] + boxes[..., 2:], 0, limit)
     return np.concatenate([low, high - low], axis=-1)
+
+
+def has_extent(bbox_xywh: ArrayLike) -> NDArray[np.bool_]:
+    """Whether boxes (..., 4) are large enough to be cut out: both sides a hundredth of a pixel or more.
+
+    Far from the image's corner it is a millionth of the distance: corners are float32 in places, and those of a smaller
+    box would be the same number.
+    """
+    boxes = np.asarray(bbox_xywh, dtype=np.float64)
+    far = np.abs(boxes[..., :2]) + np.abs(boxes[..., 2:])
+    with np.errstate(invalid="ignore"):
+        large = boxes[..., 2:] >= np.maximum(LEAST_SIDE_PX, far * LEAST_PART)
+    return np.logical_and.reduce(large, axis=-1)
 
 
 def boxes_to_centers_scales(bbox_xywh: ArrayLike, padding: float = 1.25) -> tuple[Floats, Floats]:

@@ -69,14 +69,16 @@ class CropTrainingSet:
             workers: threads that fill the cache (default: all cores).
 
         Raises:
-            InputError: there is no instance, or an image is missing or does not decode.
+            InputError: there is no instance; an image is missing, does not decode, or is of another size than its
+                annotations say.
             OSError: the disk is full.
         """
         self.codec, self.augmentation, self.padding, self.keypoint_set = codec, augmentation, padding, keypoint_set
         self.people = stack_instances(instances)
         files, boxes = [instance.file for instance in instances], self.people.bbox_xywh
+        sizes = [instance.image_size for instance in instances]
         self.pictures = open_pictures(
-            files, boxes, codec.input_size, padding, augmentation, cache_folder, cache_limit_gb, workers
+            files, boxes, codec.input_size, padding, augmentation, cache_folder, cache_limit_gb, workers, sizes
         )
 
     def __len__(self) -> int:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from nas.data.augment import Augmentation
 from nas.data.build_once import build_once, content_key
-from nas.data.crop_files import stat_images, write_crops
+from nas.data.crop_files import require_sizes, stat_images, write_crops
 from nas.data.geometry import boxes_to_centers_scales, compose_affine, fix_aspect_ratio, invert_affine, warp_image
-from nas.data.images import read_image_bgr
+from nas.data.images import StatedSize, read_image_bgr, require_size
 
 __all__ = ["CachedPictures", "ImageFiles", "Pictures", "open_pictures", "warp_pictures"]
 
@@ -46,11 +46,14 @@ class Pictures(Protocol):
 class ImageFiles:
     """Every picture is its whole image, decoded when it is asked for."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], stated: Sequence[StatedSize | None] | None = None) -> None:
         self.files = tuple(files)
+        self._stated = tuple(stated or [None] * len(self.files))
 
     def picture(self, index: int) -> tuple[Pixels, Floats]:
-        return cv2.cvtColor(read_image_bgr(self.files[index]), cv2.COLOR_BGR2RGB), np.eye(2, 3)
+        image_bgr = read_image_bgr(self.files[index])
+        require_size(image_bgr.shape, self._stated[index], self.files[index])
+        return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), np.eye(2, 3)
 
 
 class CachedPictures:
@@ -64,6 +67,8 @@ class CachedPictures:
         self.path = Path(path)
         with np.load(self.path / "pictures.npz") as arrays:
             self._begins, self._sizes, self.matrices = arrays["begins"], arrays["sizes"], arrays["matrices"]
+            self.image_sizes = arrays.get("image_sizes")
+            """(N, 2) height and width of the images, as they were decoded; None in caches of before they were kept."""
         self._bytes = np.asarray(np.memmap(self.path / "pictures.bin", dtype=np.uint8, mode="r"))
 
     def __reduce__(self) -> tuple[type[CachedPictures], tuple[Path]]:
@@ -91,11 +96,15 @@ class CachedPictures:
         padding: float,
         augmentation: Augmentation,
         workers: int | None = None,
+        stated: Sequence[StatedSize | None] | None = None,
     ) -> CachedPictures:
         """The pictures below ``folder``, made if they are not there or are damaged.
 
+        Args:
+            stated: (N,) the sizes that the images must have.
+
         Raises:
-            InputError: an image is missing or does not decode.
+            InputError: an image is missing, does not decode, or is of another size than is stated.
             OSError: the disk is full; nothing is left behind.
         """
         centers, sides, shrink = _regions(bbox_xywh, input_size, padding, augmentation)
@@ -106,11 +115,14 @@ class CachedPictures:
             return picture
 
         def build(entry: Path) -> None:
-            begins, sizes = write_crops(entry / "pictures.bin", files, crop, workers=workers)
-            np.savez(entry / "pictures.npz", begins=begins, sizes=sizes, matrices=matrices)
+            begins, sizes, decoded = write_crops(entry / "pictures.bin", files, crop, workers=workers, stated=stated)
+            np.savez(entry / "pictures.npz", begins=begins, sizes=sizes, matrices=matrices, image_sizes=decoded)
 
         key = content_key(_FORMAT, cv2.__version__, stat_images(files), centers, sides, shrink)
-        return cls(build_once(Path(folder), key, build))
+        pictures = cls(build_once(Path(folder), key, build))
+        if stated:
+            require_sizes(files, stated, pictures.image_sizes)
+        return pictures
 
 
 def _regions(
@@ -148,20 +160,24 @@ def open_pictures(
     cache_folder: Path | None,
     cache_limit_gb: float,
     workers: int | None = None,
+    stated: Sequence[StatedSize | None] | None = None,
 ) -> Pictures:
     """Cached pictures below ``cache_folder``; the image files where there is none, or where they could take more space.
 
+    Args:
+        stated: (N,) the sizes that the images must have; image files are held to them when they are decoded.
+
     Raises:
-        InputError: an image is missing or does not decode.
+        InputError: an image is missing, does not decode, or is of another size than is stated.
         OSError: the disk is full; nothing is left behind.
     """
     if cache_folder is None:
-        return ImageFiles(files)
+        return ImageFiles(files, stated)
     gigabytes = CachedPictures.estimate_bytes(bbox_xywh, input_size, padding, augmentation) / 1e9
     if gigabytes > cache_limit_gb:
         _log.info("pictures of all people may take %.0f GB: decoding images in every epoch instead", gigabytes)
-        return ImageFiles(files)
-    return CachedPictures.build(cache_folder, files, bbox_xywh, input_size, padding, augmentation, workers)
+        return ImageFiles(files, stated)
+    return CachedPictures.build(cache_folder, files, bbox_xywh, input_size, padding, augmentation, workers, stated)
 
 
 def warp_pictures(

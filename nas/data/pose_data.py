@@ -78,12 +78,14 @@ class PoseData:
     def val(self) -> CocoKeypoints:
         """The people to judge by, in random order, and the ground truth of exactly their images."""
         people = self._checked(self._read(*self.val_files, self.config.detections))
-        return people.sample(self.config.val_limit, self.config.sample_seed)
+        people = people.sample(self.config.val_limit, self.config.sample_seed)
+        people.require_somebody(f"{self.val_files[0]} (data.val_limit {self.config.val_limit})")
+        return people
 
     def _read(self, annotations: Path, images: Path, detections: Path | None) -> CocoKeypoints:
-        threshold = self.config.detection_threshold
+        threshold, category = self.config.detection_threshold, self.config.category
         if not annotations.is_dir():
-            return read_coco(annotations, images, detections, score_threshold=threshold)
+            return read_coco(annotations, images, detections, score_threshold=threshold, category=category)
         layout = self.config.video.layout
         return read_posetrack_videos(annotations, images, detections, score_threshold=threshold, layout=layout).people
 

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators import POSETRACK_KEYPOINTS, MeasureInputError, PoseTrackFrame, read_posetrack
-from nas.data.coco import AREA_OF_BOX, CocoKeypoints, PersonInstance, read_detections
+from nas.data.categories import PersonCategories
+from nas.data.coco import AREA_OF_BOX, CocoKeypoints, PersonInstance
 from nas.data.config import KeypointLayout
-from nas.data.geometry import clip_box_xywh
-from nas.data.images import read_image_bgr
+from nas.data.detections import read_detections
+from nas.data.geometry import clip_box_xywh, has_extent
+from nas.data.images import StatedSize, read_image_bgr
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET, KeypointSet
 from nas.data.posetrack_folder import frame_problem, images_root, sequence_files
 from nas.data.posetrack_people import (
@@ -40,6 +42,9 @@ POSETRACK_KEYPOINT_SET = KeypointSet(POSETRACK_KEYPOINTS)
 """PoseTrack18's 17 keypoints, of which the ears are never labelled."""
 SKELETON = ((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10))
 """Bones that PoseTrack18 and COCO have in common."""
+
+PEOPLE = PersonCategories({1: "person"}, {"id": 1, "name": "person", "keypoints": list(POSETRACK_KEYPOINTS)})
+"""Of PoseTrack18, which has no other category."""
 
 _log = logging.getLogger(__name__)
 
@@ -172,7 +177,7 @@ def read_posetrack_videos(
     if not any(len(frame.track_ids) for frames in contents.values() for frame in frames):
         raise InputError(f"{annotations}: no frame has an annotated person; give labelled PoseTrack18 sequences")
     _require_own_ids(contents)
-    boxes = None if detections is None else _detected(Path(detections), score_threshold)
+    boxes = None if detections is None else _detected(Path(detections), contents, score_threshold)
     sequences = [_sequence(file, frames, Path(root), boxes, layout, longest_gap) for file, frames in contents.items()]
     videos = PoseTrackVideos(sequences=tuple(sequences), annotations=annotations, images=Path(root), layout=layout)
     if not any(sequence.tracks for sequence in sequences):
@@ -212,10 +217,13 @@ def _require_own_ids(contents: Mapping[Path, Sequence[PoseTrackFrame]]) -> None:
             owner[frame.image_id] = file
 
 
-def _detected(path: Path, score_threshold: float) -> dict[int, list[tuple[Box, float]]]:
+def _detected(
+    path: Path, contents: Mapping[Path, Sequence[PoseTrackFrame]], score_threshold: float
+) -> dict[int, list[tuple[Box, float]]]:
+    sizes = {int(frame.image_id): frame.image_size for frames in contents.values() for frame in frames}
     found: dict[int, list[tuple[Box, float]]] = {}
-    for image_id, box, score in read_detections(path, 1, score_threshold):
-        found.setdefault(image_id, []).append((box, score))
+    for box in read_detections(path, PEOPLE, sizes, score_threshold):
+        found.setdefault(box.image_id, []).append((box.bbox_xywh, box.score))
     return found
 
 
@@ -241,8 +249,8 @@ def _sequence(
     layout: KeypointLayout,
     longest_gap: int,
 ) -> VideoSequence:
-    size = _frame_size(frames, root)
-    seen = _annotated_boxes(file, frames, size)
+    sizes = _frame_sizes(frames, root)
+    seen = _annotated_boxes(file, frames, sizes)
     if detections is not None:
         present = [detections.get(frame.image_id, []) for frame in frames]
         seen = linked({track: interpolated(boxes, longest_gap) for track, boxes in seen.items()}, present)
@@ -252,7 +260,9 @@ def _sequence(
             track_id=track_id,
             first=first,
             people=tuple(
-                _person(frames[first + place], root, box, score, labels[first + place].get(track_id))
+                _person(
+                    frames[first + place], root, sizes[first + place], box, score, labels[first + place].get(track_id)
+                )
                 for place, (box, score) in enumerate(boxes)
             ),
         )
@@ -263,26 +273,31 @@ def _sequence(
     return VideoSequence(file=file, frames=tuple(frames), tracks=tuple(tracks))
 
 
-def _frame_size(frames: Sequence[PoseTrackFrame], root: Path) -> tuple[int, int] | None:
-    """Height and width: PoseTrack18's own files do not say, the first frame does."""
+def _frame_sizes(frames: Sequence[PoseTrackFrame], root: Path) -> list[StatedSize | None]:
+    """Of every frame. PoseTrack18's own files do not say, the first frame does; None where it is not there."""
     if not frames:
-        return None
-    file = root / frames[0].file_name
-    return frames[0].image_size or (read_image_bgr(file).shape[:2] if file.is_file() else None)
+        return []
+    first, size = root / frames[0].file_name, None
+    if frames[0].image_size is not None:
+        size = StatedSize(*frames[0].image_size, "the first frame's annotations say")
+    elif first.is_file():
+        height, width = read_image_bgr(first).shape[:2]
+        size = StatedSize(height, width, "the first frame of the video is")
+    return [size if frame.image_size is None else StatedSize(*frame.image_size) for frame in frames]
 
 
 def _annotated_boxes(
-    file: Path, frames: Sequence[PoseTrackFrame], size: tuple[int, int] | None
+    file: Path, frames: Sequence[PoseTrackFrame], sizes: Sequence[StatedSize | None]
 ) -> dict[int, dict[int, tuple[Box, float]]]:
     """Of each track, its boxes by the place of the frame, clipped to the image as those of still images are."""
     seen: dict[int, dict[int, tuple[Box, float]]] = {}
-    for place, frame in enumerate(frames):
+    for place, (frame, size) in enumerate(zip(frames, sizes, strict=True)):
         for row, track_id in enumerate(frame.track_ids.tolist()):
             box = person_box(frame, row)
             if size is not None:
-                x, y, width, height = clip_box_xywh(box, size).tolist()
+                x, y, width, height = clip_box_xywh(box, (size.height, size.width)).tolist()
                 box = (x, y, width, height)
-            if box[2] > 0 and box[3] > 0:
+            if has_extent(box):
                 seen.setdefault(track_id, {})[place] = (box, 1.0)
             elif (frame.keypoints_px[row, :, 2] > 0).any():
                 raise InputError(
@@ -301,7 +316,9 @@ def _by_track(frame: PoseTrackFrame, layout: KeypointLayout) -> Iterator[tuple[i
         yield int(frame.track_ids[row]), (keypoints, annotation_id(frame, row), area)
 
 
-def _person(frame: PoseTrackFrame, root: Path, box: Box, score: float, label: _Label | None) -> PersonInstance:
+def _person(
+    frame: PoseTrackFrame, root: Path, size: StatedSize | None, box: Box, score: float, label: _Label | None
+) -> PersonInstance:
     keypoints, identity, area = label or (np.zeros((len(POSETRACK_KEYPOINTS), 3)), -1, AREA_OF_BOX * box[2] * box[3])
     return PersonInstance(
         image_id=int(frame.image_id),
@@ -312,6 +329,7 @@ def _person(frame: PoseTrackFrame, root: Path, box: Box, score: float, label: _L
         area=area,
         score=score,
         annotation_id=identity,
+        image_size=size,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from evaluators import MeasureInputError, PoseTrackFrame, read_posetrack
 from nas.data.coco_problems import Problem, as_problem
 from nas.data.crop_files import available_cores
-from nas.data.geometry import clip_box_xywh
+from nas.data.geometry import clip_box_xywh, has_extent
 from nas.data.images import read_image_bgr
 from nas.data.posetrack_folder import find_posetrack_annotations, frame_problem, images_root, sequence_files
 from nas.data.posetrack_people import duplicate_track_ids, people_without_head_box, person_box
@@ -128,7 +128,7 @@ def _people_problems(file: Path, frames: Sequence[PoseTrackFrame], size: Size | 
                 problems.append(Problem("warning", str(file), message))
             box = person_box(frame, row)
             inside = clip_box_xywh(box, size) if size is not None else np.array(box)
-            if not (inside[2:] > 0).all():
+            if not has_extent(inside):
                 message = f"{who}: the box {list(box)} has no extent inside the image; correct it or remove the person"
                 problems.append(Problem("error", str(file), message))
     headless = people_without_head_box(frames)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data.coco_problems import load_json
+from nas.data.categories import WantedCategory
+from nas.data.geometry import clip_box_xywh, has_extent
+from nas.data.images import require_size
+from nas.video.box_entries import BoxEntry, NamedImage, read_boxes
 from nas.video.detector import OnnxPersonDetector
 from nas.video.frames import Frame, FrameSource
 from search_spaces.errors import InputError
@@ -19,9 +23,11 @@ from search_spaces.errors import InputError
 __all__ = ["BoxFile", "BoxSource", "Boxes", "DetectedBoxes", "GivenBoxes", "WholeFrame"]
 
 Floats = NDArray[np.float64]
-KINDS = "COCO detections, or COCO or PoseTrack18 annotations"
+Ints = NDArray[np.int64]
 PERSON = 1
-"""The category of people, in COCO and in PoseTrack18."""
+"""The category of people in result files, where no file of boxes has another."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +38,8 @@ class Boxes:
     """(N, 4) pixels of the frame."""
     scores: Floats = field(default_factory=lambda: np.zeros(0))
     """(N,) of the detector; 1 for boxes that a person gave."""
+    category_ids: Ints | None = None
+    """(N,) where a file of boxes says them; None: that of the source."""
 
     def __len__(self) -> int:
         return len(self.bbox_xywh)
@@ -39,6 +47,9 @@ class Boxes:
 
 class BoxSource(Protocol):
     """Gives the boxes of each frame; frames come in order."""
+
+    category_id: int
+    """Of people in result files."""
 
     def __call__(self, frame: Frame) -> Boxes: ...
 
@@ -49,6 +60,8 @@ class BoxSource(Protocol):
 
 class WholeFrame:
     """One person who fills the frame."""
+
+    category_id = PERSON
 
     def __call__(self, frame: Frame) -> Boxes:
         height, width = frame.image_bgr.shape[:2]
@@ -61,14 +74,20 @@ class WholeFrame:
 class GivenBoxes:
     """The same boxes (N, 4) in every frame: for one image, or to begin following with."""
 
+    category_id = PERSON
+
     def __init__(self, bbox_xywh: Sequence[Sequence[float]]) -> None:
         self._boxes = np.array(bbox_xywh, dtype=np.float64)
         if self._boxes.ndim != 2 or self._boxes.shape[1] != 4 or not np.isfinite(self._boxes).all():
             raise InputError(f"--box: give x, y, width and height in pixels, got {bbox_xywh}")
-        if not (self._boxes[:, 2:] > 0).all():
-            raise InputError(f"--box: width and height must be positive, got {bbox_xywh}")
+        if not has_extent(self._boxes).all():
+            raise InputError(f"--box: width and height must be positive, and of some size, got {bbox_xywh}")
 
     def __call__(self, frame: Frame) -> Boxes:
+        height, width = frame.image_bgr.shape[:2]
+        outside = self._boxes[~_is_in_frame(self._boxes, frame)]
+        if len(outside):
+            raise InputError(f"--box: {outside[0].tolist()} lies outside the frame of {width} × {height} px")
         return Boxes(self._boxes.copy(), np.ones(len(self._boxes)))
 
     def image_id(self, frame: Frame) -> int:
@@ -78,6 +97,8 @@ class GivenBoxes:
 class DetectedBoxes:
     """What a detector finds in each frame."""
 
+    category_id = PERSON
+
     def __init__(self, detector: OnnxPersonDetector) -> None:
         self._detector = detector
 
@@ -86,6 +107,12 @@ class DetectedBoxes:
 
     def image_id(self, frame: Frame) -> int:
         return frame.index
+
+
+def _is_in_frame(bbox_xywh: Floats, frame: Frame) -> NDArray[np.bool_]:
+    """(N,) whether a part of the boxes (N, 4) that is of some size lies in the frame."""
+    height, width = frame.image_bgr.shape[:2]
+    return has_extent(clip_box_xywh(bbox_xywh, (height, width))).reshape(len(bbox_xywh))
 
 
 class BoxFile:
@@ -98,58 +125,71 @@ class BoxFile:
 
     Args:
         min_score: weaker detections are left out.
+        category: name or id of the people's category; None chooses (:mod:`nas.data.categories`).
 
     Raises:
-        InputError: no such file, another kind of file, a broken box, or no frame of the input is in it.
+        InputError: no such file, another kind of file, a broken box, none of a person, or no frame of the input is in
+            it. In a call: the frame is of another size than the file says.
     """
 
-    def __init__(self, path: Path, source: FrameSource, min_score: float = 0.0) -> None:
-        self._path = Path(path)
-        document = load_json(self._path)
-        of_image: dict[int, list[tuple[Floats, float]]] = defaultdict(list)
-        for position, entry in enumerate(self._entries(document)):
-            image_id, box, score = _read_box(entry, f"{self._path}: entry {position}")
-            if score >= min_score and (box[2:] > 0).all():
-                of_image[image_id].append((box, score))
-        self._of_image = dict(of_image)
-        images = document.get("images", []) if isinstance(document, Mapping) else []
-        self._image_ids = self._match(images, [e for e in document if isinstance(e, Mapping)], source)
+    def __init__(
+        self, path: Path, source: FrameSource, min_score: float = 0.0, category: WantedCategory = None
+    ) -> None:
+        self._path, self._source = Path(path), source
+        found = read_boxes(self._path, min_score, category)
+        self.category_id = found.category_id
+        self._of_image: dict[int, list[BoxEntry]] = defaultdict(list)
+        for entry in found.boxes:
+            self._of_image[entry.image_id].append(entry)
+        self._sizes = {image.image_id: image.size for image in found.images}
+        self._image_ids = self._match(found.images)
         if not self._image_ids:
-            raise InputError(f"{self._path}: names no frame of {source.name}; do the two belong together?")
+            raise InputError(
+                f"{self._path}: names no frame of {source.name} ({self._described(found.images)}); do the two belong "
+                "together?"
+            )
         by_number = all(index == identity for index, identity in self._image_ids.items())
         self._first_free_id = 0 if by_number else max(self._image_ids.values()) + 1
+        self._warned = False
 
     def __call__(self, frame: Frame) -> Boxes:
-        found = self._of_image.get(self._image_ids.get(frame.index, -1), [])
-        return Boxes(np.array([box for box, _ in found]).reshape(-1, 4), np.array([score for _, score in found]))
+        image_id = self._image_ids.get(frame.index, -1)
+        found = self._of_image.get(image_id, [])
+        if not found:
+            return Boxes()
+        files = self._source.files
+        require_size(
+            frame.image_bgr.shape, self._sizes.get(image_id), files[frame.index] if files else Path(frame.name)
+        )
+        boxes = np.array([entry.bbox_xywh for entry in found])
+        inside = _is_in_frame(boxes, frame)
+        if not inside.all() and not self._warned:
+            self._warned = True
+            where = found[int(np.argmin(inside))]
+            _log.warning("%s: the box %s lies outside the frame %s; such boxes are left out",
+                         where.where, where.bbox_xywh.tolist(), frame.name)  # fmt: skip
+        scores = np.array([entry.score for entry in found])
+        said = [self.category_id if entry.category_id is None else entry.category_id for entry in found]
+        return Boxes(boxes[inside], scores[inside], np.array(said, dtype=np.int64)[inside])
 
     def image_id(self, frame: Frame) -> int:
         """The file's id of the image; for a frame that it does not name, one that no image of it has."""
         known = self._image_ids.get(frame.index)
         return known if known is not None else self._first_free_id + frame.index
 
-    def _entries(self, document: Any) -> list[Any]:
-        entries = document
-        if isinstance(document, Mapping):
-            entries = document.get("annotations")
-            images = document.get("images")
-            if not isinstance(images, list) or not all(isinstance(i, Mapping) and _is_id(i.get("id")) for i in images):
-                raise InputError(f"{self._path}: has no list of images with ids (whole numbers); give {KINDS}")
-        if not isinstance(entries, list):
-            raise InputError(f"{self._path}: holds no boxes; give {KINDS}")
-        people = [e for e in entries if not isinstance(e, Mapping) or e.get("category_id", PERSON) == PERSON]
-        if isinstance(document, Mapping):  # PoseTrack18 has people without a box: for us they are not there
-            people = [e for e in people if isinstance(e, Mapping) and "bbox" in e and not e.get("iscrowd")]
-        return people
+    def _described(self, images: Sequence[NamedImage]) -> str:
+        """For a message: what the file names in place of the input."""
+        named = [image.file_name for image in images] or [str(number) for number in sorted(self._of_image)]
+        more = ", …" if len(named) > 3 else ""
+        return f"{'files' if images else 'image_ids'} {', '.join(named[:3])}{more}"[:200]
 
-    def _match(self, images: list[Any], entries: list[Any], source: FrameSource) -> dict[int, int]:
+    def _match(self, images: Sequence[NamedImage]) -> dict[int, int]:
         """Image id of each frame's index."""
-        named = [(str(image.get("file_name", "")), int(image["id"])) for image in images]
-        if not images:
-            named = [(e["file_name"], int(e["image_id"])) for e in entries if isinstance(e.get("file_name"), str)]
+        source = self._source
+        named = [(image.file_name, image.image_id) for image in images]
         if named and source.files:
-            return _by_name(list(dict.fromkeys(named)), source.files)
-        ids = [identity for _, identity in dict.fromkeys(named)]
+            return _by_name(named, source.files)
+        ids = [identity for _, identity in named]
         if ids:
             folders = {Path(name).parent for name, _ in named}
             if len(folders) > 1:
@@ -160,15 +200,18 @@ class BoxFile:
                 return {index: number for number, index in numbers.items() if number is not None}
         length = source.length if source.length is not None else np.inf
         by_index = dict(enumerate(ids)) if ids else {identity: identity for identity in self._of_image}
-        return {index: identity for index, identity in by_index.items() if 0 <= index < length}
+        return self._within(by_index, length, by_number=not ids)
 
-
-def _is_id(value: Any) -> bool:
-    try:
-        int(value)
-    except (OverflowError, TypeError, ValueError):
-        return False
-    return True
+    def _within(self, by_index: dict[int, int], length: float, by_number: bool) -> dict[int, int]:
+        """The frames that the input has; ids that are taken for frames' numbers and are too large are told."""
+        kept = {index: identity for index, identity in by_index.items() if 0 <= index < length}
+        if by_number and kept and len(kept) < len(by_index):
+            _log.warning(
+                "%s: image_ids %d to %d are taken for the numbers of %d frames, from 0; %d of them are none: do they "
+                "count from 1?",
+                self._path, min(by_index), max(by_index), int(length), len(by_index) - len(kept),
+            )  # fmt: skip
+        return kept
 
 
 def _number(file: Path) -> int | None:
@@ -200,14 +243,3 @@ def _common_end(a: tuple[str, ...], b: tuple[str, ...]) -> int:
             break
         count += 1
     return count
-
-
-def _read_box(entry: Any, where: str) -> tuple[int, Floats, float]:
-    try:
-        image_id, score = int(entry["image_id"]), float(entry.get("score", 1.0))
-        box = np.array(entry["bbox"], dtype=np.float64)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        raise InputError(f"{where}: needs image_id (a whole number), bbox (4 numbers) and perhaps score") from None
-    if box.shape != (4,) or not np.isfinite([*box, score]).all():
-        raise InputError(f"{where}: bbox must be 4 numbers x, y, width, height; got {entry['bbox']!r}")
-    return image_id, box, score

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 
 from evaluators import POSETRACK_KEYPOINTS
-from nas.data.coco_problems import find_person_category, load_json
+from nas.data.categories import find_person_category
+from nas.data.coco_problems import load_json
 from nas.data.codec_name import CODEC_NAMES, CodecName
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET, KeypointSet
@@ -160,7 +161,8 @@ def read_keypoint_set(text: str) -> KeypointSet:
     if not path.is_file():
         raise InputError(f"--keypoints {text}: give {', '.join(named)}, or a COCO annotation file that names them")
     document = load_json(path)
-    if not isinstance(document, dict) or not isinstance(document.get("categories"), list):
+    categories = document.get("categories") if isinstance(document, dict) else None
+    if not isinstance(categories, list) or not all(isinstance(category, dict) for category in categories):
         raise InputError(f"{path}: has no list of categories; give a COCO annotation file")
     return KeypointSet.of(find_person_category(document, path)["keypoints"])
 

@@ -49,7 +49,7 @@ class Predictor:
 
     Args:
         model: the network.
-        source: where boxes come from, asked for image ids only.
+        source: where boxes come from, asked for image ids and the people's category only.
         people: which boxes to look at, and who is who.
         padding: of the crops; None takes that of the network's training.
         smooth: a filter of the keypoints of every track.
@@ -85,7 +85,12 @@ class Predictor:
         kept = np.flatnonzero(found.track_ids >= 0)
         boxes, ids = seen.boxes.bbox_xywh[kept], found.track_ids[kept]
         scores = rescore(seen.boxes.scores[kept], keypoints[kept, :, 2], self._keypoint_score)
-        poses = FramePoses(self._source.image_id(frame), frame.name, keypoints[kept], ids, scores, boxes)
+        categories = seen.boxes.category_ids
+        if categories is None:
+            categories = np.full(len(seen.boxes), self._source.category_id, dtype=np.int64)
+        poses = FramePoses(
+            self._source.image_id(frame), frame.name, keypoints[kept], ids, scores, boxes, categories[kept]
+        )
         if self._smooth is not None:
             self._smoothed(poses, frame.time_s)
         watch.lap("pose")

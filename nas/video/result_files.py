@@ -34,6 +34,8 @@ class FramePoses:
     """(N,)"""
     bbox_xywh: Floats
     """(N, 4) where the network looked"""
+    category_ids: NDArray[np.int64] | None = None
+    """(N,) of the boxes; None: 1."""
 
 
 def coco_results(frames: Sequence[FramePoses]) -> list[dict[str, Any]]:
@@ -41,7 +43,7 @@ def coco_results(frames: Sequence[FramePoses]) -> list[dict[str, Any]]:
     return [
         {
             "image_id": frame.image_id,
-            "category_id": 1,
+            "category_id": 1 if frame.category_ids is None else int(frame.category_ids[row]),
             "keypoints": np.round(frame.keypoints_px[row], 3).ravel().tolist(),
             "score": round(float(frame.scores[row]), 5),
             "bbox": np.round(frame.bbox_xywh[row], 2).tolist(),
