@@ -22,6 +22,7 @@ from nas.data.coco_problems import (
     load_json,
 )
 from nas.data.geometry import clip_box_xywh
+from nas.data.keypoint_category import category_keypoints
 from nas.data.keypoint_sets import KeypointSet
 from search_spaces.errors import InputError
 
@@ -146,7 +147,7 @@ def read_coco(
     return CocoKeypoints(
         instances=tuple(instances),
         ground_truth=truth,
-        keypoint_set=KeypointSet.of(category["keypoints"]),
+        keypoint_set=category_keypoints(category, f"{annotations}: category {category.get('name')!r}"),
         skeleton=tuple((a - 1, b - 1) for a, b in category.get("skeleton", [])),  # COCO counts from 1
         images=images,
     )

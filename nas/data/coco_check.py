@@ -18,6 +18,8 @@ from nas.data.coco_problems import (
     load_json,
 )
 from nas.data.images import read_image_bgr
+from nas.data.keypoint_category import category_keypoints
+from nas.data.keypoint_warnings import mirror_warnings, sigma_warnings
 from search_spaces.errors import InputError
 
 __all__ = ["check_annotations", "check_coco"]
@@ -48,9 +50,12 @@ def check_annotations(annotations: Path, images: Path, *, decode_images: bool = 
         if problems:
             return problems  # nothing below can be judged without the images' ids and sizes
         category = find_person_category(document, annotations)
+        where = f"{annotations}: category {category.get('name')!r}"
+        keypoints = category_keypoints(category, where)
     except InputError as error:
         return [as_problem(error)]
-    problems = list(annotation_problems(document, category, annotations))
+    problems = [Problem("warning", where, text) for text in (*mirror_warnings(keypoints), *sigma_warnings(keypoints))]
+    problems += annotation_problems(document, category, annotations)
     return problems + list(_file_problems(document, images, decode_images))
 
 

@@ -112,6 +112,8 @@ class BoxFile:
             if score >= min_score and (box[2:] > 0).all():
                 of_image[image_id].append((box, score))
         self._of_image = dict(of_image)
+        self.keypoint_names = _keypoint_names(document)
+        """Those of the file's people, in its order; empty where it names none, or several lists."""
         images = document.get("images", []) if isinstance(document, Mapping) else []
         self._image_ids = self._match(images, [e for e in document if isinstance(e, Mapping)], source)
         if not self._image_ids:
@@ -161,6 +163,13 @@ class BoxFile:
         length = source.length if source.length is not None else np.inf
         by_index = dict(enumerate(ids)) if ids else {identity: identity for identity in self._of_image}
         return {index: identity for index, identity in by_index.items() if 0 <= index < length}
+
+
+def _keypoint_names(document: Any) -> tuple[str, ...]:
+    categories = document.get("categories") if isinstance(document, Mapping) else None
+    lists = [one.get("keypoints") for one in categories or [] if isinstance(one, Mapping) and one.get("keypoints")]
+    named = [one for one in lists if isinstance(one, list) and all(isinstance(name, str) for name in one)]
+    return tuple(named[0]) if named and all(one == named[0] for one in lists) else ()
 
 
 def _is_id(value: Any) -> bool:
