@@ -18,12 +18,14 @@ from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints
 from nas.data.codecs import Codec
 from nas.data.flip import flip_test
+from nas.data.keypoint_sets import KeypointSet
 from nas.data.pose_data import PoseData
 from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json
 from nas.training.distributed import Processes, joined
 from nas.training.setting import threads_of
-from nas.weights import load_network
+from nas.weights import load_metadata, load_network
+from nas.weights_order import in_order
 from search_spaces import PoseArchitecture
 from supernet import UncalibratedSubnet
 
@@ -33,6 +35,7 @@ __all__ = [
     "evaluate",
     "evaluate_network",
     "hold_to_pycocotools",
+    "keypoint_facts",
     "person_scores",
     "predict_keypoints",
     "without_doubles",
@@ -87,6 +90,8 @@ def evaluate_network(
 ) -> Evaluation:
     """Run a network on crops, and judge it against the ground truth. The network is put into eval mode.
 
+    There is no flip test where it is not known what the people's keypoints become in a mirror.
+
     Args:
         net: images (N, 3, H, W) → heatmaps; trained or calibrated.
         crops: one a person of ``people``.
@@ -98,7 +103,8 @@ def evaluate_network(
     """
     if isinstance(net, UncalibratedSubnet):
         raise TypeError("this subnet's BatchNorm is not calibrated: use supernet.calibrate(subnet, batches) first")
-    config, processes = config or EvaluationConfig(), processes or Processes()
+    config = (config or EvaluationConfig()).mirroring(people.keypoint_set.can_mirror)
+    processes = processes or Processes()
     shares = np.array_split(np.arange(len(crops)), processes.world)
     mine = predict_keypoints(net, crops, codec, people.flip_indices, config, processes.device, shares[processes.rank])
     parts = processes.gather(mine)
@@ -217,6 +223,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Judge the network in a file on the validation people of ``data``; several processes share the work.
 
+    A network whose keypoints lie in another order than the people's is put in order by their names.
+
     Writes ``results.json`` (measures and settings) and ``keypoints.results.json`` (COCO's format) into ``out``. The
     measures are held to pycocotools'.
 
@@ -231,7 +239,10 @@ def evaluate(
     """
     config = config or EvaluationConfig()
     with threads_of(config), joined(config.device) as processes:
-        net = load_network(weights, architecture)
+        net, metadata = load_network(weights, architecture), load_metadata(weights)
+        net = in_order(net, metadata, data.val.keypoint_names, str(weights), tells=processes.is_first)
+        if processes.is_first:
+            data.tell_of_keypoints("val", mirrors=config.flip_test, judges=True)
         size = net.architecture.input_size
         crops, codec = data.validation_crops(size), data.codec(size)
         net = net.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -242,6 +253,17 @@ def evaluate(
             _write(out, judged, net.architecture, weights, data, config)
         processes.barrier()
     return {name: judged.metrics[name] for name in TABLE}
+
+
+def keypoint_facts(keypoints: KeypointSet) -> dict[str, Any]:
+    """For ``results.json``: by which tolerances AP was measured, which of them are guesses, and what was mirrored."""
+    names = keypoints.names
+    return {
+        "sigmas": dict(zip(names, keypoints.sigmas.round(10).tolist(), strict=True)),
+        "guessed_sigmas": list(keypoints.guessed_sigmas),
+        "flip_pairs": [[names[left], names[right]] for left, right in keypoints.flip_pairs],
+        "can_mirror": keypoints.can_mirror,
+    }
 
 
 def _write(
@@ -261,7 +283,8 @@ def _write(
         "annotations": str(data.val_files[0]),
         "detections": None if data.config.detections is None else str(data.config.detections),
         "codec": data.config.codec,
-        "settings": asdict(config),
+        "settings": asdict(config.mirroring(data.val.keypoint_set.can_mirror)),
+        **keypoint_facts(data.val.keypoint_set),
     }
     atomic_write_json(out / "results.json", summary)
     atomic_write_json(out / "keypoints.results.json", judged.results(), indent=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from search_spaces import InputError
@@ -38,6 +38,10 @@ class EvaluationConfig:
     """Threads of the computation in each process; null leaves torch's own choice."""
     device: str = "auto"
     """`auto` is the GPU if there is one; or cpu, cuda, cuda:1."""
+
+    def mirroring(self, possible: bool) -> EvaluationConfig:
+        """These options, without the flip test where people cannot be mirrored (``KeypointSet.can_mirror``)."""
+        return self if possible or not self.flip_test else replace(self, flip_test=False)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads"):

@@ -215,6 +215,9 @@ def read_people(
             synthesize(config.data.folder, synthetic, progress)
     narrator.stage(f"reading {config.data.folder} and decoding its people once")
     data = PoseData(config.data, space.keypoints)
+    data.read()
+    mirrors = config.data.augmentation.flip_probability > 0 or config.retrain.validation.flip_test
+    data.tell_of_keypoints("val", mirrors=mirrors, judges=True)
     data.training_set(space.input_size)
     data.validation_crops(space.input_size)
     return data
@@ -264,9 +267,9 @@ def retrain_stage(
 ) -> float:
     """Train an exported network on, as far as it is not yet; its AP."""
     from nas.training.retrain import retrain
-    from nas.weights import load_weights
+    from nas.weights_order import state_in_order
 
-    state, _ = load_weights(run.export(network.id) / "weights.safetensors")
+    state = state_in_order(run.export(network.id) / "weights.safetensors", data.train.keypoint_names)
     narrator.stage(f"retraining {network.id}")
     with narrator.training("retraining") as progress:
         result = retrain(

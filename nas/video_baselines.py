@@ -10,12 +10,13 @@ from typing import Any
 
 from nas.data.build_once import content_key
 from nas.data.instances import stack_instances
+from nas.data.pose_data import sigma_identity
 from nas.data.video_data import VideoData
 from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json
 from nas.run_folder import RunFolder
 from nas.video_judge import ClipJudge
-from nas.weights import load_network
+from nas.weights_order import pose_network_in_order
 from search_spaces import InputError
 
 __all__ = ["TRAINED_ON", "Baseline", "judge_baselines", "read_baselines"]
@@ -78,12 +79,13 @@ def judge_baselines(
     config = config or EvaluationConfig(flip_test=False)
     people = stack_instances(data.val.people.instances)
     shown = (data.frames, data.config.video.frame_step, data.config.padding, data.config.codec, data.config.sigma)
-    judged_on = content_key(*people.to_dict().values(), repr(shown), repr(config))
+    stated = "".join(sigma_identity(data.config).values())
+    judged_on = content_key(*people.to_dict().values(), repr(shown) + stated, repr(config))
     known = [one for one in read_baselines(run) if one.judged_on == judged_on]
     given = list(zip(weights, latencies_ms or [None] * len(weights), strict=True))
     found = []
     for path, latency_ms in [*([(run.key, None)] if run.key.is_file() else []), *given]:
-        net, weights_key = load_network(path), content_key(path.read_bytes())
+        net, weights_key = pose_network_in_order(path, data.keypoint_set.names), content_key(path.read_bytes())
         same = (_name(path, run), weights_key)
         baseline = next((one for one in known if (one.weights, one.weights_key) == same), None)
         if baseline is None:

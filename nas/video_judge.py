@@ -124,7 +124,10 @@ def mirrored_maps(previous_from_current: Maps, width: int) -> Maps:
 
 @dataclass(frozen=True, eq=False)
 class ClipJudge:
-    """Judges networks on the same clips. Called, it is the ``judge`` of ``retrain_video``; it can be pickled."""
+    """Judges networks on the same clips. Called, it is the ``judge`` of ``retrain_video``; it can be pickled.
+
+    There is no flip test where it is not known what the people's keypoints become in a mirror.
+    """
 
     clips: ClipCache
     people: CocoKeypoints
@@ -156,7 +159,8 @@ class ClipJudge:
         device = None if processes is None else processes.device
         processes = processes or Processes()
         share = np.array_split(np.arange(len(self.clips)), processes.world)[processes.rank]
-        mine = predict_clips(net, self.clips, self.codec, self.people.flip_indices, self.config, device, share)
+        config = self.config.mirroring(self.people.keypoint_set.can_mirror)
+        mine = predict_clips(net, self.clips, self.codec, self.people.flip_indices, config, device, share)
         places, scores = zip(*processes.gather(mine), strict=True)
         return np.concatenate(places), np.concatenate(scores)
 

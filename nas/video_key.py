@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
+from nas.data.keypoint_order import OtherKeypointsError
 from nas.data.video_data import VideoData
 from nas.run_folder import RunFolder
 from nas.video.model import find_model_file
 from nas.video_weights import FORMAT as VIDEO_FORMAT
-from nas.weights import load_metadata, load_network
+from nas.weights import keypoint_names, load_metadata, load_network
+from nas.weights_order import in_order
 from search_spaces import InputError
-from supernet import PoseNet
+from supernet import PoseNet, VideoPoseNet
 
-__all__ = ["check_key_data", "find_key", "load_key"]
+__all__ = ["find_key", "fit_to_data", "load_key"]
+
+Net = TypeVar("Net", PoseNet, VideoPoseNet, PoseNet | VideoPoseNet)
 
 _HOW = "name the key frame's network with --video.key: an export or retrain folder, a weights file, or RUN:id"
 
@@ -53,31 +58,39 @@ def load_key(key: str | None, run: RunFolder) -> tuple[PoseNet, dict[str, str]]:
     return load_network(file), metadata
 
 
-def check_key_data(
-    metadata: Mapping[str, str], data: VideoData, input_size: tuple[int, int], where: str = "video.key"
-) -> None:
-    """Raise InputError where the key frame's network predicts other keypoints, or by another codec, than the videos'.
+def fit_to_data(
+    net: Net, metadata: Mapping[str, str], data: VideoData, where: str = "video.key", *, tells: bool = True
+) -> Net:
+    """The network itself, its heatmaps in the order of the videos' keypoints.
 
-    A file that does not say which (an older one, or a converted one) is taken as it is.
+    A file that does not say which it predicts (an older one, or a converted one) is taken as it is.
 
     Args:
-        where: begins the message.
+        net: the key frame's network, or any other that is to run on the videos.
+        metadata: of its file.
+        where: begins the messages.
+        tells: whether to say in one line that the keypoints lay in another order.
+
+    Raises:
+        InputError: it predicts other keypoints, or by another codec, than the videos'.
     """
-    names, found = data.keypoint_set.names, tuple(filter(None, metadata.get("keypoints", "").split(",")))
-    if found and found != names:
-        differing = (f"{ours}, not {theirs}" for theirs, ours in zip(found, names, strict=False) if theirs != ours)
-        first = next(differing, f"{len(names)} keypoints, not {len(found)}")
+    try:
+        in_order(net, metadata, data.keypoint_set.names, where, tells=tells)
+    except OtherKeypointsError as error:
         other = "coco" if data.config.video.layout == "posetrack" else "posetrack"
+        counts = f"{len(data.keypoint_set)} keypoints, not {len(keypoint_names(metadata))}"
+        first = counts if error.wanted is None else f"{error.wanted}, not {error.found}"
         raise InputError(
             f"{where}: the network predicts other keypoints than the videos have ({first}); choose "
             f"--data.video.layout {other}, or another network"
-        )
+        ) from None
     codec = metadata.get("codec")
-    if codec is not None and (codec == "udp") != data.codec(input_size).udp:
+    if codec is not None and (codec == "udp") != data.codec(net.architecture.input_size).udp:
         raise InputError(
             f"{where}: the network was trained with the codec {codec}, the clips have {data.config.codec}: their "
             f"heatmaps lie differently; set --data.codec {codec}"
         )
+    return net
 
 
 def _best_of(run: Path) -> Path | None:

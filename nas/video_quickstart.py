@@ -162,6 +162,8 @@ class _Stages:
         plan, narrator = self.plan, self.narrator
         people = read_people(plan.images, plan.synthetic, self.space, narrator)
         self.videos.read()  # an error comes now, not after the trainings
+        mirrors = plan.videos.data.augmentation.flip_probability > 0
+        self.videos.tell_of_keypoints("val", mirrors=mirrors, judges=True)
         self.images.write_space(self.space)
         train_stage(plan.images, self.space, people, self.images, narrator)
         search_stage(plan.images, self.space, people, self.images, narrator)

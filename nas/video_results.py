@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from nas.data.video_data import VideoData
+from nas.evaluation import keypoint_facts
 from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json
 from nas.training.distributed import joined
 from nas.training.setting import threads_of
 from nas.video_evaluation import ClipMetrics, posetrack_measures, summary
 from nas.video_judge import ClipJudge
-from nas.video_key import check_key_data
+from nas.video_key import fit_to_data
 from nas.video_weights import load_any_network
 from nas.weights import load_metadata
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
@@ -65,11 +66,13 @@ def evaluate_on_videos(
     """
     config = config or EvaluationConfig()
     with threads_of(config), joined(config.device) as processes:
-        net = load_any_network(weights).to(processes.device)
+        net = load_any_network(weights)
         if isinstance(net, VideoPoseNet) and net.architecture.length != data.frames:
             raise InputError(f"{weights}: has {net.architecture.length} propagated frames, not {data.frames}")
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        check_key_data(load_metadata(weights), data, net.architecture.input_size, str(weights))
+        net = fit_to_data(net, load_metadata(weights), data, str(weights), tells=processes.is_first)
+        net = net.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if processes.is_first:
+            data.tell_of_keypoints("val", mirrors=config.flip_test, judges=True)
         judge = ClipJudge.of(data, net.architecture.input_size, config)
         predicted = judge.predict(net, processes)
         result = processes.from_first(lambda: _judged(net, judge, predicted, data, config, out))
@@ -117,7 +120,8 @@ def _content(
         "detections": None if video.val_detections is None else str(video.val_detections),
         "layout": video.layout,
         "codec": data.config.codec,
-        "settings": asdict(config),
+        "settings": asdict(config.mirroring(data.keypoint_set.can_mirror)),
+        **keypoint_facts(data.keypoint_set),
     }
 
 

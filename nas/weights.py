@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_state",
+    "keypoint_names",
     "load_metadata",
     "load_network",
     "load_weights",
@@ -126,14 +127,29 @@ def load_metadata(path: Path) -> dict[str, str]:
         raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
 
 
-def pose_metadata(codec: Codec, keypoint_names: Sequence[str], padding: float = 1.25) -> dict[str, str]:
+def pose_metadata(codec: Codec, names: Sequence[str], padding: float = 1.25) -> dict[str, str]:
     """What one must know beside the weights to cut crops, and to turn a network's heatmaps into keypoints.
 
     Args:
+        names: of the keypoints, in the order of the heatmaps.
         padding: of the crops, in units of the box.
     """
-    names = ",".join(keypoint_names)
-    return {"codec": codec.name, "sigma": str(codec.sigma), "keypoints": names, "padding": str(padding)}
+    has_commas = any("," in name for name in names)
+    keypoints = json.dumps(list(names)) if has_commas else ",".join(names)
+    return {"codec": codec.name, "sigma": str(codec.sigma), "keypoints": keypoints, "padding": str(padding)}
+
+
+def keypoint_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The keypoints in the heatmaps' order, as :func:`pose_metadata` wrote them; empty where a file names none."""
+    text = metadata.get("keypoints", "")
+    if text.startswith("["):
+        try:
+            names = json.loads(text)
+        except (ValueError, RecursionError):
+            names = None
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    return tuple(filter(None, text.split(",")))
 
 
 def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:

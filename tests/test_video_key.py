@@ -14,7 +14,7 @@ from nas.data.keypoint_sets import COCO_KEYPOINT_SET
 from nas.data.posetrack import POSETRACK_KEYPOINT_SET
 from nas.data.video_data import VideoData
 from nas.run_folder import RunFolder
-from nas.video_key import check_key_data, find_key, load_key
+from nas.video_key import find_key, fit_to_data, load_key
 from nas.video_weights import save_video_network
 from nas.weights import pose_metadata, save_network
 from search_spaces import InputError
@@ -76,10 +76,10 @@ def test_the_keys_keypoints_and_codec_must_be_the_videos(tmp_path: Path) -> None
 
     def check(names: tuple[str, ...], codec: str) -> None:
         found = pose_metadata(Codec(name=codec), names)  # type: ignore[arg-type]
-        check_key_data(found, data, (64, 48))
+        fit_to_data(PoseNet(SPACE.key), found, data)
 
     check(POSETRACK_KEYPOINT_SET.names, "dark")
-    check_key_data({}, data, (64, 48))
+    fit_to_data(PoseNet(SPACE.key), {}, data)
     with pytest.raises(InputError, match=r"other keypoints than the videos have \(head_bottom, not left_eye\).*coco"):
         check(COCO_KEYPOINT_SET.names, "gaussian")
     with pytest.raises(InputError, match=r"trained with the codec udp, the clips have gaussian.*--data.codec udp"):

@@ -78,9 +78,10 @@ def _judge_on_images(config: Config, files: Sequence[Path], out: Path | None) ->
     from nas.weights import load_weights
 
     rows = []
+    of_keypoints: dict[int, PoseData] = {}
     for path in files:
         architecture = load_weights(path)[1]
-        data = PoseData(config.data, architecture.keypoints)
+        data = of_keypoints.setdefault(architecture.keypoints, PoseData(config.data, architecture.keypoints))
         measures = evaluate(None, path, data, config.evaluate, out or path.parent / "evaluation")
         rows.append((architecture.id, *(f"{measures[name]:.4f}" for name in COLUMNS)))
     if is_first_process():
@@ -101,11 +102,13 @@ def _judge_on_videos(config: Config, files: Sequence[Path], out: Path | None) ->
             file=sys.stderr,
         )
     results = []
+    of_length: dict[int, VideoData] = {}
     for path in files:
         is_video = is_video_file(path)
         frames = load_video_weights(path)[1].length if is_video else config.video.frames or FRAMES
         place = out or path.parent / ("evaluation" if is_video else "evaluation_videos")
-        results.append(evaluate_on_videos(path, VideoData(config.data, frames), config.evaluate, place))
+        data = of_length.setdefault(frames, VideoData(config.data, frames))
+        results.append(evaluate_on_videos(path, data, config.evaluate, place))
     if is_first_process():
         _print_video_tables(results, config)
 

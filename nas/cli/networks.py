@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,14 +100,25 @@ def weights_to_evaluate(config: Config, run: RunFolder) -> list[Path]:
     raise InputError(f"{run.path}: has no retrained and no exported network; name a file with --weights")
 
 
-def inherited_state(run: RunFolder, architecture: PoseArchitecture) -> Mapping[str, Tensor] | None:
-    """The network's weights as it was exported, or else as the supernet has them; None without either."""
-    from nas.weights import load_weights
+def inherited_state(
+    run: RunFolder, architecture: PoseArchitecture, names: Sequence[str]
+) -> Mapping[str, Tensor] | None:
+    """The network's weights as it was exported, or else as the supernet has them; None without either.
+
+    Args:
+        names: the data's keypoints, in whose order the heatmaps are to be.
+
+    Raises:
+        InputError: the weights are of other keypoints.
+    """
+    from nas.cli.stage import is_first_process
+    from nas.weights_order import require_keypoints, state_in_order
     from supernet import Supernet
 
     exported = exported_weights(run, architecture.id)
     if exported.is_file():
-        return load_weights(exported)[0]
+        return state_in_order(exported, names, tells=is_first_process())
     if run.supernet.is_file():
+        require_keypoints(run.supernet, names)
         return Supernet.load(run.supernet).extract(architecture).module.state_dict()
     return None

@@ -81,8 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     import cv2
     import torch
 
+    from nas.video.boxes import BoxFile
     from nas.video.frames import open_frames
     from nas.video.model import load_pose_model, read_keypoint_set
+    from nas.video.ordered_step import fit_to_boxes
     from nas.video.people import DetectedPeople, FollowedPeople
     from nas.video.predict import Predictor, predict
     from nas.video.smoothing import OneEuroFilter
@@ -95,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     source = open_frames(arguments.input, arguments.fps)
     boxes = _box_source(arguments, source)
+    if isinstance(boxes, BoxFile) and not arguments.keypoints:
+        model = fit_to_boxes(model, boxes.keypoint_names, str(arguments.boxes))
     sigmas = model.keypoint_set.sigmas
     limits = {"lost_score": arguments.lost_score, "keypoint_score": arguments.keypoint_score}
     people: People

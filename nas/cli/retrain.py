@@ -77,13 +77,18 @@ def _retrain(
     from nas.cli.failures import keeping_state
     from nas.cli.networks import inherited_state
     from nas.cli.progress import training
-    from nas.cli.stage import noting_config, refuse_to_overwrite
+    from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
     from nas.training.retrain import retrain
 
     out = folder.retrain(architecture.id)
     refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
-    state = inherited_state(folder, architecture) if config.retrain.initialize_from == "inherited" else None
-    data.train, data.val  # noqa: B018  read now: nothing is written for data that cannot be used
+    data.read()  # now: nothing is written for data that cannot be used
+    if is_first_process():
+        data.tell_of_keypoints("train", mirrors=config.data.augmentation.flip_probability > 0, judges=False)
+        data.tell_of_keypoints("val", mirrors=config.retrain.validation.flip_test, judges=True)
+    state = None
+    if config.retrain.initialize_from == "inherited":
+        state = inherited_state(folder, architecture, data.train.keypoint_names)
     with (
         keeping_state(folder.path),
         training(f"training {architecture.id}") as show,

@@ -54,7 +54,7 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
     space = load_space(config)
     run = RunFolder.existing(config.run_dir)
     data = PoseData(config.data, space.keypoints)
-    data.train, data.val  # noqa: B018  read now: nothing is written for data that cannot be used
+    data.read()  # now: nothing is written for data that cannot be used
     if not run.supernet.is_file():
         raise InputError(f"{run.supernet}: no such file; run `vipnas train-supernet` first")
     if run.journal.is_file() and run.journal.stat().st_size:

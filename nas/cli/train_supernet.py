@@ -49,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     data = PoseData(config.data, space.keypoints)
     data.train  # noqa: B018  read the annotations now: nothing is written for data that cannot be used
+    if is_first_process():
+        data.tell_of_keypoints("train", mirrors=config.data.augmentation.flip_probability > 0, judges=False)
     run = open_run(config, space)
     with (
         keeping_state(run.path),

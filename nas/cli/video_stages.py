@@ -43,7 +43,7 @@ def train_supernet(config: Config, resume: bool) -> int:
     from nas.run_folder import RunFolder
     from nas.training.temporal import train_temporal_supernet
     from nas.training.video_clips import VideoClips
-    from nas.video_key import check_key_data, load_key
+    from nas.video_key import fit_to_data, load_key
 
     run = RunFolder(config.run_dir)
     checkpoint = run.temporal_metrics.with_name(CHECKPOINT)
@@ -56,10 +56,12 @@ def train_supernet(config: Config, resume: bool) -> int:
     key, metadata = load_key(config.video.key, run)
     space = _video_space(config, key.architecture)
     data = _video_data(config, space.keypoints)
-    check_key_data(metadata, data, space.input_size)
+    key = fit_to_data(key, metadata, data, tells=is_first_process())
     clips = VideoClips(data, space.input_size, space.heatmap_size)
     data.read()  # now: nothing is written for data that cannot be used
-    initial = _image_supernet(config.video.initialize_from_images)
+    if is_first_process():
+        data.tell_of_keypoints("train", mirrors=config.data.augmentation.flip_probability > 0, judges=False)
+    initial = _image_supernet(config.video.initialize_from_images, data)
     if is_first_process():
         run.write_video_space(space)
     with (
@@ -93,13 +95,17 @@ def _video_data(config: Config, keypoints: int) -> VideoData:
     return VideoData(config.data, config.video.frames, keypoints)
 
 
-def _image_supernet(path: Path | None) -> Supernet | None:
+def _image_supernet(path: Path | None, data: VideoData) -> Supernet | None:
     if path is None:
         return None
     from nas.run_folder import RunFolder
+    from nas.weights_order import require_keypoints
     from supernet import Supernet
 
-    return Supernet.load(RunFolder(path).supernet if path.is_dir() else path)
+    file = RunFolder(path).supernet if path.is_dir() else path
+    supernet = Supernet.load(file)
+    require_keypoints(file, data.train.keypoint_set.names)
+    return supernet
 
 
 # Search -------------------------------------------------------------------------------------------------------------
@@ -223,7 +229,7 @@ def _retrain(
 ) -> RetrainResult:
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
-    from nas.cli.stage import noting_config, refuse_to_overwrite
+    from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
     from nas.training.retrain_video import retrain_video
     from nas.training.video_clips import VideoClips
     from nas.video_judge import ClipJudge
@@ -234,9 +240,12 @@ def _retrain(
     key = _key_of(architecture, config, data, run)
     clips = VideoClips(data, architecture.input_size, architecture.heatmap_size)
     data.read()  # now: nothing is written for data that cannot be used
+    if is_first_process():
+        data.tell_of_keypoints("train", mirrors=config.data.augmentation.flip_probability > 0, judges=False)
+        data.tell_of_keypoints("val", mirrors=settings.validation.flip_test, judges=True)
     state = None
     if settings.initialize_from == "inherited":
-        state = _inherited_state(architecture, run)
+        state = _inherited_state(architecture, run, data)
     judge = ClipJudge.of(data, architecture.input_size, settings.validation)
     with (
         keeping_state(run.path),
@@ -251,33 +260,35 @@ def _key_of(architecture: VideoArchitecture, config: Config, data: VideoData, ru
 
     None where the file of weights to begin with has it, or it is trained too and there is none.
     """
-    from nas.video_key import check_key_data, load_key
+    from nas.cli.stage import is_first_process
+    from nas.video_key import fit_to_data, load_key
     from nas.weights import load_metadata, load_network, load_weights
 
     settings = config.video.retrain
     if settings.initialize_from not in ("scratch", "inherited"):
         return None
     if run.key.is_file() and load_weights(run.key)[1] == architecture.key:
-        check_key_data(load_metadata(run.key), data, architecture.input_size)
-        return load_network(run.key)
+        return fit_to_data(load_network(run.key), load_metadata(run.key), data, tells=is_first_process())
     if config.video.key is None and settings.train_key:
         return None
     key, metadata = load_key(config.video.key, run)
-    check_key_data(metadata, data, architecture.input_size)
-    return key  # of another architecture: the training refuses it
+    return fit_to_data(key, metadata, data, tells=is_first_process())  # the training refuses another architecture
 
 
-def _inherited_state(architecture: VideoArchitecture, run: RunFolder) -> Mapping[str, Tensor] | None:
+def _inherited_state(
+    architecture: VideoArchitecture, run: RunFolder, data: VideoData
+) -> Mapping[str, Tensor] | None:
     """The network's weights as it was exported, or else as the temporal supernet has them; None without either."""
     from nas.cli.networks import exported_weights
-    from nas.video_weights import load_video_weights
-    from nas.weights import load_network
+    from nas.cli.stage import is_first_process
+    from nas.weights_order import pose_network_in_order, require_keypoints, state_in_order
     from supernet import TemporalSupernet
 
-    exported = exported_weights(run, architecture.id)
+    exported, names = exported_weights(run, architecture.id), data.train.keypoint_set.names
     if exported.is_file():
-        return load_video_weights(exported)[0]
+        return state_in_order(exported, names, tells=is_first_process())
     if run.temporal.is_file() and run.key.is_file():
-        supernet, key = TemporalSupernet.load(run.temporal), load_network(run.key)
+        require_keypoints(run.temporal, names)
+        supernet, key = TemporalSupernet.load(run.temporal), pose_network_in_order(run.key, names, tells=False)
         return supernet.extract_video(architecture, key).module.state_dict()
     return None

@@ -61,10 +61,13 @@ def draw_views(
     keypoint_set: KeypointSet,
     padding: float = 1.25,
 ) -> Views:
-    """Random views of N people with boxes (N, 4), keypoints (N, K, 2) and visibility (N, K)."""
+    """Random views of N people with boxes (N, 4), keypoints (N, K, 2) and visibility (N, K).
+
+    Nobody is mirrored where it is not known what the keypoints become in a mirror.
+    """
     n = len(bbox_xywh)
     centers, sizes = boxes_to_centers_scales(bbox_xywh, padding)
-    mirrored = generator.random(n) < augmentation.flip_probability
+    mirrored = (generator.random(n) < augmentation.flip_probability) & keypoint_set.can_mirror
     chosen = generator.random(n) < augmentation.half_body_probability
     half = _half_bodies(generator, keypoints_px, visibility, keypoint_set)
     chosen &= half.possible

@@ -19,6 +19,7 @@ from nas.data.coco_problems import Problem, annotation_problems, document_proble
 from nas.data.detections import DetectedBox, read_detections
 from nas.data.geometry import clip_box_xywh
 from nas.data.images import StatedSize
+from nas.data.keypoint_category import category_keypoints
 from nas.data.keypoint_sets import KeypointSet
 from search_spaces.errors import InputError
 
@@ -180,7 +181,7 @@ def read_coco(
     return CocoKeypoints(
         instances=tuple(instances),
         ground_truth=truth,
-        keypoint_set=KeypointSet.of(people.keypoints),
+        keypoint_set=category_keypoints(people.first, f"{annotations}: category {people.first.get('name')!r}"),
         skeleton=tuple((a - 1, b - 1) for a, b in people.first.get("skeleton", [])),  # COCO counts from 1
         images=images,
     )

@@ -13,6 +13,8 @@ from nas.data.coco_folder import find_coco_folder
 from nas.data.coco_people import people_problems
 from nas.data.coco_problems import Problem, annotation_problems, as_problem, document_problems, load_json
 from nas.data.images import StatedSize, read_image_bgr, require_size
+from nas.data.keypoint_category import category_keypoints
+from nas.data.keypoint_warnings import mirror_warnings, sigma_warnings
 from search_spaces.errors import InputError
 
 __all__ = ["check_annotations", "check_coco"]
@@ -50,11 +52,14 @@ def check_annotations(
         if _errors(problems):
             return problems  # nothing below can be judged without the images' ids and sizes
         people = find_person_categories(document, annotations, category)
+        where = f"{annotations}: category {people.first.get('name')!r}"
+        keypoints = category_keypoints(people.first, where)
     except InputError as error:
         return [as_problem(error)]
     if people.note:
-        where, _, note = people.note.partition(": ")
-        problems.append(Problem("note", where, note))
+        place, _, note = people.note.partition(": ")
+        problems.append(Problem("note", place, note))
+    problems += [Problem("warning", where, text) for text in (*mirror_warnings(keypoints), *sigma_warnings(keypoints))]
     of_annotations = list(annotation_problems(document, people, annotations))
     if not _errors(of_annotations):
         of_annotations += people_problems(document, people, annotations)

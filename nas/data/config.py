@@ -102,6 +102,13 @@ class DataConfig:
     """Standard deviation of a target in heatmap pixels; empty: 2 at an input height of 256, in proportion at others."""
     padding: float = 1.25
     """Enlarge each person's box by this factor."""
+    flip_pairs: tuple[tuple[str, str], ...] | None = None
+    """Keypoints that change places in a mirrored image, [[left name, right name], …]; [] where none do. Empty: as the
+    data file says, or else by the names (left_eye and right_eye, L_Eye and R_Eye, …); where no pair is known, nobody
+    is mirrored."""
+    sigmas: dict[str, float] | tuple[float, ...] | None = None
+    """OKS tolerances, by which AP is measured: {name: sigma} of some keypoints, or one number a keypoint in the data's
+    order. Empty: as the data file says, or else the published ones; 0.05 where none is known."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random views in training; the numbers of the released S-ViPNAS."""
     train_limit: int | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from evaluators.latency.calibration import user_cache_folder
 from nas.data.cache import CropCache
@@ -11,12 +13,15 @@ from nas.data.coco import CocoKeypoints, read_coco
 from nas.data.coco_folder import find_coco_folder, find_images_folder, first_file_name
 from nas.data.codecs import Codec
 from nas.data.config import DataConfig
+from nas.data.keypoint_order import require_same_order
+from nas.data.keypoint_sets import KeypointSet
+from nas.data.keypoint_warnings import Teller
 from nas.data.loader import CropTrainingSet
 from nas.data.posetrack import read_posetrack_videos
 from nas.data.posetrack_folder import images_root, sequence_files
 from search_spaces.errors import InputError
 
-__all__ = ["PoseData", "cache_folder"]
+__all__ = ["PoseData", "cache_folder", "mirror_identity", "sigma_identity", "stated_keypoints"]
 
 
 def cache_folder(config: DataConfig) -> Path:
@@ -24,6 +29,30 @@ def cache_folder(config: DataConfig) -> Path:
     if config.cache is not None:
         return config.cache
     return user_cache_folder()
+
+
+def stated_keypoints(keypoints: KeypointSet, config: DataConfig) -> KeypointSet:
+    """The keypoints of data with what the configuration states of them.
+
+    Raises:
+        InputError: it states something of keypoints that the data do not have, or cannot be used.
+    """
+    for field, pairs, sigmas in (("flip_pairs", config.flip_pairs, None), ("sigmas", None, config.sigmas)):
+        try:
+            keypoints = keypoints.stating(pairs, sigmas)
+        except InputError as error:
+            raise InputError(f"data.{field}: {error}") from None
+    return keypoints
+
+
+def mirror_identity(config: DataConfig) -> dict[str, str]:
+    """What a training's checkpoint remembers of the mirror pairs that the configuration states; nothing of none."""
+    return {} if config.flip_pairs is None else {"flip_pairs": repr(config.flip_pairs)}
+
+
+def sigma_identity(config: DataConfig) -> dict[str, str]:
+    """What a search remembers of the OKS tolerances that the configuration states, by which AP compares."""
+    return {} if config.sigmas is None else {"sigmas": repr(config.sigmas)}
 
 
 class PoseData:
@@ -39,6 +68,32 @@ class PoseData:
     def __init__(self, config: DataConfig, keypoints: int | None = None) -> None:
         self.config = config
         self.keypoints = keypoints
+        self._teller = Teller()
+
+    def unread(self) -> PoseData:
+        """The same for another process: without what this one has read, but knowing what the user was told."""
+        fresh = PoseData(self.config, self.keypoints)
+        fresh._teller = self._teller
+        return fresh
+
+    def tell_of_keypoints(self, part: Literal["train", "val"], *, mirrors: bool, judges: bool) -> None:
+        """Warn, once, of what is not known of the keypoints of a part, as far as it concerns a stage.
+
+        Args:
+            mirrors: whether the stage mirrors people; it does so only where ``KeypointSet.can_mirror``.
+            judges: whether it measures AP.
+        """
+        people, files = (self.train, self.train_files) if part == "train" else (self.val, self.val_files)
+        self._teller.tell(people.keypoint_set, str(files[0]), mirrors=mirrors, judges=judges)
+
+    def read(self) -> None:
+        """Read both parts.
+
+        Raises:
+            InputError: they cannot be used, or not together: their keypoints differ.
+        """
+        names, others = self.val.keypoint_set.names, self.train.keypoint_set.names
+        require_same_order(names, others, f"{self.val_files[0]}: its keypoints are not those of {self.train_files[0]}")
 
     @cached_property
     def train_files(self) -> tuple[Path, Path]:
@@ -96,7 +151,7 @@ class PoseData:
                 f"{people.images}: the annotations have {found} keypoints, the network predicts {self.keypoints}; "
                 f"choose a space with keypoints: {found}"
             )
-        return people
+        return replace(people, keypoint_set=stated_keypoints(people.keypoint_set, self.config))
 
     def codec(self, input_size: tuple[int, int]) -> Codec:
         """The codec for inputs of this height and width."""

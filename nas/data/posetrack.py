@@ -88,10 +88,8 @@ class PoseTrackVideos:
     images: Path
     """What the frames' file names are relative to."""
     layout: KeypointLayout
-
-    @property
-    def keypoint_set(self) -> KeypointSet:
-        return POSETRACK_KEYPOINT_SET if self.layout == "posetrack" else COCO_KEYPOINT_SET
+    keypoint_set: KeypointSet = POSETRACK_KEYPOINT_SET
+    """Of the layout."""
 
     @cached_property
     def people(self) -> CocoKeypoints:
@@ -179,7 +177,13 @@ def read_posetrack_videos(
     _require_own_ids(contents)
     boxes = None if detections is None else _detected(Path(detections), contents, score_threshold)
     sequences = [_sequence(file, frames, Path(root), boxes, layout, longest_gap) for file, frames in contents.items()]
-    videos = PoseTrackVideos(sequences=tuple(sequences), annotations=annotations, images=Path(root), layout=layout)
+    videos = PoseTrackVideos(
+        sequences=tuple(sequences),
+        annotations=annotations,
+        images=Path(root),
+        layout=layout,
+        keypoint_set=POSETRACK_KEYPOINT_SET if layout == "posetrack" else COCO_KEYPOINT_SET,
+    )
     if not any(sequence.tracks for sequence in sequences):
         raise InputError(f"{detections}: no box overlaps an annotated person; do the two files belong together?")
     return videos

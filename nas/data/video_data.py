@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +16,8 @@ from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
 from nas.data.config import DataConfig
 from nas.data.keypoint_sets import KeypointSet
-from nas.data.pose_data import PoseData, cache_folder
+from nas.data.keypoint_warnings import Teller
+from nas.data.pose_data import PoseData, cache_folder, stated_keypoints
 from nas.data.posetrack import PoseTrackVideos, read_posetrack_videos
 from nas.data.posetrack_folder import find_posetrack_annotations
 from search_spaces.errors import InputError
@@ -37,6 +40,18 @@ class VideoData:
         self.config = config
         self.frames = frames
         self.keypoints = keypoints
+        self._teller = Teller()
+
+    def unread(self) -> VideoData:
+        """As ``PoseData.unread``."""
+        fresh = VideoData(self.config, self.frames, self.keypoints)
+        fresh._teller = self._teller
+        return fresh
+
+    def tell_of_keypoints(self, part: Literal["train", "val"], *, mirrors: bool, judges: bool) -> None:
+        """As ``PoseData.tell_of_keypoints``."""
+        videos = self.train if part == "train" else self.val
+        self._teller.tell(videos.keypoint_set, str(videos.annotations), mirrors=mirrors, judges=judges)
 
     @cached_property
     def train(self) -> PoseTrackVideos:
@@ -72,7 +87,7 @@ class VideoData:
                 f"{annotations}: videos have {found} keypoints, the network predicts {self.keypoints}; choose a space "
                 f"with keypoints: {found}"
             )
-        return videos
+        return replace(videos, keypoint_set=stated_keypoints(videos.keypoint_set, self.config))
 
     @property
     def keypoint_set(self) -> KeypointSet:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from nas.data.codecs import Codec
-from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, KeypointSet
+from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, COCO_KEYPOINT_SET, KeypointSet
 from nas.files import atomic_write_bytes, atomic_write_text
 from search_spaces import InputError, PoseArchitecture, to_mmpose
 from supernet import PoseNet
@@ -26,7 +26,7 @@ CONFIG, CHECKPOINT = "mmpose_config.py", "mmpose_checkpoint.pth"
 
 
 def export_mmpose(
-    net: PoseNet, folder: Path, codec: Codec | None = None, keypoint_names: Sequence[str] | None = None
+    net: PoseNet, folder: Path, codec: Codec | None = None, keypoints: KeypointSet | Sequence[str] | None = None
 ) -> tuple[Path, Path]:
     """Write ``mmpose_config.py`` and ``mmpose_checkpoint.pth``.
 
@@ -34,7 +34,7 @@ def export_mmpose(
         net: of the family resnet or mobilenetv3, with its BatchNorm (not folded).
         folder: where to; made if it is not there.
         codec: what the heatmaps mean; None is the Gaussian of the release.
-        keypoint_names: in the order of the heatmaps; None is COCO's where there are 17.
+        keypoints: or their names, in the order of the heatmaps; None is COCO's where there are 17.
 
     Returns:
         The paths of the config and of the checkpoint.
@@ -42,7 +42,7 @@ def export_mmpose(
     Raises:
         InputError: MMPose has no such network, or the codec or the names do not fit the network.
     """
-    text = mmpose_config(net.architecture, codec, keypoint_names)
+    text = mmpose_config(net.architecture, codec, keypoints)
     meta = {"architecture": net.architecture.id, "source": "vipnas"}
     buffer = io.BytesIO()
     state_dict = {name: value.cpu() for name, value in mmpose_state_dict(net).items()}
@@ -53,17 +53,18 @@ def export_mmpose(
 
 
 def mmpose_config(
-    architecture: PoseArchitecture, codec: Codec | None = None, keypoint_names: Sequence[str] | None = None
+    architecture: PoseArchitecture, codec: Codec | None = None, keypoints: KeypointSet | Sequence[str] | None = None
 ) -> str:
     """The text of the config; see :func:`export_mmpose`."""
     backbone, head = to_mmpose(architecture)
     codec = _checked(codec or _gaussian(architecture), architecture)
-    names = keypoint_names or (COCO_KEYPOINT_NAMES if architecture.keypoints == 17 else None)
-    keypoints = KeypointSet.of(names or [f"keypoint_{i}" for i in range(1, architecture.keypoints + 1)])
+    if not isinstance(keypoints, KeypointSet):
+        names = keypoints or (COCO_KEYPOINT_NAMES if architecture.keypoints == 17 else None)
+        keypoints = KeypointSet.of(names or [f"keypoint_{i}" for i in range(1, architecture.keypoints + 1)])
     if len(keypoints) != architecture.keypoints:
         raise InputError(f"{len(keypoints)} keypoint names for a network of {architecture.keypoints} keypoints")
-    can_flip = bool(keypoints.flip_pairs)  # without mirror pairs, a mirrored person has other keypoints
-    is_coco = keypoints.names == COCO_KEYPOINT_NAMES
+    can_flip = keypoints.can_mirror
+    is_coco = keypoints == COCO_KEYPOINT_SET
     return _TEMPLATE.format(
         architecture=architecture.id,
         config=CONFIG,

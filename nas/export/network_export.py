@@ -21,6 +21,7 @@ from nas.run_folder import RunFolder, read_json_lines
 from nas.run_lock import RunLock
 from nas.search.journal import latest
 from nas.weights import pose_metadata, save_network
+from nas.weights_order import require_keypoints
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, Supernet, calibrate, fold
 
@@ -104,6 +105,9 @@ def export_networks(
     records = chosen_records(run, config, ids)
     front_file = run.load_front_file() if run.front.is_file() else {}
     supernet = Supernet.load(run.supernet, run.load_space())
+    data.read()
+    require_keypoints(run.supernet, data.val.keypoint_names)
+    data.tell_of_keypoints("val", mirrors=False, judges=True)
     exported = []
     with RunLock(run.path / "export", "an export"):
         for index, record in enumerate(records):
@@ -181,7 +185,7 @@ def _write(
     if "mmpose" in config.formats:
         from .mmpose_export import export_mmpose
 
-        export_mmpose(net, folder, codec, data.val.keypoint_names)
+        export_mmpose(net, folder, codec, data.val.keypoint_set)
     if "onnx" in config.formats:
         with torch.no_grad():
             folded = fold(net)

@@ -20,6 +20,7 @@ from nas.video_evaluation import ClipMetrics, summary
 from nas.video_judge import ClipJudge
 from nas.video_weights import save_video_network
 from nas.weights import load_network, pose_metadata
+from nas.weights_order import require_keypoints
 from search_spaces import InputError, VideoArchitecture
 from supernet import PoseNet, TemporalSupernet, VideoPoseNet, calibrate_video, fold
 from supernet.calibration import Clips
@@ -67,6 +68,9 @@ def export_videos(
     records = chosen_records(run, config, ids)
     front_file = run.load_front_file() if run.front.is_file() else {}
     supernet, key = TemporalSupernet.load(run.temporal, space), load_network(run.key, space.key)
+    for path in (run.temporal, run.key):
+        require_keypoints(path, data.keypoint_set.names)
+    data.tell_of_keypoints("val", mirrors=False, judges=True)
     clips = data.calibration_clips(space.input_size, config.calibration_crops)
     judge = ClipJudge.of(data, space.input_size, EvaluationConfig(flip_test=False))
     exported = []

@@ -15,7 +15,8 @@ from nas.data.video_data import VideoData
 from nas.evaluation_config import EvaluationConfig
 from nas.run_folder import RunFolder
 from nas.video_judge import predict_clips
-from nas.video_weights import is_video_file, load_any_network
+from nas.video_weights import is_video_file
+from nas.weights_order import network_in_order
 from search_spaces import VideoArchitecture
 from supernet import VideoPoseNet
 
@@ -47,7 +48,7 @@ def clip_pictures(networks: Mapping[str, Path], data: VideoData, clips: int = 3)
     """
     rows = []
     for title, path in networks.items():
-        net = load_any_network(path)
+        net = network_in_order(path, data.keypoint_set.names)
         size = net.architecture.input_size
         cache, codec = data.validation_clips(size), data.codec(size)
         index = _moving(cache, clips)

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.data.keypoint_names import plain_names
+
 __all__ = ["draw_heatmaps", "draw_skeleton", "jpeg_data_uri", "side_color"]
 
 LEFT_COLOR, RIGHT_COLOR, MIDDLE_COLOR = (255, 120, 60), (60, 170, 255), (140, 230, 120)  # RGB
@@ -17,7 +19,8 @@ Image = NDArray[np.uint8]
 
 def side_color(name: str) -> tuple[int, int, int]:
     """The person's left in orange, right in blue, the middle in green: left and right are what networks confuse."""
-    return LEFT_COLOR if name.startswith("left") else RIGHT_COLOR if name.startswith("right") else MIDDLE_COLOR
+    plain = plain_names((name,))[0]
+    return LEFT_COLOR if plain.startswith("left") else RIGHT_COLOR if plain.startswith("right") else MIDDLE_COLOR
 
 
 def draw_skeleton(

@@ -11,7 +11,7 @@ import torch
 
 from nas.data.pose_data import PoseData
 from nas.run_folder import RunFolder
-from nas.weights import load_network
+from nas.weights_order import pose_network_in_order
 
 from .pictures import draw_heatmaps, draw_skeleton, jpeg_data_uri
 from .records import read_each
@@ -48,7 +48,7 @@ def prediction_pictures(weights: Path, data: PoseData, people: int = 8) -> str:
     Raises:
         InputError: the weights or the data cannot be used.
     """
-    net = load_network(weights)
+    net = pose_network_in_order(weights, data.val.keypoint_names)
     size = net.architecture.input_size
     crops, codec, truth = data.validation_crops(size), data.codec(size), data.val
     index = np.arange(min(people, len(crops)))

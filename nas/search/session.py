@@ -16,7 +16,7 @@ from evaluators import CocoKeypointAP
 from evaluators.latency.fingerprint import Fingerprint
 from nas.data.cache import CropCache
 from nas.data.codecs import Codec
-from nas.data.pose_data import PoseData
+from nas.data.pose_data import PoseData, sigma_identity
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.run_folder import RunFolder
 from nas.run_lock import RunLock
@@ -198,7 +198,7 @@ def search_images(
     problem = search.problem()
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
-    _check_supernet(run, space)
+    _check_supernet(run, space, data)
     with (
         RunLock(run.path, SEARCHING) as lock,  # a second search should not measure blocks meanwhile
         _latency_source(search, latency if needs_latency else None) as fingerprint,
@@ -221,7 +221,7 @@ def search_images(
             rng=np.random.default_rng(seed),
             resume=resume,
             initial=initial,
-            identity=_identity(factory, run, latency, fingerprint),
+            identity={**_identity(factory, run, latency, fingerprint), **sigma_identity(data.config)},
             measure=FrontMeasure(latency, fingerprint) if needs_latency else None,
             progress=progress,
             lock=lock,
@@ -262,13 +262,17 @@ def _latency_costs(
     return Costs(table=found or table_in_slot(space, latency, table))
 
 
-def _check_supernet(run: RunFolder, space: SearchSpace) -> None:
-    """Before workers start: the supernet is there, and of this space."""
+def _check_supernet(run: RunFolder, space: SearchSpace, data: PoseData) -> None:
+    """Before workers start: the supernet is there, of this space, and of the data's keypoints in their order."""
+    from nas.weights_order import require_keypoints
     from supernet import Supernet
 
     if not run.supernet.is_file():
         raise InputError(f"{run.supernet}: no such file; run `vipnas train-supernet` first")
     Supernet.load(run.supernet, space)
+    data.read()
+    require_keypoints(run.supernet, data.val.keypoint_names)
+    data.tell_of_keypoints("val", mirrors=False, judges=True)
 
 
 def _factory(

@@ -17,6 +17,7 @@ from nas.data.build_once import content_key
 from nas.data.clip_cache import ClipCache
 from nas.data.coco import CocoKeypoints
 from nas.data.codecs import Codec
+from nas.data.pose_data import sigma_identity
 from nas.data.posetrack import PoseTrackVideos
 from nas.data.video_data import VideoData
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
@@ -175,7 +176,7 @@ def search_videos(
     candidate = replace(candidate, first_look=0)  # whole clips are judged at once
     if search.algorithm == "guided":  # without looks the model was no gain (docs/benchmarks.md)
         search = replace(search, algorithm="evolution")
-    _check_files(run, space)
+    _check_files(run, space, data)
     _check_data(data, ap)
     with RunLock(run.path, SEARCHING) as lock:  # a second search should not measure blocks meanwhile
         costs = VideoTableCosts()
@@ -195,7 +196,7 @@ def search_videos(
             rng=np.random.default_rng(seed),
             resume=resume,
             initial=_initial(space),
-            identity=_identity(factory, run, latency, fingerprint, ap),
+            identity={**_identity(factory, run, latency, fingerprint, ap), **sigma_identity(data.config)},
             measure=VideoFrontMeasure(latency, fingerprint) if needs_latency else None,
             progress=progress,
             lock=lock,
@@ -210,9 +211,11 @@ def _initial(space: VideoSearchSpace) -> list[VideoArchitecture]:
     return [*found, repeated] if space.contains(repeated) and repeated not in found else found
 
 
-def _check_files(run: RunFolder, space: VideoSearchSpace) -> None:
-    """Before workers start: the supernet is there and of this space, and the key frame's network, too."""
+def _check_files(run: RunFolder, space: VideoSearchSpace, data: VideoData) -> None:
+    """Before workers start: the supernet is there and of this space, and the key frame's network, too; both predict
+    the videos' keypoints in their order."""
     from nas.weights import load_network
+    from nas.weights_order import require_keypoints
     from supernet import TemporalSupernet
 
     for path in (run.temporal, run.key):
@@ -220,6 +223,9 @@ def _check_files(run: RunFolder, space: VideoSearchSpace) -> None:
             raise InputError(f"{path}: no such file; run `vipnas train-supernet` first")
     TemporalSupernet.load(run.temporal, space)
     load_network(run.key, space.key)
+    for path in (run.temporal, run.key):
+        require_keypoints(path, data.keypoint_set.names)
+    data.tell_of_keypoints("val", mirrors=False, judges=True)
 
 
 def _check_data(data: VideoData, ap: ApKind) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from evaluators import CocoKeypointAP
 from nas.data.loader import TrainBatch
-from nas.data.pose_data import PoseData
-from nas.evaluation import evaluate_network
+from nas.data.pose_data import PoseData, mirror_identity
+from nas.evaluation import evaluate_network, keypoint_facts
 from nas.files import atomic_write_json
 from nas.training.config import RetrainConfig
 from nas.training.distributed import Processes, joined
@@ -23,7 +23,8 @@ from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.setting import computing, data_identity, state_key, training_batches, training_people, writing_alone
 from nas.training.validation import RetrainResult, Validation
-from nas.weights import load_network, load_weights, pose_metadata, save_weights
+from nas.weights import load_metadata, load_network, pose_metadata, save_weights
+from nas.weights_order import in_order, state_in_order
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, initialize
 
@@ -59,14 +60,18 @@ def retrain(
     """
     config.budget(1)  # before any work: an error if there is none
     if wants_processes(config):
-        fresh = PoseData(data.config, data.keypoints)  # without what this process has read
-        arguments = (architecture, fresh, config, out_dir, dict(initial_state or {}) or None, resume)
+        arguments = (architecture, data.unread(), config, out_dir, dict(initial_state or {}) or None, resume)
         return run_on_processes(config.processes, retrain, arguments, progress)
     with computing(config), joined(config.device) as processes:
-        net = _initial_network(architecture, config, initial_state).to(processes.device)
+        data.read()
+        names = data.train.keypoint_names
+        if processes.is_first:
+            data.tell_of_keypoints("train", mirrors=data.config.augmentation.flip_probability > 0, judges=False)
+            data.tell_of_keypoints("val", mirrors=config.validation.flip_test, judges=True)
+        net = _initial_network(architecture, config, initial_state, names, processes).to(processes.device)
         if config.channels_last is not False:
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        teacher = load_teacher(architecture, config, processes)
+        teacher = load_teacher(architecture, config, processes, names)
         people = training_people(data, architecture)
         batches = training_batches(people, data, config, processes)
         validation = _CropValidation(net, data, config, processes, out_dir)
@@ -83,6 +88,7 @@ def retrain(
                 architecture=architecture.id,
                 taught_by="" if teacher is None else state_key(teacher),
                 **data_identity(people),
+                **mirror_identity(data.config),
             ),
             processes=processes,
         )
@@ -98,13 +104,17 @@ def retrain(
 
 
 def _initial_network(
-    architecture: PoseArchitecture, config: RetrainConfig, initial_state: Mapping[str, Tensor] | None
+    architecture: PoseArchitecture,
+    config: RetrainConfig,
+    initial_state: Mapping[str, Tensor] | None,
+    names: Sequence[str],
+    processes: Processes,
 ) -> PoseNet:
     with torch.device("meta"):
         net = PoseNet(architecture)
     net = net.to_empty(device="cpu")
     initialize(net, torch.Generator().manual_seed(config.seed), config.initialization)
-    begin_with(net, config, initial_state, lambda path: load_weights(path)[0], architecture.id)
+    begin_with(net, config, initial_state, architecture.id, names, processes)
     return net
 
 
@@ -121,18 +131,19 @@ def begin_with(
     net: nn.Module,
     config: RetrainConfig,
     inherited: Mapping[str, Tensor] | None,
-    load: Callable[[Path], Mapping[str, Tensor]],
     network: str,
+    names: Sequence[str],
+    processes: Processes,
 ) -> None:
     """Give a network the weights that ``config.initialize_from`` names; from scratch it stays as it is.
 
     Args:
         inherited: a state dict, where weights are inherited.
-        load: reads a file of weights.
         network: its id, for messages.
+        names: the data's keypoints, in whose order the heatmaps of a file's weights are put.
 
     Raises:
-        InputError: there are no such weights, or they are another network's.
+        InputError: there are no such weights, or they are another network's, or of other keypoints.
     """
     if config.initialize_from == "scratch":
         return
@@ -141,7 +152,8 @@ def begin_with(
             raise InputError("initialize_from=inherited: there are no inherited weights; export the network first")
         state, where = inherited, "inherited weights"
     else:
-        state, where = load(Path(config.initialize_from)), config.initialize_from
+        path = Path(config.initialize_from)
+        state, where = state_in_order(path, names, tells=processes.is_first), config.initialize_from
     for name, value in net.state_dict().items():
         if name not in state or state[name].shape != value.shape:
             found = tuple(state[name].shape) if name in state else "missing"
@@ -149,8 +161,10 @@ def begin_with(
     net.load_state_dict({name: state[name] for name in net.state_dict()})
 
 
-def load_teacher(architecture: PoseArchitecture, config: RetrainConfig, processes: Processes) -> PoseNet | None:
-    """The network whose heatmaps are part of the target, if there is one.
+def load_teacher(
+    architecture: PoseArchitecture, config: RetrainConfig, processes: Processes, names: Sequence[str]
+) -> PoseNet | None:
+    """The network whose heatmaps are part of the target, if there is one, in the order of the data's keypoints.
 
     Raises:
         InputError: its file cannot be used, or it sees other crops or predicts other heatmaps.
@@ -162,6 +176,7 @@ def load_teacher(architecture: PoseArchitecture, config: RetrainConfig, processe
         theirs, ours = getattr(teacher.architecture, what), getattr(architecture, what)
         if theirs != ours:
             raise InputError(f"{config.teacher}: the teacher's {what} is {theirs}, the network's {ours}")
+    teacher = in_order(teacher, load_metadata(config.teacher), names, str(config.teacher), tells=processes.is_first)
     return teacher.to(processes.device).requires_grad_(False)
 
 
@@ -222,4 +237,5 @@ class _CropValidation(Validation):
         save_weights(self.best, state, self.net.architecture, facts)
 
     def summary(self) -> dict[str, Any]:
-        return {"architecture": self.net.architecture.id, "persons": len(self.crops)}
+        facts = keypoint_facts(self.people.keypoint_set)
+        return {"architecture": self.net.architecture.id, "persons": len(self.crops), **facts}

@@ -22,7 +22,8 @@ from nas.training.precision import Precision, choose_precision
 from nas.training.retrain import begin_with, load_teacher, scaled_rate
 from nas.training.setting import computing, state_key, writing_alone
 from nas.training.validation import RetrainResult, Validation
-from nas.video_weights import load_video_weights, save_video_weights
+from nas.video_weights import save_video_weights
+from nas.weights import keypoint_names
 from search_spaces import InputError, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet, initialize
 
@@ -66,8 +67,10 @@ def retrain_video(
         arguments = (architecture, clips, judge, config, out_dir, key, state, resume)
         return run_on_processes(config.processes, retrain_video, arguments, progress)
     with computing(config), joined(config.device) as processes:
-        net = _initial_network(architecture, config, clips.stride, key, initial_state).to(processes.device)
-        teacher = _teacher(architecture, config, key, processes)
+        names = keypoint_names(clips.pose_metadata)
+        net = _initial_network(architecture, config, clips.stride, key, initial_state, names, processes)
+        net = net.to(processes.device)
+        teacher = _teacher(architecture, config, key, processes, names)
         key_weights = state_key(net.key)
         if not config.train_key:
             net.key.requires_grad_(False)
@@ -107,6 +110,8 @@ def _initial_network(
     stride: tuple[float, float],
     key: PoseNet | None,
     initial_state: Mapping[str, Tensor] | None,
+    names: Sequence[str],
+    processes: Processes,
 ) -> VideoPoseNet:
     if key is not None and key.architecture != architecture.key:
         raise InputError(f"video: the key frame's network is {key.architecture.id}, not {architecture.key.id}")
@@ -116,7 +121,7 @@ def _initial_network(
         net = VideoPoseNet(architecture, stride=stride)
     net = net.to_empty(device="cpu")
     initialize(net, torch.Generator().manual_seed(config.seed), config.initialization)
-    begin_with(net, config, initial_state, lambda path: load_video_weights(path)[0], architecture.id)
+    begin_with(net, config, initial_state, architecture.id, names, processes)
     if key is not None:
         net.key.load_state_dict(key.state_dict())
     if config.channels_last is not False:
@@ -125,11 +130,15 @@ def _initial_network(
 
 
 def _teacher(
-    architecture: VideoArchitecture, config: VideoRetrainConfig, key: PoseNet | None, processes: Processes
+    architecture: VideoArchitecture,
+    config: VideoRetrainConfig,
+    key: PoseNet | None,
+    processes: Processes,
+    names: Sequence[str],
 ) -> PoseNet | None:
     """Whose heatmaps are part of the target in every frame, if anybody's: a file's, or the key network as given."""
     if not config.learn_from_key:
-        return load_teacher(architecture.key, config, processes)
+        return load_teacher(architecture.key, config, processes, names)
     if key is None:
         raise InputError(
             "video: learn_from_key needs the weights of the key frame's network; initialize from scratch or inherited, "

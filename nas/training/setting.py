@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from nas.data.pose_data import PoseData
 from nas.run_lock import RunLock
 from nas.training.config import SupernetTrainingConfig, TrainingConfig
 from nas.training.distributed import Processes
-from nas.weights import load_network
+from nas.weights_order import pose_network_in_order
 from search_spaces import InputError, PoseArchitecture
 from supernet import Supernet, TemporalSupernet
 
@@ -115,15 +115,21 @@ def data_identity(people: CropTrainingSet) -> dict[str, str]:
     }
 
 
-def adopt_weights(supernet: Supernet | TemporalSupernet, config: SupernetTrainingConfig) -> str:
+def adopt_weights(
+    supernet: Supernet | TemporalSupernet, config: SupernetTrainingConfig, names: Sequence[str], tells: bool
+) -> str:
     """Give the supernet the weights of ``config.initialize_from``; what identifies them, empty where there are none.
 
+    Args:
+        names: the data's keypoints, in whose order the heatmaps are to be.
+        tells: whether to say that they lay in another order.
+
     Raises:
-        InputError: the file holds no network, or one that is not of the space.
+        InputError: the file holds no network, or one that is not of the space, or of other keypoints.
     """
     if config.initialize_from is None:
         return ""
-    net = load_network(config.initialize_from)
+    net = pose_network_in_order(config.initialize_from, names, tells=tells)
     try:
         supernet.adopt(net)
     except InputError as error:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nas.data.loader import TrainBatch
-from nas.data.pose_data import PoseData
+from nas.data.pose_data import PoseData, mirror_identity
 from nas.training.config import SupernetTrainingConfig
 from nas.training.distributed import Processes, joined
 from nas.training.local import run_on_processes, wants_processes
@@ -32,6 +32,7 @@ from nas.training.setting import (
     training_people,
     writing_alone,
 )
+from nas.weights import pose_metadata
 from search_spaces import PoseArchitecture, SearchSpace
 from supernet import Sharing, Supernet
 
@@ -64,16 +65,18 @@ def train_supernet(
     """
     config.budget()  # before any work: an error if there is none
     if wants_processes(config):
-        fresh = PoseData(data.config, data.keypoints)  # without what this process has read
-        run_on_processes(config.processes, _train_alone, (space, fresh, config, run_dir, resume), progress)
+        arguments = (space, data.unread(), config, run_dir, resume)
+        run_on_processes(config.processes, _train_alone, arguments, progress)
         return Supernet.load(run_dir / "supernet.safetensors", space).eval()
     with computing(config), joined(config.device) as processes:
-        people = training_people(data, space.largest())
+        people, names = training_people(data, space.largest()), data.train.keypoint_names
+        if processes.is_first:
+            data.tell_of_keypoints("train", mirrors=people.augmentation.flip_probability > 0, judges=False)
         sharing = Sharing(
             groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine
         )
         supernet = Supernet(space, sharing, torch.Generator().manual_seed(config.seed))
-        begun_with = adopt_weights(supernet, config)
+        begun_with = adopt_weights(supernet, config, names, processes.is_first)
         supernet = supernet.to(processes.device).train()
         loop = TrainingLoop(
             config=config,
@@ -83,12 +86,18 @@ def train_supernet(
             averaged=dict(supernet.named_parameters()),
             folder=run_dir / "supernet",
             identity=run_identity(
-                config, kind="supernet", space=space.id, begun_with=begun_with, **data_identity(people)
+                config,
+                kind="supernet",
+                space=space.id,
+                begun_with=begun_with,
+                **data_identity(people),
+                **mirror_identity(data.config),
             ),
             processes=processes,
         )
         with writing_alone(run_dir, "a supernet's training", processes):
-            loop.begin(resume)
+            if not loop.begin(resume):
+                loop.memory["keypoints"] = pose_metadata(people.codec, names)["keypoints"]
             sandwich = _Sandwich(supernet, config, processes, loop)
             loop.run(training_batches(people, data, config, processes), sandwich.accumulate, progress)
             loop.average.copy_to_live()
@@ -168,5 +177,7 @@ class _Sandwich:
 
 
 def _metadata(loop: TrainingLoop, config: SupernetTrainingConfig) -> dict[str, str]:
+    """What the file of weights says beside them; a training that an older version began does not know its keypoints."""
+    keypoints = {"keypoints": loop.memory["keypoints"]} if "keypoints" in loop.memory else {}
     return {"steps": str(loop.step), "elapsed_s": f"{loop.elapsed_s:.1f}", "seed": str(config.seed),
-            "training": json.dumps(loop.identity)}  # fmt: skip
+            "training": json.dumps(loop.identity), **keypoints}  # fmt: skip

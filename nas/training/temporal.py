@@ -26,7 +26,7 @@ from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
 from nas.training.setting import adopt_weights, computing, state_key, writing_alone
-from nas.weights import save_network
+from nas.weights import keypoint_names, save_network
 from search_spaces import InputError, PropagatedFrame, VideoSearchSpace
 from supernet import PoseNet, Sharing, Supernet, TemporalSupernet
 
@@ -72,7 +72,8 @@ def train_temporal_supernet(
         return TemporalSupernet.load(run_dir / "temporal.safetensors", space).eval()
     with computing(config), joined(config.device) as processes:
         batches = clips.training_batches(config, processes)
-        supernet, begun_with = _initial_supernet(space, config, initial, key)
+        names = keypoint_names(clips.pose_metadata)
+        supernet, begun_with = _initial_supernet(space, config, initial, key, names, processes.is_first)
         supernet = supernet.to(processes.device).train()
         given = state_key(key)
         key = copy.deepcopy(key).to(processes.device)
@@ -126,7 +127,12 @@ def _train_alone(
 
 
 def _initial_supernet(
-    space: VideoSearchSpace, config: TemporalTrainingConfig, initial: Supernet | None, key: PoseNet
+    space: VideoSearchSpace,
+    config: TemporalTrainingConfig,
+    initial: Supernet | None,
+    key: PoseNet,
+    names: Sequence[str],
+    tells: bool,
 ) -> tuple[TemporalSupernet, str]:
     """The supernet, and what identifies the weights of ``config.initialize_from`` in it."""
     sharing = Sharing(groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine)
@@ -135,7 +141,7 @@ def _initial_supernet(
         supernet.load_spatial(initial)
     if config.adopt_key and sharing.kernel == "centre" and space.spatial.contains(key.architecture):
         supernet.adopt(key)
-    return supernet, adopt_weights(supernet, config)
+    return supernet, adopt_weights(supernet, config, names, tells)
 
 
 def sampled_videos(

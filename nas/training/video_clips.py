@@ -8,6 +8,7 @@ from typing import Any
 from nas.data.build_once import content_key
 from nas.data.clip_loader import ClipBatches, ClipTrainingSet
 from nas.data.codecs import Codec
+from nas.data.pose_data import mirror_identity
 from nas.data.video_data import VideoData
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
@@ -39,8 +40,7 @@ class VideoClips:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Without what this process has read."""
-        fresh = VideoData(self.data.config, self.data.frames, self.data.keypoints)
-        return VideoClips, (fresh, self.input_size, self.heatmap_size)
+        return VideoClips, (self.data.unread(), self.input_size, self.heatmap_size)
 
     @property
     def codec(self) -> Codec:
@@ -62,6 +62,7 @@ class VideoClips:
             "data": content_key(*clips.people.to_dict().values(), clips.rows),
             "codec": repr(self.codec),
             "augmentation": clips.description,
+            **mirror_identity(self.data.config),
         }
 
     @property
@@ -69,6 +70,9 @@ class VideoClips:
         return described(self.codec, self.data.train.keypoint_set.names, self.data.config.padding)
 
     def training_batches(self, config: TrainingConfig, processes: Processes) -> ClipBatches:
+        if processes.is_first:
+            mirrors = self.data.config.augmentation.flip_probability > 0
+            self.data.tell_of_keypoints("train", mirrors=mirrors, judges=False)
         return ClipBatches(
             self._training_set,
             config.batch_size,

@@ -60,6 +60,8 @@ class FileBoxes:
     """Those that the file names, in its order; none for most lists of detections."""
     category_id: int
     """Of people; the first, where several categories count as one kind."""
+    keypoint_names: tuple[str, ...] = ()
+    """Those of the people, in the file's order; none where it has boxes only."""
 
 
 def read_boxes(path: Path, min_score: float = 0.0, category: WantedCategory = None) -> FileBoxes:
@@ -78,7 +80,7 @@ def read_boxes(path: Path, min_score: float = 0.0, category: WantedCategory = No
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: holds no boxes; give {KINDS}")
     boxes = [_read(entry, f"{path}: entry {position}") for position, entry in enumerate(entries)]
-    people, person_id, described = _people(document, boxes, path, category)
+    people, person_id, described, keypoints = _people(document, boxes, path, category)
     if not people:
         found = ", ".join(map(str, sorted({box.category_id for box in boxes if box.category_id is not None})[:12]))
         raise InputError(
@@ -100,24 +102,25 @@ def read_boxes(path: Path, min_score: float = 0.0, category: WantedCategory = No
     if not annotated:
         named = ((box.file_name, box.image_id) for box in real if box.file_name is not None)
         images = [NamedImage(name, image_id) for name, image_id in dict.fromkeys(named)]
-    return FileBoxes(real, images, person_id)
+    return FileBoxes(real, images, person_id, keypoints)
 
 
 def _people(
     document: Any, boxes: Sequence[BoxEntry], path: Path, wanted: WantedCategory
-) -> tuple[list[BoxEntry], int, str]:
-    """The boxes of people, their category, and that in words."""
+) -> tuple[list[BoxEntry], int, str, tuple[str, ...]]:
+    """The boxes of people, their category, that in words, and their keypoints' names."""
     categories = document.get("categories") if isinstance(document, Mapping) else None
     if isinstance(categories, list) and categories and all(isinstance(one, dict) for one in categories):
         found = find_box_categories({"categories": categories}, path, wanted)
         if found.note:
             _log.warning("%s", found.note)
-        return [box for box in boxes if box.category_id is None or box.category_id in found], found.id, str(found)
+        kept = [box for box in boxes if box.category_id is None or box.category_id in found]
+        return kept, found.id, str(found), tuple(found.keypoints)
     ids = {box.category_id for box in boxes if box.category_id is not None}
     person_id, note = find_detected_category(ids, path, wanted)
     if note:
         _log.warning("%s", note)
-    return [box for box in boxes if box.category_id in (None, person_id)], person_id, str(person_id)
+    return [box for box in boxes if box.category_id in (None, person_id)], person_id, str(person_id), ()
 
 
 def _annotations(document: Mapping[str, Any], path: Path) -> tuple[list[Any], list[NamedImage]]:

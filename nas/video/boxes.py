@@ -138,6 +138,7 @@ class BoxFile:
         self._path, self._source = Path(path), source
         found = read_boxes(self._path, min_score, category)
         self.category_id = found.category_id
+        self.keypoint_names = found.keypoint_names
         self._of_image: dict[int, list[BoxEntry]] = defaultdict(list)
         for entry in found.boxes:
             self._of_image[entry.image_id].append(entry)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.data.keypoint_names import plain_names
 from nas.report.pictures import side_color
 
 __all__ = ["PoseDrawer", "skeleton_of", "track_color"]
@@ -38,14 +39,15 @@ Pixels = NDArray[np.uint8]
 
 
 def skeleton_of(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of keypoint indices to join, for the names that COCO, PoseTrack18, MPII and their like have.
+    """Pairs of keypoint indices to join, for the names that COCO, PoseTrack18, MPII and their like have, in any
+    convention.
 
     Names that say nothing of a body give no bones.
     """
-    index = {name: place for place, name in enumerate(names)}
+    index = {name.replace(" ", ""): place for place, name in enumerate(plain_names(names))}
     sided = [(f"{side}_{a}", f"{side}_{b}") for side in ("left", "right") for a, b in BONES]
-    pairs = [(a, b) for a, b in (*sided, *MIDDLE_BONES) if a in index and b in index]
-    return tuple((index[a], index[b]) for a, b in pairs)
+    joined = [(a.replace("_", ""), b.replace("_", "")) for a, b in (*sided, *MIDDLE_BONES)]
+    return tuple((index[a], index[b]) for a, b in joined if a in index and b in index)
 
 
 def track_color(track_id: int) -> tuple[int, int, int]:

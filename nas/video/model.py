@@ -14,12 +14,14 @@ from nas.data.categories import find_person_category
 from nas.data.coco_problems import load_json
 from nas.data.codec_name import CODEC_NAMES, CodecName
 from nas.data.codecs import Codec
+from nas.data.keypoint_category import category_keypoints
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET, KeypointSet
 from nas.export.onnx_export import onnx_bytes
+from nas.video.ordered_step import in_order_of
 from nas.video.pose_step import OnnxImageStep, OnnxVideoStep, PoseStep, TorchStep
 from nas.video_weights import FORMAT as VIDEO_FORMAT
 from nas.video_weights import load_video_network
-from nas.weights import load_metadata, load_network
+from nas.weights import keypoint_names, load_metadata, load_network
 from search_spaces import InputError
 from supernet import PoseNet, PropagatedNet, VideoPoseNet, fold
 
@@ -57,12 +59,14 @@ def load_pose_model(
         model: a folder that ``vipnas export`` or ``retrain`` wrote, a weights file (``.safetensors``), an ONNX file,
             or RUN:id.
         runtime: None takes onnxruntime for an ONNX file and torch for weights.
-        codec, keypoint_set: in place of what the file says; where it says nothing, ``gaussian``, and COCO's 17
-            keypoints or numbered ones.
+        codec: in place of what the file says; where it says nothing, ``gaussian``.
+        keypoint_set: where the file names none, its keypoints, in place of COCO's 17 or numbered ones; otherwise the
+            order in which its keypoints are wanted.
         threads: of onnxruntime. Those of torch are the process's.
 
     Raises:
-        InputError: there is no such network, the file is damaged or of another kind, or the runtime cannot run it.
+        InputError: there is no such network, the file is damaged or of another kind, or the runtime cannot run it; it
+            predicts other keypoints than ``keypoint_set``.
     """
     file = find_model_file(model, runtime)
     if file.suffix == ".onnx":
@@ -86,6 +90,9 @@ def load_pose_model(
         sigma=_sigma(metadata, step.input_size),
     )
     resolved: OnlineRuntime = "torch" if isinstance(step, TorchStep) else "onnxruntime"
+    if keypoint_set is not None:
+        what = f"{file}: the network's keypoints are not those of --keypoints"
+        step = in_order_of(step, keypoint_names(metadata), keypoint_set.names, what)
     padding = _padding(metadata)
     return PoseModel(step=step, codec=chosen, keypoint_set=names, padding=padding, file=file, runtime=resolved)
 
@@ -164,12 +171,13 @@ def read_keypoint_set(text: str) -> KeypointSet:
     categories = document.get("categories") if isinstance(document, dict) else None
     if not isinstance(categories, list) or not all(isinstance(category, dict) for category in categories):
         raise InputError(f"{path}: has no list of categories; give a COCO annotation file")
-    return KeypointSet.of(find_person_category(document, path)["keypoints"])
+    category = find_person_category(document, path)
+    return category_keypoints(category, f"{path}: category {category.get('name')!r}")
 
 
 def _keypoint_set(metadata: Mapping[str, str], count: int) -> KeypointSet:
-    if metadata.get("keypoints"):
-        return KeypointSet.of(metadata["keypoints"].split(","))
+    if names := keypoint_names(metadata):
+        return KeypointSet.of(names)
     if count == len(COCO_KEYPOINT_SET):
         return COCO_KEYPOINT_SET
     return KeypointSet.of([f"keypoint_{index}" for index in range(count)])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evaluators import POSETRACK_KEYPOINTS, PoseTrackFrame, coco_to_posetrack, write_posetrack
 from evaluators.posetrack_files import MAX_TRACK_ID
+from nas.data.keypoint_names import plain_names
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, KeypointSet
 from nas.files import atomic_write_json
 
@@ -58,10 +59,15 @@ def posetrack_keypoints(keypoints_px: Floats, names: Sequence[str]) -> Floats | 
     """Keypoints (N, K, 3) in PoseTrack18's order of 17; None for a set that has not all of its joints.
 
     Of COCO's, the two of the head are interpolated. Ears, which PoseTrack18 never labels, may lack.
+
+    Args:
+        names: in any convention and order.
     """
-    if tuple(names) == COCO_KEYPOINT_NAMES:
-        return coco_to_posetrack(keypoints_px)
-    places = [names.index(name) if name in names else -1 for name in POSETRACK_KEYPOINTS]
+    place = {name: index for index, name in enumerate(plain_names(names))}
+    coco = plain_names(COCO_KEYPOINT_NAMES)
+    if place.keys() == set(coco):
+        return coco_to_posetrack(keypoints_px[:, [place[name] for name in coco]])
+    places = [place.get(name, -1) for name in plain_names(POSETRACK_KEYPOINTS)]
     if any(place < 0 and not name.endswith("_ear") for name, place in zip(POSETRACK_KEYPOINTS, places, strict=True)):
         return None
     ordered: Floats = np.zeros((len(keypoints_px), len(places), 3))
