@@ -97,3 +97,5 @@ def show_result(result: SearchResult) -> None:
     print_table("Pareto front", ("network", "AP (inherited)", "latency ms", "MACs (M)", "parameters (M)"), rows)
     counts = ", ".join(f"{number} {status}" for status, number in result.counts.items())
     print(f"{result.evaluations} candidates ({counts}), {result.candidates_a_minute:.0f} a minute")
+    if result.warning is not None:
+        print(f"warning: {result.warning}")

@@ -13,7 +13,7 @@ import numpy as np
 from nas.data.categories import PersonCategories, is_whole_number
 from nas.data.coco_people import MANY, looks_like_corners
 from nas.data.coco_problems import MAX_NUMBER, load_json
-from nas.data.geometry import clip_box_xywh, has_extent
+from nas.data.geometry import has_extent
 from search_spaces.errors import InputError
 
 __all__ = ["DetectedBox", "ImageSizes", "read_detections"]
@@ -61,9 +61,10 @@ def read_detections(
     if len(known) < len(sure):
         elsewhere = len(sure) - len(known)
         _log.warning("%s: %d boxes lie in images that the annotations do not name; left out", path, elsewhere)
-    real = [box for box in known if _is_in_image(box, images)]
+    inside = _are_in_images(known, images)
+    real = [box for box, is_inside in zip(known, inside, strict=True) if is_inside]
     if len(real) < len(known):
-        first = next(box for box in known if not _is_in_image(box, images))
+        first = known[inside.index(False)]
         text = f"detection {first.position}: the box {list(first.bbox_xywh)} has no extent within its image"
         _left(real, path, f"{text}, nor has any other of {len(known)}; correct them")
         _log.warning("%s: %s; %d such boxes are left out", path, text, len(known) - len(real))
@@ -123,10 +124,15 @@ def _other_images(boxes: Sequence[DetectedBox], images: ImageSizes) -> str:
     )
 
 
-def _is_in_image(box: DetectedBox, images: ImageSizes) -> bool:
-    size = images[box.image_id]
-    inside = box.bbox_xywh if size is None else clip_box_xywh(box.bbox_xywh, size)
-    return bool(has_extent(inside)) and bool(has_extent(box.bbox_xywh))
+def _are_in_images(boxes: Sequence[DetectedBox], images: ImageSizes) -> list[bool]:
+    """Of each box, whether a part of it that is of some size lies in its image."""
+    places = np.array([box.bbox_xywh for box in boxes])
+    unknown = (MAX_NUMBER, MAX_NUMBER)
+    limits = np.array([images[box.image_id] or unknown for box in boxes], dtype=np.float64)[:, ::-1] - 1
+    low, high = np.clip(places[:, :2], 0, limits), np.clip(places[:, :2] + places[:, 2:], 0, limits)
+    inside = has_extent(places) & has_extent(np.concatenate([low, high - low], axis=1))
+    found: list[bool] = inside.tolist()
+    return found
 
 
 def _warn_of_corners(boxes: Sequence[DetectedBox], images: ImageSizes, path: Path) -> None:

@@ -15,7 +15,7 @@ from search_spaces.words import comparison_rows
 from .describe import latency_source
 from .page import page, section, table
 from .records import RunRecords, latency_of, read_records
-from .run_charts import front_chart, hypervolume_chart, retraining_chart, training_chart
+from .run_charts import front_chart, front_note, hypervolume_chart, retraining_chart, training_chart
 from .video_body import video_body
 
 __all__ = ["write_report"]
@@ -47,7 +47,11 @@ def write_report(run: RunFolder, pictures: str = "", baselines: Sequence[Baselin
 
 def _image_body(records: RunRecords, pictures: str) -> str:
     charts = [
-        section("Pareto front", front_chart(records), "Each dot is an evaluated network; point at one to see it."),
+        section(
+            "Pareto front",
+            front_chart(records),
+            front_note(records, "Each dot is an evaluated network; point at one to see it."),
+        ),
         section("Progress of the search", hypervolume_chart(records), "Hypervolume of the front found so far."),
         section("Training of the supernet", training_chart(records)),
         section("Training of found networks", retraining_chart(records), "AP on the validation people."),

@@ -14,7 +14,7 @@ from search_spaces.words import network_lines
 from .charts import Chart, Marks
 from .records import RunRecords
 
-__all__ = ["front_chart", "hypervolume_chart", "retraining_chart", "training_chart"]
+__all__ = ["front_chart", "front_note", "hypervolume_chart", "retraining_chart", "training_chart"]
 
 JUDGED = tuple(status for status in STATUSES if status != "failed")
 
@@ -25,6 +25,12 @@ def _axes(records: RunRecords) -> tuple[str, str] | None:
     costs = [name for name, direction in objectives.items() if direction == "min"]
     gains = [name for name, direction in objectives.items() if direction == "max"]
     return (costs[0], gains[0]) if costs and gains else None
+
+
+def front_note(records: RunRecords, note: str) -> str:
+    """What stands over the front: first of all what keeps it from being a result, if anything does."""
+    warning = records.front_file.get("warning")
+    return f"Warning: {warning}. {note}" if isinstance(warning, str) else note
 
 
 def front_chart(records: RunRecords, beside: Sequence[Marks] = (), latency: str = "latency (ms)") -> str:

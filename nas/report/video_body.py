@@ -15,7 +15,7 @@ from .bars import Bars
 from .charts import Chart, Marks
 from .page import section, table
 from .records import RunRecords, latency_of
-from .run_charts import front_chart, hypervolume_chart, retraining_chart, training_chart
+from .run_charts import front_chart, front_note, hypervolume_chart, retraining_chart, training_chart
 
 __all__ = ["video_body"]
 
@@ -30,7 +30,10 @@ def video_body(records: RunRecords, baselines: Sequence[Baseline] = (), pictures
         section(
             "Pareto front",
             front_chart(records, _baseline_marks(baselines), "latency of a clip (ms)"),
-            "Each dot is an evaluated video network; its latency is that of a key frame and all frames after it.",
+            front_note(
+                records,
+                "Each dot is an evaluated video network; its latency is that of a key frame and all frames after it.",
+            ),
         ),
         section("Latency by frame", _latency_bars(shown), "How the found networks share out their time over a clip."),
         section("AP by frame", _ap_chart(records, shown, baselines), "Frame 0 is the key frame."),

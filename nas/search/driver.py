@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,8 +30,11 @@ from .protocols import Space
 from .random_search import RandomSearch
 from .ray_session import RaySession
 from .run_log import RunLog
+from .verdict import require_counted
 
 __all__ = ["SEARCHING", "SearchResult", "Terminated", "make_search", "run_search"]
+
+_log = logging.getLogger(__name__)
 
 SEARCHING = "a search"
 """What a lock says of us."""
@@ -59,6 +63,8 @@ class SearchResult:
     """The hypervolume's reference point, as values of the objectives; empty where nothing is on the front."""
     ended: Ended
     """Which budget was used up."""
+    warning: str | None = None
+    """What keeps the front from being a result, such as an AP that is the same for all; None where nothing does."""
 
 
 def make_search(
@@ -108,6 +114,7 @@ def run_search(
 
     Raises:
         InputError: the folder is in use, or holds another search; the evaluator found the user's input wrong.
+        NobodyCounts: AP is -1 for all candidates.
         TooManyFailures: more candidates failed than ``config.max_failures`` and a fifth of all.
         WorkersFailed: no worker can be started.
         KeyboardInterrupt: Ctrl-C or SIGTERM. As in every other case the state is saved.
@@ -124,8 +131,11 @@ def run_search(
             session = stack.enter_context(RaySession(config.ray_address, cpus=config.workers))
         stack.enter_context(_terminated_as_interrupted())  # after Ray has set its own handler
         ended = _search(log, factory, config, session, progress) if unfinished else "evaluations"
+        require_counted(search.problem, log.history)
         if measure is not None and len(log.front):
             log.write_front(_measured(measure, log, session))
+        if log.warning is not None:
+            _log.warning("%s", log.warning)
         return _result(log, ended)
 
 
@@ -178,6 +188,7 @@ def _result(log: RunLog[Any], ended: Ended) -> SearchResult:
         history=log.history.curve(),
         reference=log.search.problem.values(reference) if reference else {},
         ended=ended,
+        warning=log.warning,
     )
 
 

@@ -35,6 +35,7 @@ class History:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.entered = 0
+        self.judged = 0
         self._steps: list[tuple[tuple[float, ...], int, float]] = []
         self._worst: np.ndarray | None = None
         self._best: np.ndarray | None = None
@@ -42,11 +43,19 @@ class History:
     def add(self, costs: Sequence[float], entered: bool, evaluations: int, elapsed_s: float) -> None:
         """One complete, feasible evaluation, and whether it entered the front."""
         point = np.asarray(costs)
+        self.judged += 1
         self._worst = point if self._worst is None else np.maximum(self._worst, point)
         self._best = point if self._best is None else np.minimum(self._best, point)
         if entered:
             self.entered += 1
             self._steps.append((tuple(costs), evaluations, elapsed_s))
+
+    @property
+    def ends(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """The worst and the best found of each cost; None while nothing is complete and feasible."""
+        if self._worst is None or self._best is None:
+            return None
+        return tuple(self._worst.tolist()), tuple(self._best.tolist())
 
     def reference(self) -> tuple[float, ...] | None:
         """Costs a tenth of the range worse than the worst found, so that the ends of the front count too.

@@ -25,6 +25,7 @@ from .hypervolume import hypervolume
 from .journal import Journal, Record, estimate_kinds, is_promoted
 from .protocols import A
 from .resume import FORMAT, check_identity, read_snapshot, replay, settings_of, signed
+from .verdict import front_warning
 
 __all__ = ["RunLog"]
 
@@ -69,7 +70,7 @@ class RunLog(Generic[A]):
         self._elapsed_before_s = 0.0
         self._started = time.monotonic()
         self._stopped: float | None = None
-        self._written: int | None = None
+        self._written: tuple[int, str | None] | None = None
         journal = self._files.journal
         begun = journal.is_file() and journal.stat().st_size > 0
         if begun and not resume:
@@ -189,7 +190,7 @@ class RunLog(Generic[A]):
             "search": self.search.state(with_told=False),
         }
         atomic_write_json(self._snapshot, signed(snapshot), indent=None)
-        if self._written != self.history.entered:
+        if self._written != (self.history.entered, self.warning):
             self.write_front()
 
     def write_front(self, measured: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -209,8 +210,15 @@ class RunLog(Generic[A]):
             "hypervolume": hypervolume(self.front.costs, reference) if reference else 0.0,
             "front": self.members(),
         }
+        if self.warning is not None:
+            content["warning"] = self.warning
         atomic_write_json(self._files.front, content)
-        self._written = self.history.entered
+        self._written = (self.history.entered, self.warning)
+
+    @property
+    def warning(self) -> str | None:
+        """What keeps the front from being a result; None where nothing does."""
+        return front_warning(self.search.problem, self.history, self.counts)
 
     def members(self) -> list[Record]:
         """The front, sorted by the first objective that is minimised (latency as a rule).

@@ -287,6 +287,7 @@ def _factory(
     if data.config.detections is not None:
         raise InputError("data.detections: a search judges people by their ground-truth boxes; leave detections out")
     people = data.val.sample(candidate.persons, data.config.sample_seed)
+    people.require_somebody(f"{data.val_files[0]} (candidate.persons {candidate.persons})")
     codec = data.codec(space.input_size)
     return CandidateFactory(
         supernet=run.supernet.resolve(),

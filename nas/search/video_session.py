@@ -270,12 +270,14 @@ def _factory(
         clips, people = data.clips_of(videos, size), videos.people
     else:
         clips, people = data.sampled_clips(size, candidate.persons), data.val.people
+    shown = people_shown(people, clips)
+    shown.require_somebody(f"{data.val.annotations} (candidate.persons {candidate.persons})")
     return VideoCandidateFactory(
         supernet=run.temporal.resolve(),
         key=run.key.resolve(),
         calibration=data.calibration_clips(size, candidate.calibration_crops),
         clips=clips,
-        people=people_shown(people, clips),
+        people=shown,
         codec=data.codec(size),
         costs=costs,
         race_on=race_on,

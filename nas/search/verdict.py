@@ -1,0 +1,65 @@
+"""Whether a search has told its candidates apart: what to say of a front that was not found but left over.
+
+Where no prediction counts, AP is the same for every network, and the front is the cheapest one: a result to look at,
+and none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.errors import Stopped
+
+from .history import History
+from .objectives import Problem
+
+__all__ = ["NobodyCounts", "front_warning", "require_counted"]
+
+ADVICE = "train longer, and look at the data with `vipnas data check`"
+
+
+class NobodyCounts(Stopped):
+    """AP is -1: nobody of the people to judge by counts. The state is saved."""
+
+
+def require_counted(problem: Problem, history: History) -> None:
+    """Raise :class:`NobodyCounts` where every candidate that was evaluated has an AP of -1."""
+    ends = _ap_ends(problem, history)
+    if ends is not None and ends[1] < 0:
+        raise NobodyCounts(
+            f"AP is -1 for all {history.judged} candidates that were evaluated: nobody of the validation people counts "
+            "(crowds and num_keypoints 0 are left out); look at the data with `vipnas data check`"
+        )
+
+
+def front_warning(problem: Problem, history: History, counts: Mapping[str, int]) -> str | None:
+    """What keeps the front from being a result; None where nothing does, or nothing was judged yet.
+
+    Args:
+        counts: answered candidates by status.
+    """
+    complete = counts.get("complete", 0)
+    if not history.judged:
+        if not complete or not problem.constraints:
+            return None
+        bounds = ", ".join(map(str, problem.constraints))
+        return f"the front is empty: none of {complete} networks keeps {bounds}; loosen the bounds or search longer"
+    ends = _ap_ends(problem, history)
+    if ends is None:
+        return None
+    worst, best = ends
+    if best <= 0 or (worst == best and history.judged > 1):
+        return (
+            f"AP is {best:.4f} for all {history.judged} networks that were evaluated: it does not tell them apart, and "
+            f"the front is only the cheapest; {ADVICE}"
+        )
+    return None
+
+
+def _ap_ends(problem: Problem, history: History) -> tuple[float, float] | None:
+    """The worst and the best AP of those that count for the front; None where AP is no objective."""
+    if history.ends is None or not any(objective.name == "ap" for objective in problem.objectives):
+        return None
+    worst, best = (dict[str, Any](problem.values(costs)) for costs in history.ends)
+    return float(worst["ap"]), float(best["ap"])
