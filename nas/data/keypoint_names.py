@@ -65,7 +65,7 @@ def words_of(name: str) -> Words:
             if is_code and {piece[0], piece[-1]} & set("LR"):  # LF in LFPaw
                 words += piece.lower()
             else:
-                words.append(str(int(piece)) if piece.isdecimal() else piece.casefold())
+                words.append((piece.lstrip("0") or "0") if piece.isdecimal() else piece.casefold())
     return tuple(words)
 
 
