@@ -42,6 +42,7 @@ def add_config_arguments(parser: Parser, sections: tuple[str, ...], *, resumable
         add_override(parser, "video.frames", "--frames", metavar="T", help=text)
     if resumable:
         parser.add_argument("--resume", action="store_true", help="go on from what the run folder holds")
+    parser.set_defaults(notes_config=resumable)
     _take_overrides(parser, sections, "CONFIG")
 
 
@@ -71,11 +72,16 @@ def read_config(arguments: argparse.Namespace) -> Config:
     """The file with the command line's overrides on top.
 
     Raises:
-        InputError: as :func:`nas.config.load_config`.
+        InputError: as :func:`nas.config.load_config`; or the run's folder has a configuration that somebody has
+            written by hand, and the command would note its own over it.
     """
     from nas.config import load_config
+    from nas.overwriting import refuse_foreign_config
 
-    return load_config(arguments.config, [*arguments.short_overrides, *arguments.overrides])
+    config = load_config(arguments.config, [*arguments.short_overrides, *arguments.overrides])
+    if arguments.notes_config:
+        refuse_foreign_config(config.run_dir)
+    return config
 
 
 def read_run(arguments: argparse.Namespace) -> tuple[RunFolder, Config]:

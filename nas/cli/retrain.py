@@ -77,11 +77,11 @@ def _retrain(
     from nas.cli.failures import keeping_state
     from nas.cli.networks import inherited_state
     from nas.cli.progress import training
-    from nas.cli.stage import noting_config, refuse_to_overwrite
+    from nas.cli.stage import noting_config, refuse_to_retrain_over
     from nas.training.retrain import retrain
 
     out = folder.retrain(architecture.id)
-    refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
+    refuse_to_retrain_over(out, config.retrain, resume)
     state = inherited_state(folder, architecture) if config.retrain.initialize_from == "inherited" else None
     data.train, data.val  # noqa: B018  read now: nothing is written for data that cannot be used
     with (
@@ -103,7 +103,7 @@ def _take_over(checkpoint: Path, folder: RunFolder, ids: Sequence[str]) -> None:
     out = folder.retrain(ids[0])
     if checkpoint.resolve().parent == out.resolve() or not is_first_process():
         return
-    if (out / CHECKPOINT).exists():
+    if (out / CHECKPOINT).exists() or (out / "best.safetensors").exists():
         raise InputError(f"{out}: holds another training; choose another --run-dir")
     out.mkdir(parents=True, exist_ok=True)
     for name in ("best.safetensors", "results.json", "metrics.jsonl"):

@@ -40,10 +40,11 @@ def train_supernet(config: Config, resume: bool) -> int:
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
     from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
+    from nas.overwriting import refuse_over_inputs
     from nas.run_folder import RunFolder
     from nas.training.temporal import train_temporal_supernet
     from nas.training.video_clips import VideoClips
-    from nas.video_key import check_key_data, load_key
+    from nas.video_key import check_key_data, find_key, load_key
 
     run = RunFolder(config.run_dir)
     checkpoint = run.temporal_metrics.with_name(CHECKPOINT)
@@ -53,6 +54,8 @@ def train_supernet(config: Config, resume: bool) -> int:
         raise InputError(
             f"{run.temporal}: is trained, and there is no {checkpoint.name} to go on from; choose another --run-dir"
         )
+    if not resume:
+        refuse_over_inputs([run.key], [find_key(config.video.key, run)], "choose another --run-dir")
     key, metadata = load_key(config.video.key, run)
     space = _video_space(config, key.architecture)
     data = _video_data(config, space.keypoints)
@@ -223,14 +226,14 @@ def _retrain(
 ) -> RetrainResult:
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
-    from nas.cli.stage import noting_config, refuse_to_overwrite
+    from nas.cli.stage import noting_config, refuse_to_retrain_over
     from nas.training.retrain_video import retrain_video
     from nas.training.video_clips import VideoClips
     from nas.video_judge import ClipJudge
 
     settings = config.video.retrain
     out = run.retrain(architecture.id)
-    refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
+    refuse_to_retrain_over(out, settings, resume)
     key = _key_of(architecture, config, data, run)
     clips = VideoClips(data, architecture.input_size, architecture.heatmap_size)
     data.read()  # now: nothing is written for data that cannot be used

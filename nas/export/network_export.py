@@ -20,7 +20,7 @@ from nas.report.describe import latency_source
 from nas.run_folder import RunFolder, read_json_lines
 from nas.run_lock import RunLock
 from nas.search.journal import latest
-from nas.weights import pose_metadata, save_network
+from nas.weights import load_metadata, pose_metadata, save_network
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, Supernet, calibrate, fold
 
@@ -28,7 +28,19 @@ from .card import card
 from .config import ExportConfig
 from .onnx_export import export_onnx
 
-__all__ = ["ExportedNetwork", "choose", "chosen_records", "export_networks", "find_records", "written_whole"]
+__all__ = [
+    "INHERITED",
+    "ExportedNetwork",
+    "choose",
+    "chosen_records",
+    "export_networks",
+    "find_records",
+    "refuse_other_weights",
+    "written_whole",
+]
+
+INHERITED = "inherited, calibrated"
+"""What the header of a file says of such weights."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,14 @@ def chosen_records(run: RunFolder, config: ExportConfig, ids: Sequence[str]) -> 
     return records
 
 
+def refuse_other_weights(run: RunFolder, records: Sequence[dict[str, Any]]) -> None:
+    """Raise InputError where an exported network's file was exchanged for others, trained ones for example."""
+    for record in records:
+        weights = run.export(record["id"]) / "weights.safetensors"
+        if weights.is_file() and load_metadata(weights).get("origin") != INHERITED:
+            raise InputError(f"{weights}: is there and was not made by vipnas export {run.path}; move it elsewhere")
+
+
 def export_networks(
     run: RunFolder,
     data: PoseData,
@@ -102,6 +122,7 @@ def export_networks(
         RuntimeError: the ONNX file gives other numbers than torch.
     """
     records = chosen_records(run, config, ids)
+    refuse_other_weights(run, records)
     front_file = run.load_front_file() if run.front.is_file() else {}
     supernet = Supernet.load(run.supernet, run.load_space())
     exported = []
@@ -176,7 +197,7 @@ def _write(
     codec = data.codec(architecture.input_size)
     described = pose_metadata(codec, data.val.keypoint_names, data.config.padding)
     if "safetensors" in config.formats:
-        origin = {"origin": "inherited, calibrated", **described}
+        origin = {"origin": INHERITED, **described}
         save_network(folder / "weights.safetensors", net, origin)
     if "mmpose" in config.formats:
         from .mmpose_export import export_mmpose

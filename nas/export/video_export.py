@@ -25,7 +25,7 @@ from supernet import PoseNet, TemporalSupernet, VideoPoseNet, calibrate_video, f
 from supernet.calibration import Clips
 
 from .config import ExportConfig
-from .network_export import chosen_records, written_whole
+from .network_export import INHERITED, chosen_records, refuse_other_weights, written_whole
 from .onnx_export import export_video_onnx
 from .video_card import video_card
 
@@ -65,6 +65,7 @@ def export_videos(
         raise InputError("export.formats: MMPose has no video networks; choose from safetensors, onnx")
     space = run.load_video_space()
     records = chosen_records(run, config, ids)
+    refuse_other_weights(run, records)
     front_file = run.load_front_file() if run.front.is_file() else {}
     supernet, key = TemporalSupernet.load(run.temporal, space), load_network(run.key, space.key)
     clips = data.calibration_clips(space.input_size, config.calibration_crops)
@@ -130,7 +131,7 @@ def _write(
     atomic_write_json(folder / "facts.json", dict(facts))
     described = pose_metadata(data.codec(architecture.input_size), data.keypoint_set.names, data.config.padding)
     if "safetensors" in formats:
-        save_video_network(folder / "weights.safetensors", net, {"origin": "inherited, calibrated", **described})
+        save_video_network(folder / "weights.safetensors", net, {"origin": INHERITED, **described})
     if "onnx" in formats:
         with torch.no_grad():
             folded = fold(net)
