@@ -102,8 +102,8 @@ def _hold_to_ours(checkpoint: Path, name: str, theirs: Tensor, ours: tuple[float
     if len(found) != 3 or any(abs(value - own) > 0.01 * own for value, own in zip(found, ours, strict=True)):
         numbers, own = (", ".join(f"{value:g}" for value in values) for values in (found, ours))
         _log.warning(
-            "%s: its data_preprocessor.%s is %s, and images are read as RGB and normalised by %s here: the network will "
-            "see other images than it was trained on", checkpoint, name, numbers, own,
+            "%s: its data_preprocessor.%s is %s, and images are read as RGB and normalised by %s here: the network "
+            "will see other images than it was trained on", checkpoint, name, numbers, own,
         )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def _refuse_ours(path: Path, form: str) -> None:
         return
     if form.startswith("vipnas-checkpoint"):
         raise InputError(f"{path}: is the state of a training of vipnas; its .safetensors file has the weights")
-    if form.startswith("vipnas-video-network") or form.startswith("vipnas-network"):
+    if form.startswith(("vipnas-video-network", "vipnas-network")):
         raise InputError(f"{path}: is a network of vipnas already; evaluate, retrain or export it as it is")
     raise InputError(f"{path}: is of vipnas ({form}), not a checkpoint of MMPose")
 

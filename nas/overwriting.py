@@ -49,7 +49,7 @@ def refuse_foreign_config(run_dir: Path) -> None:
         found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         return  # whoever reads it says so
-    if isinstance(found, dict) and found and not SECTIONS <= found.keys():
+    if isinstance(found, dict) and found and not found.keys() >= SECTIONS:
         raise InputError(
             f"{path}: was written by hand, and the run would note its whole configuration over it; give the file "
             "another name, or the run another folder (--run-dir)"

@@ -5,8 +5,8 @@ prefix (``model.`` of Lightning), inside wrappers (``module.`` of data-parallel 
 ``torch.compile``), with averaged copies beside them, without ``num_batches_tracked``, in half precision. What is taken
 is found by the names of the network itself, and everything that was done to get there is said.
 
-Of plain and averaged weights the plain ones are taken. It is they that MMPose evaluates: the averaging hooks of mmcv and
-mmengine exchange the two before a checkpoint is written.
+Of plain and averaged weights the plain ones are taken. It is they that MMPose evaluates: the averaging hooks of mmcv
+and mmengine exchange the two before a checkpoint is written.
 """
 
 from __future__ import annotations

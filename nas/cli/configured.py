@@ -46,9 +46,11 @@ def add_config_arguments(parser: Parser, sections: tuple[str, ...], *, resumable
     _take_overrides(parser, sections, "CONFIG")
 
 
-def add_run_arguments(parser: Parser, sections: tuple[str, ...]) -> None:
+def add_run_arguments(
+    parser: Parser, sections: tuple[str, ...], *, metavar: str = "RUN", help: str = "folder of a run"
+) -> None:
     """RUN, whose ``config.yaml`` is the configuration, and the list of fields."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    parser.add_argument("run", metavar=metavar, type=Path, help=help)
     _take_overrides(parser, sections, "RUN/config.yaml")
 
 

@@ -57,7 +57,8 @@ def _refuse_to_overwrite(output: Path, space_file: Path, space: SearchSpace, con
         table = LatencyTable.load(output)
     except MeasureInputError:
         raise InputError(f"{output}: is there and is no latency table; {advice}, or remove it") from None
-    if (table.space, table.batch) != (space.name, config.batch) or table.fingerprint != LatencyMeter(config).fingerprint:
+    found, wanted = (table.space, table.batch), (space.name, config.batch)
+    if found != wanted or table.fingerprint != LatencyMeter(config).fingerprint:
         raise InputError(
             f"{output}: is the table of {table.space}, batch {table.batch}, on {table.fingerprint}; {advice}, or "
             "remove it"

@@ -27,7 +27,9 @@ LEVEL = tuple(f"video.{name}" for name in ("frames", "key", "initialize_from_ima
 """What makes the video space and its key frame."""
 TRAINED = ("run_dir", "seed", "minutes", "space", "data", *LEVEL, "video.train")
 SEARCHED = ("run_dir", "seed", "minutes", "space", "data", "video.frames", "video.ap", "search", "candidate", "latency")
-RETRAINED = ("run_dir", "seed", "minutes", "architecture", "data", "video.frames", "video.key", "video.retrain")
+RETRAINED = (
+    "run_dir", "seed", "minutes", "architecture", "data", "video.frames", "video.key", "video.retrain", "export.formats"
+)  # fmt: skip
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -206,6 +208,7 @@ def retrain(
     from nas.cli.networks import videos_to_retrain
     from nas.cli.output import print_table
     from nas.cli.stage import is_first_process
+    from nas.cli.trained import TrainedExports
     from nas.run_folder import RunFolder
 
     run = RunFolder(config.run_dir)
@@ -214,10 +217,14 @@ def retrain(
         take_over(arguments.resume_from, run, [network.id for network in networks])
     data = _video_data(config, networks[0].keypoints)
     resume = arguments.resume or bool(arguments.resume_from)
-    results = [_retrain(network, config, data, run, resume) for network in networks]
+    exports, results = TrainedExports(config.export.formats), []
+    for network in networks:
+        results.append(_retrain(network, config, data, run, resume))
+        exports.write(run.retrain(network.id))
     if is_first_process():
         rows = [(a.id, f"{r.best_ap:.4f}", str(r.path)) for a, r in zip(networks, results, strict=True)]
         print_table("Retrained video networks", ("network", "AP", "weights"), rows)
+    exports.tell()
     return 0
 
 
