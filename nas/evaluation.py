@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluators import KEYPOINT_AP_NAMES, CocoKeypointAP, oks_nms, rescore, soft_oks_nms
+from nas.data.build_once import content_key
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints
 from nas.data.codecs import Codec
@@ -280,6 +281,7 @@ def _write(
         "kept": len(judged.kept),
         "architecture": architecture.id,
         "weights": str(weights),
+        "weights_key": content_key(weights.read_bytes()),
         "annotations": str(data.val_files[0]),
         "detections": None if data.config.detections is None else str(data.config.detections),
         "codec": data.config.codec,

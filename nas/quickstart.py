@@ -265,7 +265,8 @@ def export_stage(config: Config, data: PoseData, run: RunFolder, narrator: Narra
 def retrain_stage(
     config: Config, data: PoseData, run: RunFolder, network: PoseArchitecture, narrator: Narrator
 ) -> float:
-    """Train an exported network on, as far as it is not yet; its AP."""
+    """Train an exported network on, as far as it is not yet, and export it; its AP."""
+    from nas.export.trained import export_retrained
     from nas.training.retrain import retrain
     from nas.weights_order import state_in_order
 
@@ -275,6 +276,7 @@ def retrain_stage(
         result = retrain(
             network, data, config.retrain, run.retrain(network.id), state, resume=True, progress=progress
         )
+    export_retrained(run.retrain(network.id), config.export.formats)
     return result.best_ap
 
 

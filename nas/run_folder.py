@@ -33,9 +33,15 @@ class RunFolder:
         folder = cls(Path(path))
         if not folder.path.is_dir():
             raise InputError(f"{path}: no such run folder")
-        if not any(file.is_file() for file in (folder.config, folder.space, folder.video_space, folder.journal)):
+        if not cls.is_run(folder.path):
             raise InputError(f"{path}: is not a run folder (it has no config.yaml, space.json or evaluations.jsonl)")
         return folder
+
+    @classmethod
+    def is_run(cls, path: Path) -> bool:
+        """Whether a folder holds a run."""
+        folder = cls(path)
+        return any(file.is_file() for file in (folder.config, folder.space, folder.video_space, folder.journal))
 
     @property
     def config(self) -> Path:

@@ -248,6 +248,7 @@ class _Stages:
                 export_videos(self.run, self.videos, config, missing, progress)
 
     def _retrain(self, network: VideoArchitecture) -> None:
+        from nas.export.trained import export_retrained
         from nas.training.retrain_video import retrain_video
         from nas.training.video_clips import VideoClips
         from nas.video_judge import ClipJudge
@@ -264,6 +265,7 @@ class _Stages:
                 network, clips, judge, settings, self.run.retrain(network.id), load_network(self.run.key), state,
                 resume=True, progress=progress,
             )  # fmt: skip
+        export_retrained(self.run.retrain(network.id), self.plan.videos.export.formats)
 
     def _image_network_beside(self, record: dict[str, Any], key: PoseArchitecture, people: Any) -> list[Path]:
         """Trains the quickest image network of the front that needs no less time on every frame than the clip takes.

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from nas.data.build_once import content_key
 from nas.data.video_data import VideoData
 from nas.evaluation import keypoint_facts
 from nas.evaluation_config import EvaluationConfig
@@ -116,6 +117,7 @@ def _content(
         "clips": len(clips),
         "people": int(clips.judged.sum()),
         "weights": str(weights),
+        "weights_key": content_key(weights.read_bytes()),
         "annotations": str(data.val.annotations),
         "detections": None if video.val_detections is None else str(video.val_detections),
         "layout": video.layout,

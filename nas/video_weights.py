@@ -68,8 +68,8 @@ def load_video_network(path: Path, architecture: VideoArchitecture | None = None
         architecture: what the file must hold; None takes the architecture of the file.
 
     Raises:
-        InputError: no such file, damaged, not a video network, of another architecture, or a weight is missing, surplus
-            or misshapen (it is named).
+        InputError: no such file, damaged, not a video network, of another architecture, or a weight is missing,
+            surplus, misshapen or not finite (it is named).
     """
     state, found, stride = load_video_weights(path)
     if architecture is not None and architecture != found:
@@ -85,7 +85,7 @@ def load_video_weights(path: Path) -> tuple[dict[str, Tensor], VideoArchitecture
     """The state dict in a file, its video architecture, and the stride of its heatmaps.
 
     Raises:
-        InputError: no such file, damaged, or not a video network's weights.
+        InputError: no such file, damaged, not a video network's weights, or one of them is not finite.
     """
     header, state = read_weights(path, FORMAT, "a video network's weights")
     try:

@@ -13,6 +13,7 @@ from torch import Tensor
 from nas.files import atomic_write_bytes
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet
+from supernet.finite import check_finite
 
 if TYPE_CHECKING:
     from nas.data.codecs import Codec
@@ -59,8 +60,8 @@ def load_network(path: Path, architecture: PoseArchitecture | None = None) -> Po
         architecture: what the file must hold; None takes the architecture of the file.
 
     Raises:
-        InputError: no such file, damaged, not a network, of another architecture, or a weight is missing, surplus or
-            misshapen (it is named).
+        InputError: no such file, damaged, not a network, of another architecture, or a weight is missing, surplus,
+            misshapen or not finite (it is named).
     """
     state, found = load_weights(path)
     if architecture is not None and architecture != found:
@@ -76,7 +77,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], PoseArchitecture]:
     """The state dict in a file, and its architecture.
 
     Raises:
-        InputError: no such file, damaged, or not a network's weights.
+        InputError: no such file, damaged, not a network's weights, or one of them is not finite.
     """
     header, state = read_weights(Path(path), FORMAT, "a network's weights")
     if "architecture" not in header:
@@ -92,7 +93,7 @@ def read_weights(path: Path, tag: str, what: str) -> tuple[dict[str, str], dict[
     """Header and tensors of a safetensors file of the format ``tag``.
 
     Raises:
-        InputError: no such file, damaged, or not ``what``.
+        InputError: no such file, damaged, not ``what``, or a weight is not finite.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -107,6 +108,7 @@ def read_weights(path: Path, tag: str, what: str) -> tuple[dict[str, str], dict[
         raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
     if header.get("format") != tag:
         raise InputError(f"{path}: not {what} of this version (expected format {tag!r})")
+    check_finite(state, str(path))
     return header, state
 
 

@@ -6,7 +6,7 @@ The names: ``backbone.`` and ``head.`` (``keypoint_head.`` in 0.x) before the mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from search_spaces import InputError
 
+from .mmpose_forms import FoundWeights, find_weights
 from .networks import ConvNorm, PoseNet
 from .networks.blocks import ContextBlock
 from .networks.mobilenetv3 import InvertedResidual, SqueezeExcitation
@@ -21,31 +22,30 @@ from .networks.resnet import Bottleneck
 
 __all__ = ["load_mmpose_state_dict", "mmpose_state_dict"]
 
-NAMED_IN_ERRORS = 10
-
 Pair = tuple[nn.Module, str]
 """A module of ours that has weights, and its name in MMPose."""
 
 
-def load_mmpose_state_dict(pose_net: PoseNet, state_dict: Mapping[str, Any]) -> None:
+def load_mmpose_state_dict(pose_net: PoseNet, state_dict: Any) -> FoundWeights:
     """Copy MMPose's weights and BatchNorm statistics into a network.
 
     Args:
         pose_net: a network of the architecture that the weights are for. It stays as it is where an error is raised.
-        state_dict: of a checkpoint of MMPose 0.x or 1.x, or the checkpoint itself (its ``state_dict``); a prefix
-            ``module.`` of data-parallel training is taken off.
+        state_dict: of a checkpoint of MMPose 0.x or 1.x, or the checkpoint itself; see :mod:`supernet.mmpose_forms`.
+
+    Returns:
+        What was found, with notes of what had to be done for it.
 
     Raises:
-        InputError: keys are missing, surplus or of another shape: all in one line; or it is no state dict; or MMPose
-            has no network of this family.
+        InputError: keys are missing, surplus or of another shape: all in one line; or it is no state dict, or holds
+            several that fit; or a weight is not finite; or MMPose has no network of this family.
     """
     expected = {name: module.state_dict()[local] for module, name, local in _tensors(pose_net)}
-    found = {_plain_name(name): value for name, value in _unwrapped(state_dict).items()}
-    if problems := _problems(expected, found):
-        raise InputError(f"not a state dict of this architecture: {'; '.join(problems)}")
+    found = find_weights(state_dict, expected)
     with torch.no_grad():
         for name, value in expected.items():  # these share memory with the network's own
-            value.copy_(found[name])
+            value.copy_(found.tensors[name])
+    return found
 
 
 def mmpose_state_dict(pose_net: PoseNet) -> dict[str, Tensor]:
@@ -118,42 +118,3 @@ def _pair(layer: nn.Module, conv_name: str, norm_name: str) -> Iterator[Pair]:
         raise InputError(f"{norm_name}: this network's BatchNorm is folded; give the network as it was before")
     yield layer.conv, conv_name
     yield layer.norm, norm_name
-
-
-# What is given ------------------------------------------------------------------------------------------------------
-
-
-def _unwrapped(state_dict: Any) -> Mapping[str, Any]:
-    if isinstance(state_dict, Mapping) and isinstance(state_dict.get("state_dict"), Mapping):
-        state_dict = state_dict["state_dict"]
-    if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
-        raise InputError(f"expected a state dict (name: tensor), got {type(state_dict).__name__}")
-    for name, value in state_dict.items():
-        if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_quantized:
-            raise InputError(f"not a state dict: {name!r} is {type(value).__name__}, expected a plain tensor")
-    return state_dict
-
-
-def _plain_name(name: str) -> str:
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
-    return "head." + name.removeprefix("keypoint_head.") if name.startswith("keypoint_head.") else name
-
-
-def _problems(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    shapes = [
-        f"{name} {tuple(found[name].shape)} in place of {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name].shape != expected[name].shape
-    ]
-    kinds = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "surplus": sorted(found.keys() - expected.keys()),
-        "misshapen": shapes,
-    }
-    return [f"{len(names)} {kind} ({_shortened(names)})" for kind, names in kinds.items() if names]
-
-
-def _shortened(names: list[str]) -> str:
-    more = f", and {len(names) - NAMED_IN_ERRORS} more" if len(names) > NAMED_IN_ERRORS else ""
-    return ", ".join(names[:NAMED_IN_ERRORS]) + more

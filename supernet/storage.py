@@ -20,6 +20,7 @@ from search_spaces.complexity import count
 from search_spaces.fields import from_fields
 
 from .calibration import UncalibratedSubnet
+from .finite import check_finite
 from .networks import PoseNet
 from .sharing import Reader, Sharing
 
@@ -183,7 +184,7 @@ def open_storage(
         read_space: makes a space of a JSON object; its second argument says where that is.
 
     Raises:
-        InputError: no such file, damaged, of another format, or of another space.
+        InputError: no such file, damaged, of another format, of another space, or a weight is not finite.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -207,6 +208,7 @@ def open_storage(
             f"{path}: holds a {what} of the space {found.name!r} ({found.id}), not of {space.name!r} ({space.id})"
         )
     _check_weights(path, found, tensors)
+    check_finite(tensors, str(path))
     return found, from_fields(Sharing, sharing, f"{path}: sharing"), tensors
 
 

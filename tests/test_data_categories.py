@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 
 from evaluators import CocoKeypointAP
 from nas.data.categories import find_box_categories, find_person_categories
-from nas.data.coco import CocoKeypoints, read_coco
+from nas.data.coco import read_coco
 from nas.data.coco_check import check_annotations, check_coco
 from nas.data.config import DataConfig
 from nas.data.pose_data import PoseData
@@ -24,7 +23,7 @@ from nas.evaluation import EvaluationConfig, evaluate
 from search_spaces.errors import InputError
 from tests.coco_fixture import edit, write_folder, write_part
 from tests.program import assert_one_line, call
-from tests.trained_fixture import INPUT_SIZE, people_document, trained_weights, write_people
+from tests.trained_fixture import people_document, trained_weights, write_people
 
 NAMES = ["nose", "left_eye", "right_eye"]
 FILE = Path("a.json")

@@ -7,14 +7,11 @@ reading of its data shows in its AP; what AP alone does not show is looked at in
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import yaml

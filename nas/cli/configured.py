@@ -45,12 +45,15 @@ def add_config_arguments(parser: Parser, sections: tuple[str, ...], *, resumable
         add_override(parser, "data.category", "--category", metavar="NAME", help=text)
     if resumable:
         parser.add_argument("--resume", action="store_true", help="go on from what the run folder holds")
+    parser.set_defaults(notes_config=resumable)
     _take_overrides(parser, sections, "CONFIG")
 
 
-def add_run_arguments(parser: Parser, sections: tuple[str, ...]) -> None:
+def add_run_arguments(
+    parser: Parser, sections: tuple[str, ...], *, metavar: str = "RUN", help: str = "folder of a run"
+) -> None:
     """RUN, whose ``config.yaml`` is the configuration, and the list of fields."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    parser.add_argument("run", metavar=metavar, type=Path, help=help)
     _take_overrides(parser, sections, "RUN/config.yaml")
 
 
@@ -74,11 +77,16 @@ def read_config(arguments: argparse.Namespace) -> Config:
     """The file with the command line's overrides on top.
 
     Raises:
-        InputError: as :func:`nas.config.load_config`.
+        InputError: as :func:`nas.config.load_config`; or the run's folder has a configuration that somebody has
+            written by hand, and the command would note its own over it.
     """
     from nas.config import load_config
+    from nas.overwriting import refuse_foreign_config
 
-    return load_config(arguments.config, [*arguments.short_overrides, *arguments.overrides])
+    config = load_config(arguments.config, [*arguments.short_overrides, *arguments.overrides])
+    if arguments.notes_config:
+        refuse_foreign_config(config.run_dir)
+    return config
 
 
 def read_run(arguments: argparse.Namespace) -> tuple[RunFolder, Config]:

@@ -56,11 +56,34 @@ def run(arguments: argparse.Namespace) -> int:
     shown = arguments.videos or config.is_video or not _names_images(config)
     on_videos = [path for path in files if shown or is_video_file(path)]
     on_images = [path for path in files if path not in on_videos]
+    for path in files:
+        _refuse_to_overwrite(_place(path, path in on_videos, arguments.out), path, config)
     if on_images:
         _judge_on_images(config, on_images, arguments.out)
     if on_videos:
         _judge_on_videos(config, on_videos, arguments.out)
     return 0
+
+
+def _place(weights: Path, is_on_videos: bool, out: Path | None) -> Path:
+    """Where the results go."""
+    from nas.video_weights import is_video_file
+
+    if out is not None:
+        return out
+    of_frames = is_on_videos and not is_video_file(weights)
+    return weights.parent / ("evaluation_videos" if of_frames else "evaluation")
+
+
+def _refuse_to_overwrite(out: Path, weights: Path, config: Config) -> None:
+    from nas.overwriting import refuse_foreign_results, refuse_over_inputs
+
+    advice = "name another folder with --out"
+    data, video = config.data, config.data.video
+    read = (weights, data.detections, data.val_annotations, video.val_detections, video.val_annotations)
+    written = ("results.json", "keypoints.results.json", "posetrack/ap", "posetrack/mota")
+    refuse_over_inputs([out / name for name in written], read, advice)
+    refuse_foreign_results(out, advice)
 
 
 def _names_images(config: Config) -> bool:
@@ -82,7 +105,7 @@ def _judge_on_images(config: Config, files: Sequence[Path], out: Path | None) ->
     for path in files:
         architecture = load_weights(path)[1]
         data = of_keypoints.setdefault(architecture.keypoints, PoseData(config.data, architecture.keypoints))
-        measures = evaluate(None, path, data, config.evaluate, out or path.parent / "evaluation")
+        measures = evaluate(None, path, data, config.evaluate, _place(path, False, out))
         rows.append((architecture.id, *(f"{measures[name]:.4f}" for name in COLUMNS)))
     if is_first_process():
         boxes = f"boxes of {config.data.detections}" if config.data.detections else "ground-truth boxes"
@@ -106,9 +129,8 @@ def _judge_on_videos(config: Config, files: Sequence[Path], out: Path | None) ->
     for path in files:
         is_video = is_video_file(path)
         frames = load_video_weights(path)[1].length if is_video else config.video.frames or FRAMES
-        place = out or path.parent / ("evaluation" if is_video else "evaluation_videos")
         data = of_length.setdefault(frames, VideoData(config.data, frames))
-        results.append(evaluate_on_videos(path, data, config.evaluate, place))
+        results.append(evaluate_on_videos(path, data, config.evaluate, _place(path, True, out)))
     if is_first_process():
         _print_video_tables(results, config)
 

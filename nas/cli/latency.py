@@ -36,7 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     from nas.cli.architectures import resolve_architecture
     from nas.files import atomic_write_json
     from nas.latency import LatencyConfig, measure_architectures
+    from nas.overwriting import refuse_over_inputs
 
+    if arguments.json:
+        refuse_over_inputs([arguments.json], map(Path, arguments.architectures), "name another file with --json")
     config = from_field_options(LatencyConfig, arguments)
     architectures = [resolve_architecture(text) for text in arguments.architectures]
     if arguments.input_size:

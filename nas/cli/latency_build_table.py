@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.cli.field_options import add_field_options, from_field_options
+from search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from nas.latency import LatencyConfig
+    from search_spaces import SearchSpace
 
 __all__ = ["add_arguments", "run"]
 
@@ -30,7 +36,30 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = from_field_options(LatencyConfig, arguments)
     space = get_space(arguments.space)
+    _refuse_to_overwrite(arguments.output, Path(arguments.space), space, config)
     with counting("measuring blocks") as progress:
         table = build_table(space, config, arguments.output, networks=arguments.networks, progress=progress)
     print(f"{arguments.output}: {len(table.blocks)} blocks of {space.name}; {table.fingerprint}")
     return 0
+
+
+def _refuse_to_overwrite(output: Path, space_file: Path, space: SearchSpace, config: LatencyConfig) -> None:
+    """Measuring again on the same machine and setting is the only reason to write over a table."""
+    from evaluators.errors import MeasureInputError
+    from nas.latency import LatencyMeter, LatencyTable
+    from nas.overwriting import refuse_over_inputs
+
+    advice = "name another file with --output"
+    refuse_over_inputs([output], [space_file], advice)
+    if not output.exists():
+        return
+    try:
+        table = LatencyTable.load(output)
+    except MeasureInputError:
+        raise InputError(f"{output}: is there and is no latency table; {advice}, or remove it") from None
+    found, wanted = (table.space, table.batch), (space.name, config.batch)
+    if found != wanted or table.fingerprint != LatencyMeter(config).fingerprint:
+        raise InputError(
+            f"{output}: is the table of {table.space}, batch {table.batch}, on {table.fingerprint}; {advice}, or "
+            "remove it"
+        )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "exported_weights",
     "inherited_state",
+    "network_file",
     "networks_to_retrain",
     "trained_weights",
     "videos_to_retrain",
@@ -31,6 +32,20 @@ def exported_weights(run: RunFolder, architecture_id: str) -> Path:
 
 def trained_weights(run: RunFolder, architecture_id: str) -> Path:
     return run.retrain(architecture_id) / "best.safetensors"
+
+
+def network_file(text: str) -> Path:
+    """The file of weights that a user names: itself, the folder that it lies in, or RUN:id.
+
+    Raises:
+        InputError: there is none, or only an ONNX file.
+    """
+    from nas.video.model import find_model_file
+
+    file = find_model_file(text)
+    if file.suffix != ".safetensors":
+        raise InputError(f"{file}: is an ONNX file already; name weights, a .safetensors file")
+    return file
 
 
 def networks_to_retrain(config: Config, run: RunFolder) -> list[PoseArchitecture]:

@@ -56,10 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _folder(arguments: argparse.Namespace, default: Path) -> Path:
+    from nas.overwriting import refuse_foreign_config
     from nas.quickstart import latest_run_folder, new_run_folder
 
     if arguments.resume:
-        return Path(arguments.run_dir or latest_run_folder(default))
+        folder = Path(arguments.run_dir or latest_run_folder(default))
+        refuse_foreign_config(folder)
+        return folder
     return new_run_folder(arguments.run_dir or default)
 
 

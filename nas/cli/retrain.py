@@ -1,7 +1,8 @@
 """Train networks by themselves: those that a run has exported, or a named one.
 
 The default is the recipe of the released S-ViPNAS. Several processes: torchrun --nproc-per-node N -m nas retrain
-CONFIG, or srun. The results are in RUN/retrain/ID. With video.frames (--frames T) these are video networks, each frame
+CONFIG, or srun. The results are in RUN/retrain/ID: the best weights, and beside them the whole export (architecture,
+ONNX, card; export.formats says what). With video.frames (--frames T) these are video networks, each frame
 position with weights of its own; then video.retrain takes the place of retrain.
 """
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 CHECKPOINT = "checkpoint.pt"
-SECTIONS = ("run_dir", "seed", "minutes", "architecture", "data", "retrain")
+SECTIONS = ("run_dir", "seed", "minutes", "architecture", "data", "retrain", "export.formats")
 VIDEO = ("video.frames", "video.key", "video.retrain")
 
 
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nas.cli.networks import networks_to_retrain
     from nas.cli.output import print_table
     from nas.cli.stage import is_first_process
+    from nas.cli.trained import TrainedExports
     from nas.data.pose_data import PoseData
     from nas.run_folder import RunFolder
 
@@ -64,10 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.resume_from is not None:
         _take_over(arguments.resume_from, folder, [network.id for network in networks])
     data = PoseData(config.data, networks[0].keypoints)
-    results = [_retrain(n, config, data, folder, arguments.resume or bool(arguments.resume_from)) for n in networks]
+    exports, resume = TrainedExports(config.export.formats), arguments.resume or bool(arguments.resume_from)
+    results = []
+    for network in networks:
+        results.append(_retrain(network, config, data, folder, resume))
+        exports.write(folder.retrain(network.id))
     if is_first_process():
         rows = [(a.id, f"{r.best_ap:.4f}", str(r.path)) for a, r in zip(networks, results, strict=True)]
         print_table("Retrained networks", ("network", "AP", "weights"), rows)
+    exports.tell()
     return 0
 
 
@@ -77,11 +84,11 @@ def _retrain(
     from nas.cli.failures import keeping_state
     from nas.cli.networks import inherited_state
     from nas.cli.progress import training
-    from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
+    from nas.cli.stage import is_first_process, noting_config, refuse_to_retrain_over
     from nas.training.retrain import retrain
 
     out = folder.retrain(architecture.id)
-    refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
+    refuse_to_retrain_over(out, config.retrain, resume)
     data.read()  # now: nothing is written for data that cannot be used
     if is_first_process():
         data.tell_of_keypoints("train", mirrors=config.data.augmentation.flip_probability > 0, judges=False)
@@ -108,7 +115,7 @@ def _take_over(checkpoint: Path, folder: RunFolder, ids: Sequence[str]) -> None:
     out = folder.retrain(ids[0])
     if checkpoint.resolve().parent == out.resolve() or not is_first_process():
         return
-    if (out / CHECKPOINT).exists():
+    if (out / CHECKPOINT).exists() or (out / "best.safetensors").exists():
         raise InputError(f"{out}: holds another training; choose another --run-dir")
     out.mkdir(parents=True, exist_ok=True)
     for name in ("best.safetensors", "results.json", "metrics.jsonl"):

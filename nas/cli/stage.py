@@ -13,9 +13,18 @@ from search_spaces.errors import InputError
 if TYPE_CHECKING:
     from nas.config import Config
     from nas.run_folder import RunFolder
+    from nas.training.config import RetrainConfig
     from search_spaces import SearchSpace
 
-__all__ = ["check_heatmaps", "is_first_process", "load_space", "noting_config", "open_run", "refuse_to_overwrite"]
+__all__ = [
+    "check_heatmaps",
+    "is_first_process",
+    "load_space",
+    "noting_config",
+    "open_run",
+    "refuse_to_overwrite",
+    "refuse_to_retrain_over",
+]
 
 Arguments = ParamSpec("Arguments")
 
@@ -99,3 +108,19 @@ def refuse_to_overwrite(path: Path, what: str, resume: bool) -> None:
     """
     if path.exists() and not resume:
         raise InputError(f"{path}: {what} is there; go on with --resume, or choose another --run-dir")
+
+
+def refuse_to_retrain_over(folder: Path, config: RetrainConfig, resume: bool) -> None:
+    """As :func:`refuse_to_overwrite`, of a network's training, which may have weights and no checkpoint to go on from.
+
+    Raises:
+        InputError: there is a training; or its weights are what the new one is to begin with, or to learn from.
+    """
+    from nas.overwriting import refuse_over_inputs
+
+    checkpoint, best = folder / "checkpoint.pt", folder / "best.safetensors"
+    refuse_to_overwrite(checkpoint, "a training", resume)
+    if not checkpoint.exists():
+        named = None if config.initialize_from in ("scratch", "inherited") else Path(config.initialize_from)
+        refuse_over_inputs([best], [named, config.teacher], "choose another --run-dir")
+    refuse_to_overwrite(best, "a trained network", resume)

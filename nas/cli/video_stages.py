@@ -27,7 +27,9 @@ LEVEL = tuple(f"video.{name}" for name in ("frames", "key", "initialize_from_ima
 """What makes the video space and its key frame."""
 TRAINED = ("run_dir", "seed", "minutes", "space", "data", *LEVEL, "video.train")
 SEARCHED = ("run_dir", "seed", "minutes", "space", "data", "video.frames", "video.ap", "search", "candidate", "latency")
-RETRAINED = ("run_dir", "seed", "minutes", "architecture", "data", "video.frames", "video.key", "video.retrain")
+RETRAINED = (
+    "run_dir", "seed", "minutes", "architecture", "data", "video.frames", "video.key", "video.retrain", "export.formats"
+)  # fmt: skip
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -40,10 +42,11 @@ def train_supernet(config: Config, resume: bool) -> int:
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
     from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
+    from nas.overwriting import refuse_over_inputs
     from nas.run_folder import RunFolder
     from nas.training.temporal import train_temporal_supernet
     from nas.training.video_clips import VideoClips
-    from nas.video_key import fit_to_data, load_key
+    from nas.video_key import find_key, fit_to_data, load_key
 
     run = RunFolder(config.run_dir)
     checkpoint = run.temporal_metrics.with_name(CHECKPOINT)
@@ -53,6 +56,8 @@ def train_supernet(config: Config, resume: bool) -> int:
         raise InputError(
             f"{run.temporal}: is trained, and there is no {checkpoint.name} to go on from; choose another --run-dir"
         )
+    if not resume:
+        refuse_over_inputs([run.key], [find_key(config.video.key, run)], "choose another --run-dir")
     key, metadata = load_key(config.video.key, run)
     space = _video_space(config, key.architecture)
     data = _video_data(config, space.keypoints)
@@ -209,6 +214,7 @@ def retrain(
     from nas.cli.networks import videos_to_retrain
     from nas.cli.output import print_table
     from nas.cli.stage import is_first_process
+    from nas.cli.trained import TrainedExports
     from nas.run_folder import RunFolder
 
     run = RunFolder(config.run_dir)
@@ -217,10 +223,14 @@ def retrain(
         take_over(arguments.resume_from, run, [network.id for network in networks])
     data = _video_data(config, networks[0].keypoints)
     resume = arguments.resume or bool(arguments.resume_from)
-    results = [_retrain(network, config, data, run, resume) for network in networks]
+    exports, results = TrainedExports(config.export.formats), []
+    for network in networks:
+        results.append(_retrain(network, config, data, run, resume))
+        exports.write(run.retrain(network.id))
     if is_first_process():
         rows = [(a.id, f"{r.best_ap:.4f}", str(r.path)) for a, r in zip(networks, results, strict=True)]
         print_table("Retrained video networks", ("network", "AP", "weights"), rows)
+    exports.tell()
     return 0
 
 
@@ -229,14 +239,14 @@ def _retrain(
 ) -> RetrainResult:
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
-    from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
+    from nas.cli.stage import is_first_process, noting_config, refuse_to_retrain_over
     from nas.training.retrain_video import retrain_video
     from nas.training.video_clips import VideoClips
     from nas.video_judge import ClipJudge
 
     settings = config.video.retrain
     out = run.retrain(architecture.id)
-    refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
+    refuse_to_retrain_over(out, settings, resume)
     key = _key_of(architecture, config, data, run)
     clips = VideoClips(data, architecture.input_size, architecture.heatmap_size)
     data.read()  # now: nothing is written for data that cannot be used

@@ -1,75 +1,148 @@
-"""The card of an exported network: what it is, what it was measured at, how it is used."""
+"""The card of an exported network: whose weights it has, what it is, what it was measured at, how it is used."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from nas.data.pose_data import PoseData
 from nas.data.tensors import IMAGE_MEAN, IMAGE_STD
-from search_spaces import PoseArchitecture
+from nas.heatmap_meaning import HeatmapMeaning
+from search_spaces import PoseArchitecture, VideoArchitecture
 from search_spaces.complexity import count
+from search_spaces.video_costs import count_video
 from search_spaces.words import architecture_lines
 
-from .config import ExportConfig
+__all__ = ["Figures", "card"]
 
-__all__ = ["card", "triple"]
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """How good and how quick a network is, as far as it was measured."""
+
+    accuracy: Sequence[str] = ()
+    """Sentences."""
+    ap_by_position: Sequence[float] = ()
+    """Of a video network, the key frame first; -1 where there was nobody to judge by."""
+    record: Mapping[str, Any] | None = None
+    """The search's evaluation of the architecture, which has its latency."""
+    latency_source: str = ""
+    """Where that latency comes from, in words."""
+
+    @property
+    def _measured(self) -> Mapping[str, Any]:
+        return (self.record or {}).get("measured", {})
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Of an image, or of a whole clip."""
+        value = self._measured.get("latency_ms", (self.record or {}).get("objectives", {}).get("latency_ms"))
+        return None if value is None else float(value)
+
+    @property
+    def latency_by_position(self) -> Sequence[float]:
+        found = self._measured.get("latency_by_position")
+        return found or (self.record or {}).get("metrics", {}).get("latency_by_position") or []
 
 
 def card(
-    architecture: PoseArchitecture,
-    record: dict[str, Any],
-    metrics: dict[str, float],
-    config: ExportConfig,
-    data: PoseData,
-    latency_source: str,
+    architecture: PoseArchitecture | VideoArchitecture,
+    first_line: str,
+    figures: Figures,
+    meaning: HeatmapMeaning,
+    weights_name: str,
 ) -> str:
-    """Markdown for people; ``latency_source`` says where the latency comes from."""
+    """Markdown for people.
+
+    Args:
+        first_line: whose weights these are (:mod:`nas.export.origin`).
+        weights_name: of the file of weights; empty where there is none.
+    """
+    is_video, lines = isinstance(architecture, VideoArchitecture), [first_line, ""]
+    if isinstance(architecture, VideoArchitecture):
+        lines += [f"# Video network {architecture.id}", "", *_video_parts(architecture, figures)]
+    else:
+        lines += [f"# Network {architecture.id}", "", *_image_parts(architecture)]
+    lines += ["", "## Figures", "", *(f"- {sentence}." for sentence in figures.accuracy)]
+    if figures.latency_ms is not None:
+        clip = " a clip" if is_video else ""
+        where = f"{figures.latency_source}; pareto.json of the run names the machine and the runtime"
+        lines.append(f"- Latency {figures.latency_ms:.2f} ms{clip}, {where}.")
+    lines += ["", "## Use", "", *_use(architecture, meaning)]
+    if weights_name:
+        lines += ["", *_code(is_video, weights_name)]
+    return "\n".join([*lines, ""])
+
+
+def _image_parts(architecture: PoseArchitecture) -> Iterator[str]:
     height, width = architecture.input_size
-    heatmap_height, heatmap_width = architecture.heatmap_size
-    cost, codec = count(architecture), data.codec(architecture.input_size)
-    measured = record.get("measured", {})
-    latency = measured.get("latency_ms", record["objectives"].get("latency_ms"))
-    lines = [
-        f"# Network {architecture.id}",
-        "",
-        f"A {architecture.family} pose network found by a search; {cost.parameters / 1e6:.3f} M parameters, "
-        f"{cost.macs / 1e6:,.1f} M multiply-accumulates at {height}×{width}.",
-        "",
-        "| part | what |",
-        "| --- | --- |",
-        *(f"| {line.replace(': ', ' | ', 1)} |" for line in architecture_lines(architecture)),
-        "",
-        "## Figures",
-        "",
-        f"- AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}, AR {metrics['AR']:.3f} with **inherited** weights, "
-        f"BatchNorm calibrated on {config.calibration_crops} crops, on {len(data.val.instances)} people, no flip test. "
-        "Retraining is what the network is meant for: `vipnas retrain`.",
-    ]
-    if latency is not None:
-        where = "pareto.json of the run names the machine and the runtime"
-        lines.append(f"- Latency {latency:.2f} ms, {latency_source}; {where}.")
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "## Use",
-            "",
-            f"Input `images`: (N, 3, {height}, {width}) float32, RGB, minus {triple(IMAGE_MEAN)}, divided by "
-            f"{triple(IMAGE_STD)} (grey levels from 0 to 255). Output `heatmaps`: (N, {architecture.keypoints}, "
-            f"{heatmap_height}, {heatmap_width}); codec `{codec.name}`, sigma {codec.sigma:g}.",
-            f"Keypoints: {', '.join(data.val.keypoint_names)}.",
-            "",
-            "```python",
-            "from pathlib import Path",
-            "from nas.weights import load_network",
-            "",
-            'net = load_network(Path("weights.safetensors"))  # a torch module in eval mode',
-            "```",
-            "",
-        ]
+    cost = count(architecture)
+    yield (
+        f"A {architecture.family} pose network; {cost.parameters / 1e6:.3f} M parameters, "
+        f"{cost.macs / 1e6:,.1f} M multiply-accumulates at {height}×{width}."
     )
+    yield from ("", "| part | what |", "| --- | --- |")
+    yield from (f"| {line.replace(': ', ' | ', 1)} |" for line in architecture_lines(architecture))
 
 
-def triple(values: tuple[float, ...]) -> str:
-    """Three numbers for a card."""
+def _video_parts(architecture: VideoArchitecture, figures: Figures) -> Iterator[str]:
+    cost = count_video(architecture)
+    yield (
+        f"A key frame and {architecture.length} propagated frames, each with a network of its own; "
+        f"{cost.parameters / 1e6:.3f} M parameters, {cost.macs / 1e6:,.1f} M multiply-accumulates a clip."
+    )
+    networks = [architecture.key, *(frame.architecture for frame in architecture.frames)]
+    fusions = ["key frame", *(str(frame.fusion) for frame in architecture.frames)]
+    header = ("frame", "network", "fusion", "parameters", "MACs", "latency", "AP")
+    yield from ("", f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}")
+    for position, (network, fusion, part) in enumerate(zip(networks, fusions, cost.by_frame, strict=True)):
+        latencies, aps = figures.latency_by_position[position:], figures.ap_by_position[position:]
+        cells = (
+            str(position), network.id, fusion, f"{part.parameters / 1e6:.3f} M", f"{part.macs / 1e6:,.1f} M",
+            f"{latencies[0]:.2f} ms" if latencies else "–", f"{aps[0]:.3f}" if aps and aps[0] >= 0 else "–",
+        )  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+
+
+def _use(architecture: PoseArchitecture | VideoArchitecture, meaning: HeatmapMeaning) -> Iterator[str]:
+    (height, width), (heatmap_height, heatmap_width) = architecture.input_size, architecture.heatmap_size
+    of_each, fused = "", ""
+    if isinstance(architecture, VideoArchitecture):
+        of_each = " of each frame"
+        fused = (
+            " A frame with fusion also takes `previous_heatmaps`, those of the frame before, resampled to the present "
+            "crop."
+        )
+        yield (
+            "`vipnas predict VIDEO --model .` runs it, a key frame every "
+            f"{architecture.length + 1} frames or when a person is new or lost."
+        )
+        yield ""
+    codec = meaning.codec
+    yield (
+        f"Input `images`{of_each}: (N, 3, {height}, {width}) float32, RGB, minus {_triple(IMAGE_MEAN)}, divided by "
+        f"{_triple(IMAGE_STD)} (grey levels from 0 to 255).{fused} Output `heatmaps`: (N, {architecture.keypoints}, "
+        f"{heatmap_height}, {heatmap_width}); codec `{codec.name}`, sigma {codec.sigma:g}. Crops are "
+        f"{meaning.padding:g} times the person's box."
+    )
+    yield f"Keypoints: {', '.join(meaning.keypoint_names)}."
+    if meaning.assumed:
+        options = ", ".join(f"--{name}" for name in meaning.assumed)
+        yield f"**Assumed**, since the file of the weights does not say it: {', '.join(meaning.assumed)} ({options})."
+
+
+def _code(is_video: bool, weights_name: str) -> list[str]:
+    module, function = ("video_weights", "load_video_network") if is_video else ("weights", "load_network")
+    online = "; net.step(...) online" if is_video else ""
+    return [
+        "```python",
+        "from pathlib import Path",
+        f"from nas.{module} import {function}",
+        "",
+        f'net = {function}(Path("{weights_name}"))  # a torch module in eval mode{online}',
+        "```",
+    ]
+
+
+def _triple(values: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{value:.3f}" for value in values) + ")"

@@ -10,26 +10,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nas.data.pose_data import PoseData
 from nas.evaluation import evaluate_network
 from nas.evaluation_config import EvaluationConfig
-from nas.files import atomic_write_json, atomic_write_text
+from nas.heatmap_meaning import HeatmapMeaning
 from nas.report.describe import latency_source
 from nas.run_folder import RunFolder, read_json_lines
 from nas.run_lock import RunLock
 from nas.search.journal import latest
-from nas.weights import pose_metadata, save_network
+from nas.weights import load_metadata
 from nas.weights_order import require_keypoints
 from search_spaces import InputError, PoseArchitecture
-from supernet import PoseNet, Supernet, calibrate, fold
+from supernet import Supernet, calibrate
 
-from .card import card
+from .card import Figures, card
 from .config import ExportConfig
-from .onnx_export import export_onnx
+from .network_files import WEIGHTS, write_network
+from .origin import INHERITED, inherited_line
 
-__all__ = ["ExportedNetwork", "choose", "chosen_records", "export_networks", "find_records", "written_whole"]
+__all__ = [
+    "ExportedNetwork",
+    "choose",
+    "chosen_records",
+    "export_networks",
+    "find_records",
+    "refuse_other_weights",
+    "written_whole",
+]
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,14 @@ def chosen_records(run: RunFolder, config: ExportConfig, ids: Sequence[str]) -> 
     return records
 
 
+def refuse_other_weights(run: RunFolder, records: Sequence[dict[str, Any]]) -> None:
+    """Raise InputError where an exported network's file was exchanged for others, trained ones for example."""
+    for record in records:
+        weights = run.export(record["id"]) / "weights.safetensors"
+        if weights.is_file() and load_metadata(weights).get("origin") != INHERITED:
+            raise InputError(f"{weights}: is there and was not made by vipnas export {run.path}; move it elsewhere")
+
+
 def export_networks(
     run: RunFolder,
     data: PoseData,
@@ -103,6 +118,7 @@ def export_networks(
         RuntimeError: the ONNX file gives other numbers than torch.
     """
     records = chosen_records(run, config, ids)
+    refuse_other_weights(run, records)
     front_file = run.load_front_file() if run.front.is_file() else {}
     supernet = Supernet.load(run.supernet, run.load_space())
     data.read()
@@ -136,9 +152,22 @@ def _export(
     metrics = evaluate_network(
         net, data.validation_crops(size), people, data.codec(size), EvaluationConfig(flip_test=False)
     ).metrics
-    folder = run.export(architecture.id)
+    folder, count = run.export(architecture.id), config.calibration_crops
+    sentence = (
+        f"AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}, AR {metrics['AR']:.3f} with **inherited** weights, "
+        f"BatchNorm calibrated on {count} crops, on {len(people.instances)} people, no flip test"
+    )
+    figures = Figures(accuracy=[sentence], record=record, latency_source=source)
+    meaning = HeatmapMeaning(
+        codec=data.codec(size), keypoint_names=people.keypoint_names, padding=data.config.padding,
+        keypoint_set=people.keypoint_set,
+    )  # fmt: skip
+    has_weights = "safetensors" in config.formats or (folder / WEIGHTS).is_file()
+    first_line = inherited_line(architecture.id, run.path)
+    text = card(architecture, first_line, figures, meaning, WEIGHTS if has_weights else "")
+    facts = {"evaluation": record, "inherited": metrics, "calibration_crops": count}
     with written_whole(folder) as partial:
-        _write(partial, net, config, record, metrics, data, source)
+        write_network(partial, net, config.formats, meaning, {"origin": INHERITED}, facts, text)
     return ExportedNetwork(architecture, folder, metrics)
 
 
@@ -162,33 +191,3 @@ def written_whole(folder: Path) -> Iterator[Path]:
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write(
-    folder: Path,
-    net: PoseNet,
-    config: ExportConfig,
-    record: dict[str, Any],
-    metrics: dict[str, float],
-    data: PoseData,
-    source: str,
-) -> None:
-    architecture = net.architecture
-    atomic_write_json(folder / "architecture.json", architecture.to_json())
-    facts = {"evaluation": record, "inherited": metrics, "calibration_crops": config.calibration_crops}
-    atomic_write_json(folder / "facts.json", facts)
-    codec = data.codec(architecture.input_size)
-    described = pose_metadata(codec, data.val.keypoint_names, data.config.padding)
-    if "safetensors" in config.formats:
-        origin = {"origin": "inherited, calibrated", **described}
-        save_network(folder / "weights.safetensors", net, origin)
-    if "mmpose" in config.formats:
-        from .mmpose_export import export_mmpose
-
-        export_mmpose(net, folder, codec, data.val.keypoint_set)
-    if "onnx" in config.formats:
-        with torch.no_grad():
-            folded = fold(net)
-        names = {"architecture": architecture.id, **described}
-        export_onnx(folded, folder / "model.onnx", architecture.input_size, batch=None, metadata=names)
-    atomic_write_text(folder / "card.md", card(architecture, record, metrics, config, data, source))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,23 @@ import torch
 from nas.data.clip_cache import ClipCache
 from nas.data.video_data import VideoData
 from nas.evaluation_config import EvaluationConfig
-from nas.files import atomic_write_json, atomic_write_text
+from nas.heatmap_meaning import HeatmapMeaning
 from nas.report.describe import latency_source
 from nas.run_folder import RunFolder
 from nas.run_lock import RunLock
 from nas.video_evaluation import ClipMetrics, summary
 from nas.video_judge import ClipJudge
-from nas.video_weights import save_video_network
-from nas.weights import load_network, pose_metadata
+from nas.weights import load_network
 from nas.weights_order import require_keypoints
 from search_spaces import InputError, VideoArchitecture
-from supernet import PoseNet, TemporalSupernet, VideoPoseNet, calibrate_video, fold
+from supernet import PoseNet, TemporalSupernet, VideoPoseNet, calibrate_video
 from supernet.calibration import Clips
 
+from .card import Figures, card
 from .config import ExportConfig
-from .network_export import chosen_records, written_whole
-from .onnx_export import export_video_onnx
-from .video_card import video_card
+from .network_export import chosen_records, refuse_other_weights, written_whole
+from .network_files import WEIGHTS, write_network
+from .origin import INHERITED, inherited_line
 
 __all__ = ["ExportedVideo", "calibration_batches", "export_videos", "inherited_video"]
 
@@ -66,6 +66,7 @@ def export_videos(
         raise InputError("export.formats: MMPose has no video networks; choose from safetensors, onnx")
     space = run.load_video_space()
     records = chosen_records(run, config, ids)
+    refuse_other_weights(run, records)
     front_file = run.load_front_file() if run.front.is_file() else {}
     supernet, key = TemporalSupernet.load(run.temporal, space), load_network(run.key, space.key)
     for path in (run.temporal, run.key):
@@ -73,6 +74,9 @@ def export_videos(
     data.tell_of_keypoints("val", mirrors=False, judges=True)
     clips = data.calibration_clips(space.input_size, config.calibration_crops)
     judge = ClipJudge.of(data, space.input_size, EvaluationConfig(flip_test=False))
+    meaning = HeatmapMeaning(
+        codec=judge.codec, keypoint_names=tuple(data.keypoint_set.names), padding=data.config.padding
+    )
     exported = []
     with RunLock(run.path / "export", "an export"):
         for index, record in enumerate(records):
@@ -82,12 +86,18 @@ def export_videos(
             net = inherited_video(supernet, key, architecture, clips, judge.codec.stride.tolist())
             metrics = judge.metrics(net)
             folder = run.export(architecture.id)
+            facts = {"evaluation": record, "inherited": _plain(metrics), "calibration_clips": len(clips)}
+            figures = Figures(
+                accuracy=[_accuracy(metrics, len(clips), data)],
+                ap_by_position=metrics.ap_by_position,
+                record=record,
+                latency_source=latency_source(record, front_file),
+            )
+            has_weights = "safetensors" in config.formats or (folder / WEIGHTS).is_file()
+            first_line = inherited_line(architecture.id, run.path)
+            text = card(architecture, first_line, figures, meaning, WEIGHTS if has_weights else "")
             with written_whole(folder) as partial:
-                facts = {"evaluation": record, "inherited": _plain(metrics), "calibration_clips": len(clips)}
-                _write(partial, net, config.formats, facts, data)
-                source = latency_source(record, front_file)
-                card = video_card(architecture, record, metrics, len(clips), data, source)
-                atomic_write_text(partial / "card.md", card)
+                write_network(partial, net, config.formats, meaning, {"origin": INHERITED}, facts, text)
             exported.append(ExportedVideo(architecture, folder, metrics))
     if progress:
         progress(len(records), len(records))
@@ -122,20 +132,14 @@ class calibration_batches(Sequence[Clips]):  # noqa: N801 - used as a function
         return self.clips.tensor(rows), torch.from_numpy(self.clips.previous_from_current(rows))
 
 
+def _accuracy(metrics: ClipMetrics, calibration_clips: int, data: VideoData) -> str:
+    whole = metrics.metrics
+    return (
+        f"AP {whole['AP']:.3f}, AP50 {whole['AP50']:.3f}, AR {whole['AR']:.3f} over all frames, mean OKS "
+        f"{metrics.mean_oks:.3f}, with **inherited** weights in the propagated frames, BatchNorm calibrated on "
+        f"{calibration_clips} clips, on {len(data.val_clips)} clips, no flip test"
+    )
+
+
 def _plain(metrics: ClipMetrics) -> dict[str, Any]:
     return {**metrics.metrics, "mean_oks": summary(metrics)["mean_oks"], "by_position": list(metrics.ap_by_position)}
-
-
-def _write(
-    folder: Path, net: VideoPoseNet, formats: Sequence[str], facts: Mapping[str, Any], data: VideoData
-) -> None:
-    architecture = net.architecture
-    atomic_write_json(folder / "architecture.json", architecture.to_json())
-    atomic_write_json(folder / "facts.json", dict(facts))
-    described = pose_metadata(data.codec(architecture.input_size), data.keypoint_set.names, data.config.padding)
-    if "safetensors" in formats:
-        save_video_network(folder / "weights.safetensors", net, {"origin": "inherited, calibrated", **described})
-    if "onnx" in formats:
-        with torch.no_grad():
-            folded = fold(net)
-        export_video_onnx(folded, folder, metadata={"architecture": architecture.id, **described})

@@ -13,6 +13,7 @@ from search_spaces.complexity import count
 from search_spaces.words import comparison_rows
 
 from .describe import latency_source
+from .network_files import network_files
 from .page import page, section, table
 from .records import RunRecords, latency_of, read_records
 from .run_charts import front_chart, front_note, hypervolume_chart, retraining_chart, training_chart
@@ -40,6 +41,7 @@ def write_report(run: RunFolder, pictures: str = "", baselines: Sequence[Baselin
         subtitle, body = "Search of video pose networks", video_body(records, baselines, pictures)
     else:
         subtitle, body = "Search of human pose networks", _image_body(records, pictures)
+    body += section("Networks to take away", network_files(run), "The retrained ones; card.md says how each is used.")
     body += section("How it was measured", _conditions(records))
     atomic_write_text(run.report, page(title, subtitle, _facts(records), body))
     return run.report

@@ -24,6 +24,7 @@ from nas.training.metrics import MetricsLog, ProgressCallback
 from nas.training.muon import Muon
 from nas.training.schedule import Budget, Schedule
 from search_spaces.errors import InputError
+from supernet.finite import check_finite
 
 __all__ = ["BatchStream", "Loss", "TrainingLoop", "run_identity"]
 
@@ -108,12 +109,14 @@ class TrainingLoop:
         """Take up the checkpoint if there is one and ``resume`` says so; otherwise remove it. Whether it was taken up.
 
         Raises:
-            InputError: the checkpoint is damaged or of another run.
+            InputError: the checkpoint is damaged or of another run, or a weight in it is not finite.
         """
         state = self.processes.from_first(lambda: self._take_up(resume))
         if state is not None:
             try:
                 self._load(state)
+            except InputError:
+                raise
             except _NOT_OUR_STATE as error:
                 reason = " ".join(str(error).split())[:200]
                 raise InputError(
@@ -153,6 +156,8 @@ class TrainingLoop:
 
     @torch.no_grad()
     def _load(self, state: State) -> None:
+        for tensors in (state["live"], state["average"]):
+            check_finite(tensors, str(self.checkpoint))
         for name, tensor in self.averaged.items():
             if state["live"][name].shape != tensor.shape:  # copy_ would broadcast
                 raise ValueError(f"{name} is of shape {tuple(state['live'][name].shape)}")
@@ -250,6 +255,7 @@ class TrainingLoop:
             self.average.update()
         else:
             self._leave_out(losses)
+            self._mend_statistics()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
@@ -262,6 +268,13 @@ class TrainingLoop:
             advice = "lower learning_rate, set gradient_clip, or set bf16 to false"
             raise InputError(f"{message}, as in the {TOLERATED_BROKEN_STEPS} steps before; {advice}")
         _log.warning("%s; the step is left out", message)
+
+    @torch.no_grad()
+    def _mend_statistics(self) -> None:
+        """BatchNorm has taken in the batch of a step that is left out: NaN would stay in its statistics for good."""
+        for name, tensor in self.averaged.items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                tensor.copy_(self.average.average[name])
 
 
 def _optimizer(

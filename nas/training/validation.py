@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from nas.configuration import to_plain
+from nas.export.placing import forget_export
 from nas.files import atomic_write_json
 from nas.training.config import RetrainConfig
 from nas.training.distributed import Processes
@@ -76,6 +77,7 @@ class Validation(ABC):
         _log.info("epoch %.1f, step %d: AP %.4f", epoch, loop.step, metrics["AP"])
         if self.processes.is_first:
             if before is None or entry["AP"] > before["AP"]:
+                forget_export(self.out_dir)  # it would be of other weights
                 self.save(loop.average.average, {"steps": str(loop.step), "ap": str(entry["AP"])})
             atomic_write_json(self.out_dir / "results.json", self._results(loop))
         return metrics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,11 +11,12 @@ import torch
 from evaluators import POSETRACK_KEYPOINTS
 from nas.data.categories import find_person_category
 from nas.data.coco_problems import load_json
-from nas.data.codec_name import CODEC_NAMES, CodecName
+from nas.data.codec_name import CodecName
 from nas.data.codecs import Codec
 from nas.data.keypoint_category import category_keypoints
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET, KeypointSet
 from nas.export.onnx_export import onnx_bytes
+from nas.heatmap_meaning import HeatmapMeaning
 from nas.video.ordered_step import in_order_of
 from nas.video.pose_step import OnnxImageStep, OnnxVideoStep, PoseStep, TorchStep
 from nas.video_weights import FORMAT as VIDEO_FORMAT
@@ -80,21 +80,23 @@ def load_pose_model(
         is_video = metadata.get("format") == VIDEO_FORMAT
         net: PoseNet | VideoPoseNet = load_video_network(file) if is_video else load_network(file)
         step = make_step(net, runtime or "torch", threads)
-    names = keypoint_set or _keypoint_set(metadata, step.keypoints)
-    if len(names) != step.keypoints:
-        raise InputError(f"{file}: gives {step.keypoints} heatmaps, and {len(names)} keypoints are named (--keypoints)")
-    chosen = Codec(
-        name=codec or _codec_name(metadata),
-        input_size=step.input_size,
-        heatmap_size=step.heatmap_size,
-        sigma=_sigma(metadata, step.input_size),
+    meaning = HeatmapMeaning.read(
+        metadata,
+        str(file),
+        step.keypoints,
+        step.input_size,
+        step.heatmap_size,
+        codec=codec,
+        keypoint_names=None if keypoint_set is None else keypoint_set.names,
     )
+    names = keypoint_set or KeypointSet.of(meaning.keypoint_names)
     resolved: OnlineRuntime = "torch" if isinstance(step, TorchStep) else "onnxruntime"
     if keypoint_set is not None:
         what = f"{file}: the network's keypoints are not those of --keypoints"
         step = in_order_of(step, keypoint_names(metadata), keypoint_set.names, what)
-    padding = _padding(metadata)
-    return PoseModel(step=step, codec=chosen, keypoint_set=names, padding=padding, file=file, runtime=resolved)
+    return PoseModel(
+        step=step, codec=meaning.codec, keypoint_set=names, padding=meaning.padding, file=file, runtime=resolved
+    )
 
 
 def find_model_file(model: str, runtime: OnlineRuntime | None = None) -> Path:
@@ -173,32 +175,3 @@ def read_keypoint_set(text: str) -> KeypointSet:
         raise InputError(f"{path}: has no list of categories; give a COCO annotation file")
     category = find_person_category(document, path)
     return category_keypoints(category, f"{path}: category {category.get('name')!r}")
-
-
-def _keypoint_set(metadata: Mapping[str, str], count: int) -> KeypointSet:
-    if names := keypoint_names(metadata):
-        return KeypointSet.of(names)
-    if count == len(COCO_KEYPOINT_SET):
-        return COCO_KEYPOINT_SET
-    return KeypointSet.of([f"keypoint_{index}" for index in range(count)])
-
-
-def _codec_name(metadata: Mapping[str, str]) -> CodecName:
-    found = metadata.get("codec")
-    return next((name for name in CODEC_NAMES if name == found), "gaussian")
-
-
-def _padding(metadata: Mapping[str, str]) -> float:
-    """What the file says, or else MMPose's 1.25."""
-    try:
-        found = float(metadata["padding"])
-    except (KeyError, ValueError):
-        return 1.25
-    return found if 0 < found < float("inf") else 1.25
-
-
-def _sigma(metadata: Mapping[str, str], input_size: tuple[int, int]) -> float:
-    try:
-        return float(metadata["sigma"])
-    except (KeyError, ValueError):
-        return Codec.of("gaussian", input_size).sigma

@@ -1,0 +1,38 @@
+"""Links to the files of a run's retrained networks: what is to be taken away."""
+
+from __future__ import annotations
+
+import html
+from urllib.parse import quote
+
+from nas.run_folder import RunFolder
+
+from .records import read_each
+
+__all__ = ["network_files"]
+
+WEIGHTS = "best.safetensors"
+
+
+def network_files(run: RunFolder) -> str:
+    """A list with a line a retrained network: AP, and its files, relative to the report. Empty where there is none.
+
+    Raises:
+        InputError: a file that describes an export is damaged.
+    """
+    results = read_each(run.path / "retrain", "results.json")
+    facts = read_each(run.path / "retrain", "facts.json")
+    lines = []
+    for key, result in results.items():
+        if not (run.retrain(key) / WEIGHTS).is_file():
+            continue
+        ap = (result.get("best") or {}).get("AP")
+        figure = f", AP {ap:.3f}" if isinstance(ap, float) else ""
+        names = [WEIGHTS, *(name for name in facts.get(key, {}).get("files", []) if isinstance(name, str))]
+        links = [_link(f"retrain/{key}/{name}", name) for name in names if (run.retrain(key) / name).is_file()]
+        lines.append(f"<li><b>{html.escape(key)}</b>{figure}: {', '.join(links)}</li>")
+    return f"<ul>{''.join(lines)}</ul>" if lines else ""
+
+
+def _link(path: str, text: str) -> str:
+    return f'<a href="{quote(path)}">{html.escape(text)}</a>'
