@@ -321,7 +321,7 @@ def test_people_are_drawn_where_they_are_in_their_tracks_color() -> None:
 def test_frames_of_other_sizes_are_fitted_into_the_video(tmp_path: Path) -> None:
     video = VideoFile(tmp_path / "v.mp4", 25)
     for size in ((40, 60), (80, 60), (20, 20)):
-        video.add(np.full((*size, 3), 200, np.uint8), "x")
+        video.add(np.full((*size, 3), 200, np.uint8), "x", 0.0)
     assert video.finish() == tmp_path / "v.mp4"
     shapes = [f.image_bgr.shape for f in open_frames(str(tmp_path / "v.mp4"))]
     assert shapes == [(40, 60, 3)] * 3

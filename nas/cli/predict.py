@@ -115,9 +115,12 @@ def run(arguments: argparse.Namespace) -> int:
         keypoint_score=arguments.keypoint_score,
     )
     stem = arguments.out / f"{source.name}_poses" if arguments.out else None
+    if stem is not None:
+        _check_outputs(arguments, source, stem)
+    sink = _sink(arguments, source, stem)
     with _window(arguments.show) as show, _progress() as progress:
         done = predict(
-            source, predictor, model, stem=stem, sink=_sink(arguments, source, stem), show=show,
+            source, predictor, model, stem=stem, sink=sink, show=show,
             max_frames=arguments.max_frames, keypoint_score=arguments.keypoint_score, progress=progress,
         )  # fmt: skip
     _tell(done)
@@ -155,7 +158,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("--images: give --out DIR for them")
     for option in ("threads", "max_frames", "fps", "padding"):
         value = getattr(arguments, option)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < float("inf"):
             raise InputError(f"--{option.replace('_', '-')}: must be positive, got {value}")
     if arguments.out is not None and arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"--out {arguments.out}: is a file; name a folder")
@@ -181,6 +184,18 @@ def _box_source(arguments: argparse.Namespace, source: FrameSource) -> BoxSource
     return DetectedBoxes(detector)
 
 
+def _check_outputs(arguments: argparse.Namespace, source: FrameSource, stem: Path) -> None:
+    """Nothing that is read is written over: results of a run before may be the boxes of this one, in one folder."""
+    suffixes = (".mp4", ".png", ".jpg", ".keypoints.results.json", ".posetrack18.json", "")
+    outputs = [stem.with_name(stem.name + suffix) for suffix in suffixes]
+    given = (arguments.input, arguments.boxes, arguments.detector, arguments.model, arguments.keypoints)
+    inputs = [Path(value) for value in given if value is not None]
+    for output in outputs:
+        for read in (*inputs, *source.files):
+            if output.exists() and read.exists() and output.samefile(read):
+                raise InputError(f"{read}: is read, and {output} would be written over it; give another --out")
+
+
 def _sink(arguments: argparse.Namespace, source: FrameSource, stem: Path | None) -> PictureSink | None:
     from nas.video.pictures_out import ImageFiles, OneImage, VideoFile
 
@@ -191,7 +206,7 @@ def _sink(arguments: argparse.Namespace, source: FrameSource, stem: Path | None)
         return OneImage(stem.with_name(stem.name + suffix))
     if arguments.images:
         return ImageFiles(stem)
-    return VideoFile(stem.with_name(stem.name + ".mp4"), source.fps)
+    return VideoFile(stem.with_name(stem.name + ".mp4"), source.drawing_fps())
 
 
 @contextmanager
@@ -241,6 +256,8 @@ def _tell(done: Prediction) -> None:
     print_table("Latency of a frame", ("part", "median ms", "90 % ms"), rows)
     per_second = f"{times.frames_per_second:.1f} frames a second"
     print(f"{times.frames} frames, {per_second}; {done.people} poses of {done.tracks} tracks")
+    if done.missing:
+        print(done.missing)
     for file in done.files:
         print(file)
     if done.unpublished:

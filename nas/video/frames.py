@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import queue
 import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,15 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.images import read_image_bgr
+from nas.video.quiet import quiet_stderr
+from nas.video.video_rate import DEFAULT_FPS
+from nas.video.video_reader import VideoReader, named, open_capture
 from search_spaces.errors import InputError
 
 __all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "natural_order", "open_frames"]
 
+_log = logging.getLogger(__name__)
+
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-DEFAULT_FPS = 25.0
+SOMETIMES_READ = (".avif", ".dib", ".jfif", ".jp2", ".jpe", ".jxl", ".pbm", ".pgm", ".pnm", ".ppm")
+"""Images that this OpenCV reads or not, as it was built."""
+NEVER_READ = (
+    *(".arw", ".cr2", ".cr3", ".dng", ".exr", ".gif", ".heic", ".heics", ".heif", ".hif", ".nef", ".orf", ".psd"),
+    *(".raf", ".raw", ".rw2", ".svg", ".tga"),
+)
+"""Pictures that somebody may take to be read. A camera's raw files begin as TIFF does, and hold a small preview."""
 DECODED_AHEAD = 3
 CAMERA = re.compile(r"(?:camera:)?(\d{1,3})")
-CONTAINERS = "decodable video (mp4, avi, mkv, …)"
+CONVERT = "convert them to JPEG or PNG"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,9 +45,11 @@ class Frame:
     """One picture of the input."""
 
     index: int
+    """Its number in the input, from 0; those that do not decode are counted."""
     name: str
     """The name of the input and the image's file name; of a video's frame, that of its number."""
     time_s: float
+    """From the first frame on; rises from frame to frame."""
     image_bgr: NDArray[np.uint8]
     """(H, W, 3)"""
 
@@ -49,10 +62,37 @@ class FrameSource:
     name: str
     """What output files are named after."""
     fps: float
+    """The nominal rate of the input."""
     files: tuple[Path, ...] = ()
-    capture: Any = None
+    video: VideoReader | None = None
+    camera: Any = None
     length: int | None = None
     """The number of frames; None where it is not known."""
+    _unreadable: list[int] = field(default_factory=list)
+
+    @property
+    def expected(self) -> int | None:
+        """The number of frames, or an estimate of it."""
+        return self.video.count if self.video is not None else self.length
+
+    def drawing_fps(self) -> float:
+        """The constant rate of a video that shows every frame, at about its time."""
+        return self.video.drawing_fps() if self.video is not None else self.fps
+
+    def missing(self, next_index: int | None = None) -> str:
+        """What of the input could not be read, in one line; empty where there is nothing to tell.
+
+        Args:
+            next_index: where the input was left before its end, the first index that was not asked for: frames are
+                decoded ahead.
+        """
+        if self.video is not None:
+            return self.video.missing(next_index)
+        unreadable = [self.files[index].name for index in self._unreadable if next_index is None or index < next_index]
+        if not unreadable:
+            return ""
+        images = f"{self.length if next_index is None else next_index} images"
+        return f"{self.name}: {images}, {len(unreadable)} left out; {named('file', unreadable)} not decode"
 
     def __iter__(self) -> Iterator[Frame]:
         if self.kind == "image":
@@ -60,24 +100,40 @@ class FrameSource:
         return _in_a_thread(self._decode(), latest_only=self.kind == "camera")
 
     def _decode(self) -> Iterator[Frame]:
-        if self.capture is None:
-            for index, path in enumerate(self.files):
-                yield Frame(index, f"{self.name}/{path.name}", index / self.fps, read_image_bgr(path))
-            return
+        if self.video is not None:
+            for index, time_s, image in self.video:
+                yield Frame(index, f"{self.name}/{index:06d}.jpg", time_s, image)
+        elif self.camera is not None:
+            yield from self._decode_camera()
+        else:
+            yield from self._decode_images()
+
+    def _decode_images(self) -> Iterator[Frame]:
+        for index, path in enumerate(self.files):
+            try:
+                image = read_image_bgr(path)
+            except (InputError, OSError):
+                self._unreadable.append(index)
+                if len(self._unreadable) < len(self.files):
+                    continue
+                if len(self.files) == 1:
+                    raise
+                raise InputError(f"{path.parent}: none of its {len(self.files)} images decodes; replace them") from None
+            yield Frame(index, f"{self.name}/{path.name}", index / self.fps, image)
+
+    def _decode_camera(self) -> Iterator[Frame]:
+        begin, index = time.monotonic(), 0
         try:
-            begin = time.monotonic()
-            index = 0
             while True:
-                decoded, image = self.capture.read()
-                if not decoded:
+                has_decoded, image = self.camera.read()
+                if not has_decoded:
                     break
-                now = time.monotonic() - begin if self.kind == "camera" else index / self.fps
-                yield Frame(index, f"{self.name}/{index:06d}.jpg", now, image)
+                yield Frame(index, f"{self.name}/{index:06d}.jpg", time.monotonic() - begin, image)
                 index += 1
             if index == 0:
-                raise InputError(f"{self.name}: no frame of it decodes; give a {CONTAINERS}")
+                raise InputError(f"{self.name}: gives no frames; is another program using it?")
         finally:
-            self.capture.release()
+            self.camera.release()
 
 
 def open_frames(text: str, fps: float | None = None) -> FrameSource:
@@ -87,24 +143,54 @@ def open_frames(text: str, fps: float | None = None) -> FrameSource:
         fps: frames a second, where the input does not say it (images), or in place of what it says.
 
     Raises:
-        InputError: no such file, no frame decodes, an empty folder, or no such camera.
+        InputError: no such file, a file that is no picture or video, an empty folder, or no such camera.
     """
     path = Path(text)
     camera = CAMERA.fullmatch(text)
     if camera and not path.exists():
         return _open_camera(int(camera[1]), fps)
     if path.is_dir():
-        images = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        files = sorted((i for i in images if not i.name.startswith(".")), key=lambda file: natural_order(file.name))
-        if not files:
-            raise InputError(f"{path}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
-        name = path.resolve().name or "images"
-        return FrameSource(kind="images", name=name, fps=fps or DEFAULT_FPS, files=tuple(files), length=len(files))
+        return _open_folder(path, fps)
     if not path.is_file():
         raise InputError(f"{text}: no such file or folder; give an image, a folder of images, a video, or camera:0")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if _is_read(path):
         return FrameSource(kind="image", name=path.stem, fps=fps or DEFAULT_FPS, files=(path,), length=1)
-    return _open_video(path, fps)
+    suffix = path.suffix.lower()
+    if suffix in (*SOMETIMES_READ, *NEVER_READ) and suffix != ".gif":
+        raise InputError(f"{path}: {suffix} is not read here; convert it to JPEG or PNG")
+    video = VideoReader(path, fps)
+    return FrameSource(kind="video", name=path.stem, fps=video.fps, video=video, length=video.length)
+
+
+def _open_folder(folder: Path, fps: float | None) -> FrameSource:
+    inside = sorted((i for i in folder.iterdir() if not i.name.startswith(".")), key=lambda i: natural_order(i.name))
+    files = tuple(file for file in inside if file.is_file() and _is_read(file))
+    left_out = _left_out([file for file in inside if file not in set(files)])
+    if not files:
+        raise InputError(f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}){left_out and f'; {left_out}'}")
+    if left_out:
+        _log.warning("%s: %s", folder, left_out)
+    name = folder.resolve().name or "images"
+    return FrameSource(kind="images", name=name, fps=fps or DEFAULT_FPS, files=files, length=len(files))
+
+
+def _left_out(others: list[Path]) -> str:
+    """``3 files are left out: .heic is not read here; …``: pictures only."""
+    suffixes = [suffix for file in others if (suffix := file.suffix.lower()) in (*SOMETIMES_READ, *NEVER_READ)]
+    if not suffixes:
+        return ""
+    files_are = "1 file is" if len(suffixes) == 1 else f"{len(suffixes)} files are"
+    kinds = list(dict.fromkeys(suffixes))
+    return f"{files_are} left out: {', '.join(kinds)} {'is' if len(kinds) == 1 else 'are'} not read here; {CONVERT}"
+
+
+def _is_read(file: Path) -> bool:
+    """Whether it is an image by its name, and one that OpenCV reads."""
+    suffix = file.suffix.lower()
+    if suffix not in SOMETIMES_READ:
+        return suffix in IMAGE_SUFFIXES
+    with quiet_stderr():
+        return bool(cv2.haveImageReader(str(file)))
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -113,50 +199,13 @@ def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts], name
 
 
-def _open_video(path: Path, fps: float | None) -> FrameSource:
-    capture = _capture(str(path))
-    if capture is None:
-        raise InputError(f"{path}: cannot be read as a video; give a {CONTAINERS} or an image")
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    rate = fps or _sensible(capture.get(cv2.CAP_PROP_FPS))
-    # Containers estimate the count at times: it serves progress and checks, the loop ends with the last frame.
-    return FrameSource(kind="video", name=path.stem, fps=rate, capture=capture, length=count if count > 0 else None)
-
-
 def _open_camera(number: int, fps: float | None) -> FrameSource:
-    capture = _capture(number)
-    if capture is None:
+    camera = open_capture(number)
+    if camera is None:
         raise InputError(f"camera:{number}: there is no such camera, or another program holds it; try another number")
-    rate = fps or _sensible(capture.get(cv2.CAP_PROP_FPS))
-    return FrameSource(kind="camera", name=f"camera{number}", fps=rate, capture=capture)
-
-
-def _capture(source: str | int) -> Any:
-    """An opened capture, or None. What its libraries print on stderr about a bad file is not for the user."""
-    with _quiet_stderr():
-        try:
-            capture = cv2.VideoCapture(source)
-        except cv2.error:
-            return None
-    return capture if capture.isOpened() else None
-
-
-class _quiet_stderr:  # noqa: N801 - used like a function
-    """FFmpeg and V4L2 write to the descriptor itself, so nothing in Python can hold them back."""
-
-    def __enter__(self) -> None:
-        self._kept = os.dup(2)
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 2)
-        os.close(silence)
-
-    def __exit__(self, *_: object) -> None:
-        os.dup2(self._kept, 2)
-        os.close(self._kept)
-
-
-def _sensible(fps: float) -> float:
-    return fps if np.isfinite(fps) and 0.5 <= fps <= 1000 else DEFAULT_FPS
+    said_fps = float(camera.get(cv2.CAP_PROP_FPS))
+    rate = fps or (said_fps if 0.5 <= said_fps <= 1000 else DEFAULT_FPS)
+    return FrameSource(kind="camera", name=f"camera{number}", fps=rate, camera=camera)
 
 
 def _in_a_thread(frames: Iterator[Frame], latest_only: bool) -> Iterator[Frame]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ from nas.video.stopwatch import FrameTimes, Stopwatch
 
 __all__ = ["Prediction", "Predictor", "predict"]
 
+_log = logging.getLogger(__name__)
+
 KEYPOINT_SCORE = 0.2
 """Keypoints of a higher score are drawn, compared between frames, and counted in a person's score."""
 
@@ -41,6 +43,8 @@ class Prediction:
     tracks: int = 0
     unpublished: str = ""
     """Why there is no PoseTrack18 file; empty where there is one."""
+    missing: str = ""
+    """What of the input could not be read; empty where all of it was."""
     interrupted: bool = False
 
 
@@ -88,8 +92,9 @@ class Predictor:
         categories = seen.boxes.category_ids
         if categories is None:
             categories = np.full(len(seen.boxes), self._source.category_id, dtype=np.int64)
+        image_id = self._source.image_id(frame)
         poses = FramePoses(
-            self._source.image_id(frame), frame.name, keypoints[kept], ids, scores, boxes, categories[kept]
+            image_id, frame.name, keypoints[kept], ids, scores, boxes, categories[kept], time_s=frame.time_s
         )
         if self._smooth is not None:
             self._smoothed(poses, frame.time_s)
@@ -118,6 +123,8 @@ def predict(
 ) -> Prediction:
     """Run over all frames and write the results. Ctrl-C or SIGTERM ends it after the frame in hand, files complete.
 
+    Frames that do not decode are passed over, with one warning at the end.
+
     Args:
         stem: result files are named after it; None writes none.
         sink: takes the drawn frames.
@@ -125,35 +132,42 @@ def predict(
         progress: takes frames done, frames in all (None where that is not known), and frames a second.
 
     Raises:
-        InputError: a frame cannot be read; nothing is left behind.
+        InputError: no frame can be read; nothing is left behind.
         KeyboardInterrupt: at a second Ctrl-C; nothing is left behind.
     """
     watch, poses = Stopwatch(), []
+    next_index: int | None = 0
     drawer = PoseDrawer(model.keypoint_set.names, keypoint_score)
-    total = source.length if max_frames is None else min(max_frames, source.length or max_frames)
+    total = source.expected if max_frames is None else min(max_frames, source.expected or max_frames)
     try:
         with noticing_interruption() as interruption:
-            for frame in _timed(islice(iter(source), max_frames), watch):
+            for frame in _timed(iter(source), watch):
                 found = predictor(frame, watch)
                 going_on = True
                 if sink is not None or show is not None:
                     image = frame.image_bgr  # drawn into: nobody else needs the frame
                     drawer.draw(image, found.keypoints_px, found.bbox_xywh, found.track_ids, found.scores)
                     if sink is not None:
-                        sink.add(image, frame.name)
+                        sink.add(image, frame.name, frame.time_s)
                     going_on = show is None or show(image)
                 watch.lap("draw")
                 watch.end_frame()
                 poses.append(found)
+                next_index = frame.index + 1
                 if progress is not None:
                     progress(watch.frames, total, watch.frames_per_second)
-                if interruption.requested or not going_on:
+                if interruption.requested or not going_on or watch.frames == max_frames:
                     break
+            else:
+                next_index = None
             result = _finish(watch, poses, model, stem, sink)
+            result.missing = source.missing(next_index)
     except BaseException:
         if sink is not None:
             sink.discard()
         raise
+    if result.missing:
+        _log.warning("%s", result.missing)
     result.interrupted = interruption.requested
     return result
 

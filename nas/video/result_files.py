@@ -37,10 +37,12 @@ class FramePoses:
     """(N, 4) where the network looked"""
     category_ids: NDArray[np.int64] | None = None
     """(N,) of the boxes; None: 1."""
+    time_s: float = 0.0
+    """From the first frame on."""
 
 
 def coco_results(frames: Sequence[FramePoses]) -> list[dict[str, Any]]:
-    """COCO's keypoint result format; ``track_id`` and ``bbox`` beside what COCO asks for."""
+    """COCO's keypoint result format; ``track_id``, ``bbox`` and ``time_s`` beside what COCO asks for."""
     return [
         {
             "image_id": frame.image_id,
@@ -49,6 +51,7 @@ def coco_results(frames: Sequence[FramePoses]) -> list[dict[str, Any]]:
             "score": round(float(frame.scores[row]), 5),
             "bbox": np.round(frame.bbox_xywh[row], 2).tolist(),
             "track_id": int(frame.track_ids[row]),
+            "time_s": round(frame.time_s, 4),
         }
         for frame in frames
         for row in range(len(frame.scores))

@@ -1,0 +1,32 @@
+"""Holding back what OpenCV, FFmpeg and V4L2 print about bad files: the user is told in one line of ours."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["ffmpeg_is_quiet", "quiet_stderr"]
+
+
+def ffmpeg_is_quiet() -> None:
+    """Have FFmpeg print nothing while it decodes; to be called before the first video is opened.
+
+    OpenCV reads the variable once, when it loads FFmpeg. Who has set it wants to see more.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+class quiet_stderr:  # noqa: N801 - used like a function
+    """Within it nothing is printed on stderr: these libraries write to the descriptor itself, past Python.
+
+    For short calls from the main thread: what other threads print meanwhile is lost, too.
+    """
+
+    def __enter__(self) -> None:
+        self._kept = os.dup(2)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 2)
+        os.close(silence)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._kept, 2)
+        os.close(self._kept)
