@@ -208,7 +208,7 @@ class BoxFile:
         kept = {index: identity for index, identity in by_index.items() if 0 <= index < length}
         if by_number and kept and len(kept) < len(by_index):
             _log.warning(
-                "%s: image_ids %d to %d are taken for the numbers of %d frames, from 0; %d of them are none: do they "
+                "%s: image_ids %d to %d are taken for the numbers of %d frames, from 0; %d of them name none: do they "
                 "count from 1?",
                 self._path, min(by_index), max(by_index), int(length), len(by_index) - len(kept),
             )  # fmt: skip
