@@ -18,6 +18,14 @@ import yaml
 
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from tests.program import assert_one_line, call
+
+# Told with the rest of their subject; here once more, so that one command shows all reports.
+from tests.test_predict_damage import network, test_predict_tells_what_is_missing_and_ends_well  # noqa: F401
+from tests.test_predict_time import (  # noqa: F401
+    test_an_odd_rate_is_written_without_a_word_on_stderr,
+    test_predict_writes_a_video_of_the_input_s_length,
+)
+from tests.test_ray_session import test_ray_runs_where_the_job_has_a_temporary_folder_with_a_long_path  # noqa: F401
 from tests.trained_fixture import people_document, trained_weights, write_people
 
 Document = dict[str, Any]
