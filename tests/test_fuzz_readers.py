@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,13 +18,18 @@ from nas.config import load_config
 from nas.convert import read_checkpoint
 from nas.data.coco import read_coco
 from nas.data.coco_check import check_annotations
+from nas.data.coco_folder import find_images_folder, first_file_name
 from nas.data.images import read_image_bgr
 from nas.data.instances import stack_instances
+from nas.data.posetrack import read_posetrack_videos
+from nas.data.posetrack_check import check_posetrack
 from nas.latency import LatencyTable
 from nas.run_folder import RunFolder, read_json_lines
 from nas.search.journal import Journal, read_journal
 from nas.search.resume import read_snapshot, recorded_identity
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from nas.video.boxes import BoxFile
+from nas.video.frames import FrameSource, open_frames
 from nas.weights import load_network, save_network
 from search_spaces import PoseArchitecture, SearchSpace, get_space, published
 from search_spaces.complexity import count
@@ -121,6 +127,57 @@ def test_coco_annotations(coco: Path, tmp_path: Path) -> None:
     holds()
 
 
+def several_kinds(document: dict[str, Any]) -> dict[str, Any]:
+    """Two categories with the same keypoints and one without, of whom each has somebody."""
+    person = document["categories"][0]
+    document["categories"] = [{**person, "id": 0, "name": "cat"}, {**person, "id": 5}, {"id": 2, "name": "ball"}]
+    for number, annotation in enumerate(document["annotations"]):
+        annotation["category_id"] = (0, 5, 2)[number % 3]
+    return document
+
+
+def test_categories_and_names_of_files(coco: Path, tmp_path: Path) -> None:
+    document = several_kinds(json.loads((coco / "annotations" / "person_keypoints_val.json").read_text()))
+    wanted = st.sampled_from((None, 0, "0", 5, "person", "CAT", "ball", "", " ", -1, "9" * 5000))
+    begin = st.sampled_from((b"", b"\xef\xbb\xbf", b" \n"))
+
+    @fuzzed(150)
+    @given(damaged_json(document), wanted, begin)
+    def holds(data: bytes, category: str | int | None, begin: bytes) -> None:
+        path = tmp_path / "a.json"
+        path.write_bytes(begin + data.replace(b"/", b"\\/"))
+        name = first_file_name(path)
+        assert name is None or isinstance(name, str)
+        reads_or_refuses(lambda: find_images_folder(coco, path, "val"))
+        reads_or_refuses(lambda: stack_instances(read_coco(path, coco / "images", category=category).instances))
+        reads_or_refuses(lambda: BoxFile(path, frames, category=category))
+        check_annotations(path, coco / "images", decode_images=False, category=category)
+
+    frames = FrameSource(kind="video", name="v", fps=25, length=3)
+    holds()
+
+
+def test_boxes_to_predict_in(coco: Path, tmp_path: Path) -> None:
+    truth = json.loads((coco / "annotations" / "person_keypoints_val.json").read_text())
+    boxes = [{"image_id": n, "category_id": 1, "bbox": a["bbox"], "score": 0.5} for n, a in enumerate(truth["annotations"])]
+    source = open_frames(str(coco / "images"))
+    frames = list(source)
+
+    def use(path: Path) -> None:
+        found = BoxFile(path, source)
+        for frame in frames:
+            assert np.isfinite(found(frame).bbox_xywh).all()
+            json.dumps(found.image_id(frame))
+
+    @fuzzed(150)
+    @given(damaged_json(boxes) | damaged_json(truth))
+    def holds(data: bytes) -> None:
+        (tmp_path / "b.json").write_bytes(data)
+        reads_or_refuses(lambda: use(tmp_path / "b.json"))
+
+    holds()
+
+
 def test_detections(coco: Path, tmp_path: Path) -> None:
     annotations = coco / "annotations" / "person_keypoints_val.json"
     truth = json.loads(annotations.read_text())
@@ -157,16 +214,24 @@ def test_posetrack_sequences(tmp_path: Path) -> None:
         )  # fmt: skip
     for folder in ("truth", "found"):
         write_posetrack(tmp_path / folder / "a.json", frames)
+    for frame in frames:
+        (tmp_path / frame.file_name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / frame.file_name), np.zeros((80, 80, 3), np.uint8))
+    boxes = [{"image_id": n % 2, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5} for n in range(4)]
     document = json.loads((tmp_path / "truth" / "a.json").read_text())
     assert posetrack_per_joint(tmp_path / "truth", tmp_path / "found")["AP"]
 
     @fuzzed(100)
-    @given(damaged_json(document), st.sampled_from(("truth", "found")))
-    def holds(data: bytes, folder: str) -> None:
+    @given(damaged_json(document), st.sampled_from(("truth", "found")), damaged_json(boxes))
+    def holds(data: bytes, folder: str, detections: bytes) -> None:
         path = tmp_path / folder / "a.json"
         good = path.read_bytes()
         path.write_bytes(data)
         reads_or_refuses(lambda: read_posetrack(path))
+        (tmp_path / "d.json").write_bytes(detections)
+        for file in (None, tmp_path / "d.json"):
+            reads_or_refuses(lambda file=file: read_posetrack_videos(path, tmp_path, file).people)  # type: ignore[misc]
+        check_posetrack(path, decode_images=False)
         with np.errstate(all="ignore"):
             reads_or_refuses(lambda: posetrack_per_joint(tmp_path / "truth", tmp_path / "found"))
         path.write_bytes(good)
