@@ -146,7 +146,7 @@ def written_out(space: SearchSpace, data: PoseData, config: SupernetTrainingConf
             images, target, present = batches.batch(step).tensors()
             goal = target
             subnets = list(sampled_subnets(space, config, step, rank))
-            for kind, architecture in subnets:
+            for kind, [architecture] in subnets:
                 heatmaps = net(images, architecture)
                 (heatmap_mse(heatmaps, goal, present) / len(subnets) / WORLD).backward()
                 if kind == "largest":

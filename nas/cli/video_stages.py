@@ -41,8 +41,8 @@ def train_supernet(config: Config, resume: bool) -> int:
     from nas.cli.progress import training
     from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
     from nas.run_folder import RunFolder
-    from nas.training.temporal import train_temporal_supernet
-    from nas.training.video_clips import VideoClips
+    from nas.training.clips import TrainingClips
+    from nas.training.supernet import train_temporal_supernet
     from nas.video_key import check_key_data, load_key
 
     run = RunFolder(config.run_dir)
@@ -57,7 +57,7 @@ def train_supernet(config: Config, resume: bool) -> int:
     space = _video_space(config, key.architecture)
     data = _video_data(config, space.keypoints)
     check_key_data(metadata, data, space.input_size)
-    clips = VideoClips(data, space.input_size, space.heatmap_size)
+    clips = TrainingClips(data, space.input_size, space.heatmap_size)
     data.read()  # now: nothing is written for data that cannot be used
     initial = _image_supernet(config.video.initialize_from_images)
     if is_first_process():
@@ -97,9 +97,10 @@ def _image_supernet(path: Path | None) -> Supernet | None:
     if path is None:
         return None
     from nas.run_folder import RunFolder
+    from search_spaces import SearchSpace
     from supernet import Supernet
 
-    return Supernet.load(RunFolder(path).supernet if path.is_dir() else path)
+    return Supernet.load(RunFolder(path).supernet if path.is_dir() else path, SearchSpace)
 
 
 # Search -------------------------------------------------------------------------------------------------------------
@@ -224,15 +225,15 @@ def _retrain(
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
     from nas.cli.stage import noting_config, refuse_to_overwrite
-    from nas.training.retrain_video import retrain_video
-    from nas.training.video_clips import VideoClips
+    from nas.training.clips import TrainingClips
+    from nas.training.retrain import retrain_video
     from nas.video_judge import ClipJudge
 
     settings = config.video.retrain
     out = run.retrain(architecture.id)
     refuse_to_overwrite(out / CHECKPOINT, "a training", resume)
     key = _key_of(architecture, config, data, run)
-    clips = VideoClips(data, architecture.input_size, architecture.heatmap_size)
+    clips = TrainingClips(data, architecture.input_size, architecture.heatmap_size)
     data.read()  # now: nothing is written for data that cannot be used
     state = None
     if settings.initialize_from == "inherited":
@@ -272,12 +273,13 @@ def _inherited_state(architecture: VideoArchitecture, run: RunFolder) -> Mapping
     from nas.cli.networks import exported_weights
     from nas.video_weights import load_video_weights
     from nas.weights import load_network
-    from supernet import TemporalSupernet
+    from search_spaces import VideoSearchSpace
+    from supernet import Supernet
 
     exported = exported_weights(run, architecture.id)
     if exported.is_file():
         return load_video_weights(exported)[0]
     if run.temporal.is_file() and run.key.is_file():
-        supernet, key = TemporalSupernet.load(run.temporal), load_network(run.key)
+        supernet, key = Supernet.load(run.temporal, VideoSearchSpace), load_network(run.key)
         return supernet.extract_video(architecture, key).module.state_dict()
     return None

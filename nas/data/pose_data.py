@@ -40,6 +40,10 @@ class PoseData:
         self.config = config
         self.keypoints = keypoints
 
+    def unread(self) -> PoseData:
+        """The same without what has been read: for other processes."""
+        return PoseData(self.config, self.keypoints)
+
     @cached_property
     def train_files(self) -> tuple[Path, Path]:
         """The training annotations and the folder of their images: those of the folder, or those named."""

@@ -38,6 +38,10 @@ class VideoData:
         self.frames = frames
         self.keypoints = keypoints
 
+    def unread(self) -> VideoData:
+        """The same without what has been read: for other processes."""
+        return VideoData(self.config, self.frames, self.keypoints)
+
     @cached_property
     def train(self) -> PoseTrackVideos:
         """The videos to train on."""

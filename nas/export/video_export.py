@@ -21,7 +21,7 @@ from nas.video_judge import ClipJudge
 from nas.video_weights import save_video_network
 from nas.weights import load_network, pose_metadata
 from search_spaces import InputError, VideoArchitecture
-from supernet import PoseNet, TemporalSupernet, VideoPoseNet, calibrate_video, fold
+from supernet import PoseNet, Supernet, VideoPoseNet, calibrate_video, fold
 from supernet.calibration import Clips
 
 from .config import ExportConfig
@@ -66,7 +66,7 @@ def export_videos(
     space = run.load_video_space()
     records = chosen_records(run, config, ids)
     front_file = run.load_front_file() if run.front.is_file() else {}
-    supernet, key = TemporalSupernet.load(run.temporal, space), load_network(run.key, space.key)
+    supernet, key = Supernet.load(run.temporal, space), load_network(run.key, space.key)
     clips = data.calibration_clips(space.input_size, config.calibration_crops)
     judge = ClipJudge.of(data, space.input_size, EvaluationConfig(flip_test=False))
     exported = []
@@ -91,7 +91,7 @@ def export_videos(
 
 
 def inherited_video(
-    supernet: TemporalSupernet,
+    supernet: Supernet,
     key: PoseNet,
     architecture: VideoArchitecture,
     clips: ClipCache,
