@@ -168,9 +168,9 @@ class ClipJudge:
         """All measures of a network."""
         return self.measure.evaluate(*self.predict(net, processes))
 
-    def __call__(self, net: nn.Module) -> dict[str, float]:
+    def __call__(self, net: nn.Module, processes: Processes | None = None) -> dict[str, float]:
         """``AP`` and its kin, ``mean_oks``, and the AP of each position as ``AP_frame0`` (the key frame) …"""
-        return flat_metrics(self.metrics(net))
+        return flat_metrics(self.metrics(net, processes))
 
 
 def flat_metrics(found: ClipMetrics) -> dict[str, float]:

@@ -189,8 +189,8 @@ class _Stages:
 
     def _train(self, key: PoseArchitecture) -> None:
         """The temporal supernet, after the retrained key network and with the image supernet's weights at first."""
-        from nas.training.temporal import train_temporal_supernet
-        from nas.training.video_clips import VideoClips
+        from nas.training.clips import TrainingClips
+        from nas.training.supernet import train_temporal_supernet
         from nas.weights import load_network
         from supernet import Supernet
 
@@ -201,7 +201,7 @@ class _Stages:
             self.plan.videos.space, video.frames, key, features=video.features, operations=video.operations
         )
         self.run.write_video_space(space)
-        clips = VideoClips(self.videos, space.input_size, space.heatmap_size)
+        clips = TrainingClips(self.videos, space.input_size, space.heatmap_size)
         self.narrator.stage(
             f"training the temporal supernet: {video.frames} frames after the key network {key.id}, "
             f"{space.size:.1e} video networks"
@@ -249,14 +249,14 @@ class _Stages:
 
     def _retrain(self, network: VideoArchitecture) -> None:
         from nas.export.trained import export_retrained
-        from nas.training.retrain_video import retrain_video
-        from nas.training.video_clips import VideoClips
+        from nas.training.clips import TrainingClips
+        from nas.training.retrain import retrain_video
         from nas.video_judge import ClipJudge
         from nas.video_weights import load_video_weights
         from nas.weights import load_network
 
         settings = self.plan.videos.video.retrain
-        clips = VideoClips(self.videos, network.input_size, network.heatmap_size)
+        clips = TrainingClips(self.videos, network.input_size, network.heatmap_size)
         judge = ClipJudge.of(self.videos, network.input_size, settings.validation)
         state, _, _ = load_video_weights(self.run.export(network.id) / "weights.safetensors")
         self.narrator.stage(f"retraining the video network {network.id}, each frame with weights of its own")

@@ -28,8 +28,8 @@ from nas.data.video_data import VideoData
 from nas.evaluation_config import EvaluationConfig
 from nas.files import atomic_write_json
 from nas.run_folder import RunFolder
-from nas.training.retrain_video import retrain_video
-from nas.training.video_clips import VideoClips
+from nas.training.clips import TrainingClips
+from nas.training.retrain import retrain_video
 from nas.video_judge import ClipJudge
 from nas.video_quickstart import VIDEO
 from nas.video_weights import load_video_network
@@ -113,7 +113,7 @@ class Bench:
         out, frame = self.folder / "cells" / name, self.frame_of(name)
         architecture = VideoArchitecture(key=self.key.architecture, frames=(frame,) * self.arguments.frames)
         if not _finished(out):
-            clips = VideoClips(self.videos, self.space.input_size, self.small.heatmap_size)
+            clips = TrainingClips(self.videos, self.space.input_size, self.small.heatmap_size)
             settings = self.config.video.retrain.replace(
                 minutes=None, epochs=self.arguments.epochs, validate_every=10_000, processes=1, threads=1,
                 batch_size=24, train_key=False, seed=self.arguments.seed, validation=JUDGED,

@@ -4,15 +4,14 @@ from .calibration import UncalibratedSubnet, UncalibratedVideo, calibrate, calib
 from .folding import fold
 from .networks import PoseNet, PropagatedNet, VideoPoseNet, initialize, resample_heatmaps
 from .sharing import Sharing
-from .supernet import Supernet
-from .temporal import TemporalSupernet
+from .supernet import Network, Supernet
 
 __all__ = [
+    "Network",
     "PoseNet",
     "PropagatedNet",
     "Sharing",
     "Supernet",
-    "TemporalSupernet",
     "UncalibratedSubnet",
     "UncalibratedVideo",
     "VideoPoseNet",

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -13,9 +14,33 @@ from torch import nn
 from search_spaces import PoseArchitecture, SearchSpace, Stage
 from search_spaces.families import family
 
-from .networks import ConvNorm, PoseNet, build_part, part_name
+from .networks import ConvNorm, build_part, part_name
 
-__all__ = ["band_widths", "dense", "elastic_groups", "elastic_kernels", "grouped_weights", "layout_parts"]
+__all__ = ["Layout", "dense", "layout_parts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the weights' shapes do not tell of a space's storage."""
+
+    kernel_sizes: dict[str, tuple[int, ...]]
+    """Weight name → the kernel sizes that the space offers there, where there are several."""
+    group_counts: dict[str, tuple[int, ...]]
+    """Weight name → the group counts that occur there, where there are several."""
+    bands: dict[int, int]
+    """Stage (from 1) → channels of its widest group, where a band of that width is smaller than the dense storage."""
+    band_widths: dict[str, int]
+    """The same by weight name."""
+
+    @staticmethod
+    def of(space: SearchSpace) -> Layout:
+        bands, grouped = _bands(space), _grouped_weights(space)
+        return Layout(
+            _elastic_kernels(space),
+            _elastic_groups(space, grouped),
+            bands,
+            {name: bands[part] for name, part in grouped.items() if part in bands},
+        )
 
 
 def dense(architecture: PoseArchitecture, banded: Collection[int] = ()) -> PoseArchitecture:
@@ -32,8 +57,8 @@ def dense(architecture: PoseArchitecture, banded: Collection[int] = ()) -> PoseA
     return architecture.replace(stages=stages, head=head)
 
 
-def band_widths(space: SearchSpace) -> dict[int, int]:
-    """Stage (from 1) → channels of its widest group, where a band of that width is smaller than the dense storage.
+def _bands(space: SearchSpace) -> dict[int, int]:
+    """See :attr:`Layout.bands`.
 
     A band holds 2w - 1 weights an output channel (:func:`supernet.sharing.band_blocks`), the dense storage as many as
     there are input channels. The head stays dense: it is small, and a band needs as many channels in as out.
@@ -51,8 +76,7 @@ def layout_parts(space: SearchSpace, banded: Collection[int] = ()) -> Iterator[t
     """
     seen = set()
     for member in (dense(member, banded) for member in _members_of_every_width(space)):
-        for index in range(len(member.stages) + 2):
-            part = member.parts[index]
+        for index, part in enumerate(member.parts):
             key = (index, tuple(one.channels for one in part.inputs), part.spec)
             if key not in seen:
                 seen.add(key)
@@ -70,8 +94,7 @@ def _members_of_every_width(space: SearchSpace) -> Iterator[PoseArchitecture]:
                 yield space.decode([*vector[:index], value, *vector[index + 1 :]])
 
 
-def elastic_kernels(space: SearchSpace) -> dict[str, tuple[int, ...]]:
-    """Weight name → the kernel sizes that the space offers there, where there are several."""
+def _elastic_kernels(space: SearchSpace) -> dict[str, tuple[int, ...]]:
     largest = space.largest()
     stem = dataclasses.replace(largest.stem, kernel_size=_another_kernel(largest.stem.kernel_size))
     stages = tuple(dataclasses.replace(s, kernel_size=_another_kernel(s.kernel_size)) for s in largest.stages)
@@ -84,13 +107,12 @@ def elastic_kernels(space: SearchSpace) -> dict[str, tuple[int, ...]]:
     }
 
 
-def elastic_groups(space: SearchSpace) -> dict[str, tuple[int, ...]]:
-    """Weight name → the group counts that occur there, where there are several."""
-    counts = {part: space.group_counts(part) for part in range(1, len(space.stages) + 2)}
-    return {name: counts[part] for name, part in grouped_weights(space).items() if len(counts[part]) > 1}
+def _elastic_groups(space: SearchSpace, grouped: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    counts = {part: space.group_counts(part) for part in set(grouped.values())}
+    return {name: counts[part] for name, part in grouped.items() if len(counts[part]) > 1}
 
 
-def grouped_weights(space: SearchSpace) -> dict[str, int]:
+def _grouped_weights(space: SearchSpace) -> dict[str, int]:
     """Weight name → part (a stage from 1, or the head) of the convolutions that may have groups."""
     largest = space.largest()
     stages = tuple(dataclasses.replace(s, groups=_inner_width(largest, s)) for s in largest.stages)
@@ -110,10 +132,10 @@ def _another_kernel(kernel_size: int) -> int:
 
 def _convolutions(architecture: PoseArchitecture) -> Iterator[tuple[str, int, nn.Conv2d | nn.ConvTranspose2d]]:
     """Weight name, part (0 the stem, … the head) and module of every convolution that has a BatchNorm."""
-    with torch.device("meta"):
-        net = PoseNet(architecture)
-    for part, module in enumerate(net.parts):
-        for path, layer in module.named_modules():
+    for index in range(len(architecture.parts)):
+        with torch.device("meta"):
+            part = build_part(architecture, index)
+        for path, layer in part.named_modules():
             if isinstance(layer, ConvNorm):
                 dotted = f"{path}." if path else ""
-                yield f"{part_name(architecture, part)}{dotted}conv.weight", part, layer.conv
+                yield f"{part_name(architecture, index)}{dotted}conv.weight", index, layer.conv

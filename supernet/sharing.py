@@ -16,11 +16,25 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
+from search_spaces import FusionChoice, InputError
+
+from .layout import Layout
 from .networks import ConvNorm
 
-__all__ = ["Reader", "Sharing", "band_blocks", "centre", "diagonal_blocks", "leading", "leading_of_each", "readers"]
+__all__ = [
+    "Reader",
+    "Sharing",
+    "band_blocks",
+    "centre",
+    "diagonal_blocks",
+    "leading",
+    "leading_of_each",
+    "readers",
+    "written_back",
+]
 
 Store = Mapping[str, Tensor]
 Reader = Callable[[Store], Tensor]
@@ -117,26 +131,22 @@ def affine_name(parameter_name: str, groups: int) -> str:
     return f"{parameter_name}@{groups}groups"
 
 
+def fusion_prefix(fusion: FusionChoice) -> str:
+    """What stands before the names of a fusion's parameters in the storage."""
+    return f"fusions.{fusion.feature}.{fusion.operation}."
+
+
 def _leading_reader(name: str, shape: tuple[int, ...]) -> Reader:
     return lambda store: leading(store[name], shape).contiguous()
 
 
-def readers(
-    net: nn.Module,
-    sharing: Sharing,
-    kernel_sizes: Mapping[str, tuple[int, ...]],
-    elastic_groups: frozenset[str],
-    bands: frozenset[str] = frozenset(),
-    prefix: str = "",
-) -> dict[str, Reader]:
+def readers(net: nn.Module, sharing: Sharing, layout: Layout, prefix: str = "") -> dict[str, Reader]:
     """A reader for every parameter of a static network (which may lie on the meta device).
 
     Args:
         net: the subnet.
         sharing: the rule.
-        kernel_sizes: for a convolution weight's name, all kernel sizes that the space offers there.
-        elastic_groups: names of the convolutions' weights for which the space offers several group counts.
-        bands: names of the convolutions' weights of which a band is stored.
+        layout: of the storage.
         prefix: what stands before the names of ``net`` in the storage, where ``net`` is a part of a network.
     """
     result: dict[str, Reader] = {}
@@ -144,14 +154,53 @@ def readers(
         for local, parameter in module.named_parameters(recurse=False):
             name = f"{prefix}{path}.{local}" if path else f"{prefix}{local}"
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and local == "weight":
-                sizes = kernel_sizes.get(name, ())
-                result[name] = _convolution_reader(name, module, sharing, sizes, name in bands)
+                sizes = layout.kernel_sizes.get(name, ())
+                result[name] = _convolution_reader(name, module, sharing, sizes, name in layout.band_widths)
             else:
                 result[name] = _leading_reader(name, tuple(parameter.shape))
     if sharing.affine == "per-groups":
         for path, module in net.named_modules():
-            if isinstance(module, ConvNorm) and f"{prefix}{path}.conv.weight" in elastic_groups:
+            if isinstance(module, ConvNorm) and f"{prefix}{path}.conv.weight" in layout.group_counts:
                 for local, parameter in module.norm.named_parameters(recurse=False):
                     name = f"{prefix}{path}.norm.{local}"
                     result[name] = _leading_reader(affine_name(name, module.conv.groups), tuple(parameter.shape))
     return result
+
+
+def written_back(
+    found: Mapping[str, Reader], storage: Store, net: nn.Module, what: str
+) -> dict[str, Tensor]:
+    """The storage with a network's weights written over those that it reads.
+
+    Reading is linear: pulling values back through the readers puts each where it was read, and pulling ones back
+    tells which places those are.
+
+    Args:
+        found: the network's readers.
+        what: the network, for messages.
+
+    Raises:
+        InputError: a weight is not finite, or is computed from others by the sharing rule.
+    """
+    store = {name: value.detach().clone().requires_grad_() for name, value in storage.items()}
+    with torch.enable_grad():
+        views = {name: read(store) for name, read in found.items()}
+    names, tensors = list(store), list(store.values())
+
+    def pulled(values: list[Tensor]) -> tuple[Tensor | None, ...]:
+        return torch.autograd.grad(list(views.values()), tensors, values, retain_graph=True, allow_unused=True)
+
+    values = pulled([net.get_parameter(name).detach().to(view.device) for name, view in views.items()])
+    places = pulled([torch.ones_like(view) for view in views.values()])
+    adopted = {
+        name: old.detach() if new is None or place is None else torch.where(place == 0, old.detach(), new)
+        for name, old, new, place in zip(names, tensors, values, places, strict=True)
+    }
+    for name, read in found.items():
+        given = net.get_parameter(name)
+        if not bool(given.isfinite().all()):
+            raise InputError(f"{what}: {name} holds a number that is not finite")
+        again = read(adopted)
+        if not torch.equal(again, given.to(again.device)):
+            raise InputError(f"{what}: transforms of larger kernels give {name}; share kernels by 'centre'")
+    return adopted

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nas.training.video_clips import VideoClips
 
 from nas.data.augment import Augmentation, draw_views
 from nas.data.config import DataConfig, VideoDataConfig
@@ -29,7 +30,6 @@ from nas.training.config import RetrainConfig
 from nas.training.distributed import Processes
 from nas.training.retrain import retrain
 from nas.training.supernet import train_supernet
-from nas.training.video_clips import VideoClips
 from nas.video.model import read_keypoint_set
 from nas.video_results import evaluate_on_videos
 from search_spaces import InputError, published

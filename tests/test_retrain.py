@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from nas.data.pose_data import PoseData
 from nas.evaluation import EvaluationConfig, evaluate, evaluate_network
 from nas.training import loop as loop_module
+from nas.training.clips import TrainingClips
 from nas.training.config import RetrainConfig
 from nas.training.distributed import Processes
 from nas.training.losses import heatmap_mse
 from nas.training.retrain import retrain
-from nas.training.setting import training_batches
 from nas.weights import load_network, save_network
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, initialize
@@ -116,7 +116,7 @@ def test_the_best_is_kept_when_later_ones_are_worse(
         states.append({name: value.clone() for name, value in net.state_dict().items()})
         return evaluation
 
-    monkeypatch.setattr("nas.training.retrain.evaluate_network", scripted)
+    monkeypatch.setattr("nas.training.validation.evaluate_network", scripted)
     result = retrain(architecture(), data, config(), tmp_path)
     assert result.best_ap == 0.5
     saved = load_file(result.path)
@@ -170,9 +170,8 @@ def test_a_teacher_is_part_of_the_target(
     retrain(architecture(), data, taught, tmp_path / "taught")
     retrain(architecture(), data, taught.replace(teacher=None), tmp_path / "alone")
     teacher = load_network(tmp_path / "teacher.safetensors")
-    people = data.training_set(architecture().input_size)
-    processes = Processes()
-    images, target, _ = training_batches(people, data, taught, processes).batch(0).tensors()
+    clips = TrainingClips(data, architecture().input_size, architecture().heatmap_size)
+    images, target = (values[:, 0] for values in clips.training_batches(taught, Processes()).batch(0).tensors()[:2])
     with torch.no_grad():
         torch.testing.assert_close(goals[0], 0.75 * target + 0.25 * teacher(images), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(goals[3], target)

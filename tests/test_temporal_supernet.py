@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces import FusionChoice, InputError, PropagatedFrame, VideoSearchSpace, get_video_space
-from supernet import PoseNet, Sharing, Supernet, TemporalSupernet, calibrate, calibrate_video, resample_heatmaps
+from search_spaces import FusionChoice, InputError, PropagatedFrame, SearchSpace, VideoSearchSpace, get_video_space
+from supernet import PoseNet, Sharing, Supernet, calibrate, calibrate_video, resample_heatmaps
 from tests.training_fixture import small_space
 
 SPACES = ["resnet-tiny", "mobilenetv3-tiny"]
@@ -22,9 +22,9 @@ def small_video_space() -> VideoSearchSpace:
     return VideoSearchSpace(name="small-video", spatial=spatial, key=spatial.largest(), features=(1, 2), length=3)
 
 
-def perturbed(space: VideoSearchSpace, sharing: Sharing | None = None) -> TemporalSupernet:
+def perturbed(space: VideoSearchSpace, sharing: Sharing | None = None) -> Supernet:
     """A supernet none of whose parameters is at its special initial value."""
-    supernet = TemporalSupernet(space, sharing)
+    supernet = Supernet(space, sharing)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in supernet.parameters():
@@ -52,7 +52,7 @@ def test_a_frame_equals_the_extracted_network_to_the_last_bit(name: str, sharing
     supernet = perturbed(space, sharing).train(train)
     images, heatmaps = inputs(space)
     for frame in frames(space):
-        through_views = supernet(images, heatmaps, frame.architecture, frame.fusion)
+        through_views = supernet(images, frame, heatmaps)
         extracted = supernet.extract(frame).module
         assert extracted.training is train
         alone = (images,) if frame.fusion.is_none else (images, heatmaps)
@@ -64,7 +64,7 @@ def test_gradients_of_the_storage_equal_the_extracted_networks_scattered() -> No
     images, heatmaps = inputs(space)
     for frame in frames(space)[1:]:
         supernet = perturbed(space)
-        supernet(images, heatmaps, frame.architecture, frame.fusion).square().mean().backward()
+        supernet(images, frame, heatmaps).square().mean().backward()
         net = supernet.extract(frame).module
         net(images, heatmaps).square().mean().backward()
         found = {name: value.grad for name, value in supernet.store.items()}
@@ -92,7 +92,7 @@ def test_without_fusion_it_is_the_image_supernet() -> None:
     supernet.load_spatial(image)
     images, _ = inputs(space)
     network = space.spatial.sample(np.random.default_rng(0))
-    assert torch.equal(supernet(images, None, network), image(images, network))
+    assert torch.equal(supernet(images, network), image(images, network))
     assert all(torch.equal(supernet.store[name], value) for name, value in fusions.items())
     with pytest.raises(InputError, match="not of 'small'"):
         supernet.load_spatial(Supernet(get_video_space("resnet-tiny").spatial))
@@ -119,11 +119,12 @@ def test_a_fusions_weight_between_two_channels_is_the_same_for_every_width(opera
 
 def test_fresh_fusions_change_nothing() -> None:
     space = small_video_space()
-    supernet = TemporalSupernet(space)
+    supernet = Supernet(space)
     images, heatmaps = inputs(space)
     network = space.spatial.largest()
-    alone = supernet(images, None, network)
-    assert all(torch.equal(supernet(images, heatmaps, network, fusion), alone) for fusion in space.fusions)
+    alone = supernet(images, network)
+    for fusion in space.fusions:
+        assert torch.equal(supernet(images, PropagatedFrame(architecture=network, fusion=fusion), heatmaps), alone)
 
 
 def clips(space: VideoSearchSpace, batches: int = 2) -> list[tuple[Tensor, Tensor]]:
@@ -167,34 +168,61 @@ def test_each_position_is_calibrated_on_what_its_predecessor_gives() -> None:
 def test_a_key_frame_of_another_network_is_refused() -> None:
     space = small_video_space()
     with pytest.raises(InputError, match="key frame's network is"):
-        TemporalSupernet(space).extract_video(space.smallest(), PoseNet(space.spatial.smallest()))
+        Supernet(space).extract_video(space.smallest(), PoseNet(space.spatial.smallest()))
 
 
 def test_a_supernet_survives_its_file(tmp_path: Path) -> None:
     supernet = perturbed(small_video_space(), Sharing(affine="per-groups"))
     path = tmp_path / "temporal.safetensors"
     supernet.save(path, {"steps": "3"})
-    again = TemporalSupernet.load(path, small_video_space())
+    again = Supernet.load(path, small_video_space())
     assert again.sharing == supernet.sharing
     assert again.space == supernet.space
     assert all(torch.equal(value, again.store[name]) for name, value in supernet.store.items())
     with pytest.raises(InputError, match="not of 'small-video'"):
-        TemporalSupernet.load(path, small_video_space().replace(length=2))
+        Supernet.load(path, small_video_space().replace(length=2))
     with pytest.raises(InputError, match="not a supernet of this version"):
-        Supernet.load(path)
+        Supernet.load(path, SearchSpace)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged"):
-        TemporalSupernet.load(path)
+        Supernet.load(path)
 
 
 def test_what_is_not_a_member_is_refused() -> None:
     space = small_video_space()
-    supernet = TemporalSupernet(space.replace(operations=("add",)))
+    supernet = Supernet(space.replace(operations=("add",)))
     images, heatmaps = inputs(space)
     network = space.spatial.smallest()
+    cat, add = (
+        PropagatedFrame(architecture=network, fusion=FusionChoice(feature=1, operation=operation))
+        for operation in ("cat", "add")
+    )
     with pytest.raises(InputError, match="F1 cat is not a choice"):
-        supernet(images, heatmaps, network, FusionChoice(feature=1, operation="cat"))
+        supernet(images, cat, heatmaps)
     with pytest.raises(ValueError, match="needs the previous frame's heatmaps"):
-        supernet(images, None, network, FusionChoice(feature=1, operation="add"))
+        supernet(images, add)
     with pytest.raises(InputError, match="space small"):
-        supernet(images, None, get_video_space("resnet-tiny").key)
+        supernet(images, get_video_space("resnet-tiny").key)
+
+
+def test_one_door_opens_both_kinds_of_files(tmp_path: Path) -> None:
+    space = small_video_space()
+    Supernet(space).save(tmp_path / "videos")
+    Supernet(space.spatial).save(tmp_path / "images")
+    images, videos = Supernet.load(tmp_path / "images"), Supernet.load(tmp_path / "videos")
+    assert (images.video, videos.video) == (None, space)
+    assert images.space == videos.space == space.spatial
+    with pytest.raises(InputError, match="not a temporal supernet of this version"):
+        Supernet.load(tmp_path / "images", space)
+    with pytest.raises(InputError, match="not a temporal supernet of this version"):
+        Supernet.load(tmp_path / "images", VideoSearchSpace)
+
+
+def test_a_supernet_of_images_has_no_fusions() -> None:
+    space = small_video_space()
+    supernet = Supernet(space.spatial)
+    frame = PropagatedFrame(architecture=space.spatial.smallest())
+    images, heatmaps = inputs(space)
+    assert torch.equal(supernet(images, frame, heatmaps), supernet(images, space.spatial.smallest()))
+    with pytest.raises(InputError, match="fusion F1 add is not a choice"):
+        supernet(images, PropagatedFrame(architecture=frame.architecture, fusion=space.fusions[1]), heatmaps)

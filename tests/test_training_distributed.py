@@ -23,10 +23,13 @@ from nas.training.config import SupernetTrainingConfig
 from nas.training.local import wants_processes
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.supernet import sampled_subnets, train_supernet
+from nas.video_judge import ClipJudge
+from nas.video_weights import load_video_network
 from search_spaces import InputError, SearchSpace
 from supernet import Supernet
 from tests.paths import REPO
 from tests.training_fixture import assert_same_curves, pose_data, quick_config, small_space
+from tests.training_ranks import video_data
 
 WORLD = 2
 
@@ -146,7 +149,7 @@ def written_out(space: SearchSpace, data: PoseData, config: SupernetTrainingConf
             images, target, present = batches.batch(step).tensors()
             goal = target
             subnets = list(sampled_subnets(space, config, step, rank))
-            for kind, architecture in subnets:
+            for kind, [architecture] in subnets:
                 heatmaps = net(images, architecture)
                 (heatmap_mse(heatmaps, goal, present) / len(subnets) / WORLD).backward()
                 if kind == "largest":
@@ -170,6 +173,21 @@ def test_two_processes_retrain_and_judge_one_network(tmp_path: Path) -> None:
     shared = json.loads((tmp_path / "evaluation" / "keypoints.results.json").read_text())
     single = json.loads((tmp_path / "alone" / "keypoints.results.json").read_text())
     assert [r["image_id"] for r in shared] == [r["image_id"] for r in single]
+
+
+def test_two_processes_share_the_validation_of_clips(tmp_path: Path) -> None:
+    """Each runs half of them; the measures are those of one process."""
+    data = video_data(tmp_path / "videos")
+    run_ranks("video", tmp_path)
+    first, second = read(tmp_path)
+    assert first["metrics"] == second["metrics"]
+    shares = [result["ran"] for result in (first, second)]
+    assert all(abs(ours - theirs) <= 1 for ours, theirs in zip(*shares, strict=True))
+    assert {sum(share) for share in zip(*shares, strict=True)} == {first["clips"]}
+    net = load_video_network(tmp_path / "retrain" / "best.safetensors")
+    alone = ClipJudge.of(data, net.architecture.input_size, EvaluationConfig(batch_size=3))(net)
+    assert alone["mean_oks"] > 0
+    assert first["metrics"] == pytest.approx(alone, abs=1e-6)
 
 
 def test_an_allocation_without_srun_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def test_a_step_is_the_mean_of_its_subnets_gradients(data: PoseData, tmp_path: P
         images, target, present = batches.batch(step).tensors()
         teacher = expected(images, space.largest())
         losses = [heatmap_mse(teacher, target, present)]
-        for _, architecture in list(sampled_subnets(space, config, step))[1:]:
+        for _, [architecture] in list(sampled_subnets(space, config, step))[1:]:
             goal = 0.6 * target + 0.4 * teacher.detach()
             losses.append(heatmap_mse(expected(images, architecture), goal, present))
         adam.zero_grad()
@@ -162,8 +162,8 @@ def test_the_sandwich(data: PoseData) -> None:
     steps = [list(sampled_subnets(space, config, step)) for step in range(6)]
     assert [kind for kind, _ in steps[0]] == ["largest", "smallest", "random", "random", "random"]
     assert [kind for kind, _ in steps[1]] == ["smallest", "random", "random", "random"]
-    assert steps[0][0][1] == space.largest()
-    assert steps[0][1][1] == space.smallest()
+    assert steps[0][0][1] == (space.largest(),)
+    assert steps[0][1][1] == (space.smallest(),)
     assert steps == [list(sampled_subnets(space, config, step)) for step in range(6)]
     other_rank = [list(sampled_subnets(space, config, step, rank=1)) for step in range(6)]
     assert [s[:1] for s in steps] == [s[:1] for s in other_rank]

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from nas.training import loop as loop_module
 from nas.training.config import TemporalTrainingConfig, VideoRetrainConfig
+from nas.training.distributed import Processes
 from nas.training.losses import heatmap_mse, mixed_target
-from nas.training.retrain_video import retrain_video
-from nas.training.temporal import sampled_videos, train_temporal_supernet
+from nas.training.retrain import retrain_video
+from nas.training.supernet import sampled_subnets, train_temporal_supernet
 from nas.video_weights import load_video_network, save_video_network
 from nas.weights import load_network, load_weights, save_network
 from search_spaces import FusionChoice, InputError, PropagatedFrame, VideoArchitecture
-from supernet import PoseNet, Supernet, TemporalSupernet, VideoPoseNet, resample_heatmaps
+from supernet import PoseNet, Supernet, VideoPoseNet, resample_heatmaps
 from tests.clip_toys import ToyClips, small_video_space
 
 
@@ -88,7 +89,7 @@ def test_an_interrupted_and_resumed_supernet_is_the_uninterrupted_one(tmp_path: 
     assert not (tmp_path / "parts" / "temporal.safetensors").exists()
     parts = train_temporal_supernet(space, clips, key, config, tmp_path / "parts", resume=True)
     assert_close(state(whole), state(parts))
-    assert_close(state(whole), state(TemporalSupernet.load(tmp_path / "parts" / "temporal.safetensors", space)))
+    assert_close(state(whole), state(Supernet.load(tmp_path / "parts" / "temporal.safetensors", space)))
     assert not differs(given, state(key))
     keys = [load_weights(tmp_path / run / "key.safetensors")[0] for run in ("whole", "parts")]
     assert_close(*keys)
@@ -102,7 +103,7 @@ def test_a_step_is_the_mean_of_its_frames_gradients(tmp_path: Path) -> None:
     config = temporal_config(steps=2, distillation=0.4, ema_decay=0.0, seed=5, random_subnets=2)
     found = train_temporal_supernet(space, clips, key, config, tmp_path)
 
-    supernet = TemporalSupernet(space, generator=torch.Generator().manual_seed(5)).train()
+    supernet = Supernet(space, generator=torch.Generator().manual_seed(5)).train()
     supernet.adopt(key)
     optimizer = torch.optim.Adam(supernet.parameters(), lr=config.learning_rate)
     for step in range(2):
@@ -111,11 +112,11 @@ def test_a_step_is_the_mean_of_its_frames_gradients(tmp_path: Path) -> None:
             of_key = key(images[:, 0])
         goals = list(targets.unbind(1))
         loss = torch.zeros(())
-        for kind, frames in sampled_videos(space, config, step):
+        for kind, frames in sampled_subnets(space, config, step):
             previous = of_key
             for position, frame in enumerate(frames, 1):
                 previous = resample_heatmaps(previous.detach(), maps[:, position], (4.0, 4.0))
-                previous = supernet(images[:, position], previous, frame.architecture, frame.fusion)
+                previous = supernet(images[:, position], frame, previous)
                 loss = loss + heatmap_mse(previous, goals[position], weights[:, position]) / 2 / 4
                 if kind == "largest":
                     goals[position] = mixed_target(targets[:, position], previous, 0.4)
@@ -127,19 +128,19 @@ def test_a_step_is_the_mean_of_its_frames_gradients(tmp_path: Path) -> None:
         torch.testing.assert_close(value, found.store[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_the_sampled_videos_are_a_function_of_the_step() -> None:
+def test_the_sampled_subnets_are_a_function_of_the_step() -> None:
     space, config = small_video_space(), temporal_config(random_subnets=3, largest_every=2)
-    steps = [list(sampled_videos(space, config, step)) for step in range(6)]
-    assert steps == [list(sampled_videos(space, config, step)) for step in range(6)]
+    steps = [list(sampled_subnets(space, config, step)) for step in range(6)]
+    assert steps == [list(sampled_subnets(space, config, step)) for step in range(6)]
     assert [kind for kind, _ in steps[0]] == ["largest", "smallest", "random", "random", "random"]
     assert [kind for kind, _ in steps[1]] == ["smallest", "random", "random", "random"]
-    assert steps[0] != list(sampled_videos(space, config, 0, rank=1))
+    assert steps[0] != list(sampled_subnets(space, config, 0, rank=1))
     frames = [(kind, frame) for step in steps for kind, video in step for frame in video]
     assert {frame.architecture for kind, frame in frames if kind == "largest"} == {space.spatial.largest()}
     assert {frame.fusion for kind, frame in frames if kind == "smallest"} > {FusionChoice.none()}
     first = temporal_config(random_subnets=3, largest_every=2, largest_first=0.4)
-    assert [kind for kind, _ in sampled_videos(space, first, 1, fraction=0.3)] == ["largest"]
-    assert list(sampled_videos(space, first, 1, fraction=0.4)) == steps[1]
+    assert [kind for kind, _ in sampled_subnets(space, first, 1, fraction=0.3)] == ["largest"]
+    assert list(sampled_subnets(space, first, 1, fraction=0.4)) == steps[1]
 
 
 def test_a_supernet_begins_with_an_image_supernets_weights(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ class Judge:
         self.clips = clips or ToyClips()
         self.seen: list[dict[str, Tensor]] = []
 
-    def __call__(self, net: VideoPoseNet) -> dict[str, float]:
+    def __call__(self, net: VideoPoseNet, processes: Processes) -> dict[str, float]:
         assert not any(module.training for module in net.modules())
         self.seen.append(state(net))
         images, targets, weights, maps = ToyClips(self.clips.length, self.clips.dark, 8).batch(1000)
@@ -335,7 +336,7 @@ def test_what_does_not_fit_a_video_retraining_is_named(tmp_path: Path) -> None:
 def test_two_processes_train_together(tmp_path: Path) -> None:
     config = temporal_config(steps=2, processes=2)
     found = train_temporal_supernet(small_video_space(), ToyClips(), key_net(), config, tmp_path / "supernet")
-    assert differs(state(found), state(TemporalSupernet(small_video_space())))
+    assert differs(state(found), state(Supernet(small_video_space())))
     result = retrain_video(
         member(), ToyClips(), Judge(), retrain_config(epochs=1, processes=2), tmp_path / "video", key_net()
     )

@@ -18,7 +18,7 @@ from nas.search.video_candidate import VideoCandidateEvaluator
 from nas.video_evaluation import people_shown, posetrack_measures
 from search_spaces import InputError, VideoArchitecture
 from search_spaces.video_costs import count_video
-from supernet import PoseNet, TemporalSupernet, VideoPoseNet, calibrate_video
+from supernet import PoseNet, Supernet, VideoPoseNet, calibrate_video
 from tests.clip_toys import small_video_space
 from tests.posetrack_fixture import write_sequence
 
@@ -35,9 +35,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> VideoData:
 
 
 @pytest.fixture(scope="module")
-def supernet() -> TemporalSupernet:
+def supernet() -> Supernet:
     """With fusions that do something: they begin as the identity."""
-    net, generator = TemporalSupernet(SPACE), torch.Generator().manual_seed(1)
+    net, generator = Supernet(SPACE), torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
@@ -54,7 +54,7 @@ def costs(architecture: VideoArchitecture) -> tuple[dict[str, float], list[float
 
 
 def evaluator(
-    data: VideoData, supernet: TemporalSupernet, whole_videos: bool = False, **options: Any
+    data: VideoData, supernet: Supernet, whole_videos: bool = False, **options: Any
 ) -> VideoCandidateEvaluator:
     config = CandidateConfig(**{"chunk": 2, "racing": False, "precision": "float32", **options})
     clips = data.validation_clips(SPACE.input_size)
@@ -80,13 +80,13 @@ def with_fusion(seed: int) -> VideoArchitecture:
             return found
 
 
-def by_itself(data: VideoData, supernet: TemporalSupernet, architecture: VideoArchitecture) -> VideoPoseNet:
+def by_itself(data: VideoData, supernet: Supernet, architecture: VideoArchitecture) -> VideoPoseNet:
     clips = data.calibration_clips(SPACE.input_size, 4)
     batch = (clips.tensor(), torch.from_numpy(clips.previous_from_current()))
     return calibrate_video(supernet.extract_video(architecture, key(), (4.0, 4.0)), [batch])
 
 
-def test_a_candidate_gives_the_heatmaps_of_its_network(data: VideoData, supernet: TemporalSupernet) -> None:
+def test_a_candidate_gives_the_heatmaps_of_its_network(data: VideoData, supernet: Supernet) -> None:
     judge, architecture = evaluator(data, supernet), with_fusion(3)
     net = by_itself(data, supernet, architecture)
     clips = judge.clips.subset(slice(0, 2))
@@ -102,7 +102,7 @@ def test_a_candidate_gives_the_heatmaps_of_its_network(data: VideoData, supernet
         torch.testing.assert_close(frame.heatmaps[0][shown], expected[shown, position], atol=tolerance, rtol=0)
 
 
-def test_the_record(data: VideoData, supernet: TemporalSupernet) -> None:
+def test_the_record(data: VideoData, supernet: Supernet) -> None:
     record = evaluator(data, supernet)(with_fusion(3))
     assert record["status"] == "complete"
     assert record["persons"] == 12, "six labelled frames of two people"
@@ -114,7 +114,7 @@ def test_the_record(data: VideoData, supernet: TemporalSupernet) -> None:
 
 @pytest.mark.parametrize("cache_mb", [0, 64])
 def test_frames_in_common_are_made_once_and_change_no_figure(
-    data: VideoData, supernet: TemporalSupernet, cache_mb: int, monkeypatch: pytest.MonkeyPatch
+    data: VideoData, supernet: Supernet, cache_mb: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, other = with_fusion(3), with_fusion(4)
     family = [first, first.replace(frames=(first.frames[0], other.frames[1])), other]
@@ -128,7 +128,7 @@ def test_frames_in_common_are_made_once_and_change_no_figure(
 
 
 def test_the_key_frame_is_run_once(
-    data: VideoData, supernet: TemporalSupernet, monkeypatch: pytest.MonkeyPatch
+    data: VideoData, supernet: Supernet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge = evaluator(data, supernet)
     judge(with_fusion(3))
@@ -136,7 +136,7 @@ def test_the_key_frame_is_run_once(
     assert judge(with_fusion(4))["status"] == "complete"
 
 
-def test_a_clearly_worse_candidate_is_dropped(data: VideoData, supernet: TemporalSupernet) -> None:
+def test_a_clearly_worse_candidate_is_dropped(data: VideoData, supernet: Supernet) -> None:
     judge, architecture = evaluator(data, supernet, racing=True), with_fusion(3)
     whole = costs(architecture)[0]["latency_ms"]
     judge._race.rivals.append(Rival({"latency_ms": whole - 1}, 0.9, np.full(len(judge.clips), 0.99)))
@@ -149,7 +149,7 @@ def test_a_clearly_worse_candidate_is_dropped(data: VideoData, supernet: Tempora
     assert judge(architecture)["status"] == "complete"
 
 
-def test_ap_may_be_posetracks(data: VideoData, supernet: TemporalSupernet) -> None:
+def test_ap_may_be_posetracks(data: VideoData, supernet: Supernet) -> None:
     judge, architecture = evaluator(data, supernet, whole_videos=True), with_fusion(3)
     record = judge(architecture)
     chain = judge._frames.chain(architecture)

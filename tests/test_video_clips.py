@@ -11,9 +11,9 @@ import torch
 from nas.data.augmentation import Augmentation
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
+from nas.training.clips import TrainingClips
 from nas.training.config import TemporalTrainingConfig
 from nas.training.distributed import Processes
-from nas.training.video_clips import VideoClips
 from search_spaces import InputError
 from tests.posetrack_fixture import write_sequence
 
@@ -27,10 +27,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def clips(folder: Path, shift: float = 0.16, jitter: float = 0.04) -> VideoClips:
+def clips(folder: Path, shift: float = 0.16, jitter: float = 0.04) -> TrainingClips:
     video = VideoDataConfig(folder=folder, box_jitter=jitter)
     config = DataConfig(video=video, cache=folder / "cache", augmentation=Augmentation(shift=shift))
-    return VideoClips(VideoData(config, 2, 17), (64, 48), (16, 12))
+    return TrainingClips(VideoData(config, 2, 17), (64, 48), (16, 12))
 
 
 def test_another_process_makes_the_same_batches(folder: Path) -> None:
@@ -66,4 +66,4 @@ def test_a_file_of_weights_says_what_heatmaps_mean(folder: Path) -> None:
 
 def test_heatmaps_must_be_of_the_targets_size(folder: Path) -> None:
     with pytest.raises(InputError, match=r"heatmaps are \(32, 24\), the targets \(16, 12\)"):
-        VideoClips(clips(folder).data, (64, 48), (32, 24))
+        TrainingClips(clips(folder).data, (64, 48), (32, 24))

@@ -15,13 +15,20 @@ import numpy as np
 import torch
 from torch import nn
 
+import nas.video_judge
+from nas.data.config import DataConfig, VideoDataConfig
+from nas.data.video_data import VideoData
 from nas.evaluation import EvaluationConfig, evaluate
 from nas.training import loop, shared_sum
-from nas.training.config import RetrainConfig
+from nas.training.clips import TrainingClips
+from nas.training.config import RetrainConfig, VideoRetrainConfig
 from nas.training.distributed import joined
-from nas.training.retrain import retrain
+from nas.training.retrain import retrain, retrain_video
 from nas.training.supernet import train_supernet
+from nas.video_judge import ClipJudge
 from search_spaces import InputError
+from tests.clip_toys import small_video_space
+from tests.posetrack_fixture import write_sequence
 from tests.training_fixture import pose_data, quick_config, small_space
 
 
@@ -126,6 +133,32 @@ def single(out: Path) -> None:
         (out / f"rank{processes.rank}.json").write_text(json.dumps({"ap": result.best_ap, "table": table}))
 
 
+def video(out: Path) -> None:
+    """Retraining of a video network, judged by real clips; how many of them this process ran."""
+    data = video_data(out / "videos")
+    config = VideoRetrainConfig(
+        epochs=1, batch_size=2, validate_every=1, train_key=True, warmup_steps=2, bf16=False, device="cpu",
+        validation=EvaluationConfig(batch_size=3),
+    )  # fmt: skip
+    space = small_video_space()
+    clips = TrainingClips(data, space.input_size, space.heatmap_size)
+    judge = ClipJudge.of(data, space.input_size, config.validation)
+    ran: list[int] = []
+    predict = nas.video_judge.predict_clips
+    nas.video_judge.predict_clips = lambda *given: (ran.append(len(given[-1])), predict(*given))[1]
+    result = retrain_video(space.largest(), clips, judge, config, out / "retrain")
+    with joined("cpu") as processes:
+        found = {"metrics": result.metrics, "ran": ran, "clips": len(judge.clips)}
+        (out / f"rank{processes.rank}.json").write_text(json.dumps(found))
+
+
+def video_data(folder: Path) -> VideoData:
+    if not folder.is_dir():
+        write_sequence(folder, "train", 1, 5)
+        write_sequence(folder, "val", 2, 11, absent=(6,))
+    return VideoData(DataConfig(video=VideoDataConfig(folder=folder), cache=folder / "cache"), 2, 17)
+
+
 def elastic(out: Path) -> None:
     """A training that is always told to resume; rank 1 dies after step 3, unless the mark says that it did before."""
     mark = out / "killed"
@@ -142,5 +175,5 @@ def elastic(out: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    jobs = (average, again, sums, supernet, single, elastic)
+    jobs = (average, again, sums, supernet, single, video, elastic)
     {job.__name__: job for job in jobs}[sys.argv[1]](Path(sys.argv[2]))

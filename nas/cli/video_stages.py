@@ -44,8 +44,8 @@ def train_supernet(config: Config, resume: bool) -> int:
     from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
     from nas.overwriting import refuse_over_inputs
     from nas.run_folder import RunFolder
-    from nas.training.temporal import train_temporal_supernet
-    from nas.training.video_clips import VideoClips
+    from nas.training.clips import TrainingClips
+    from nas.training.supernet import train_temporal_supernet
     from nas.video_key import find_key, fit_to_data, load_key
 
     run = RunFolder(config.run_dir)
@@ -62,7 +62,7 @@ def train_supernet(config: Config, resume: bool) -> int:
     space = _video_space(config, key.architecture)
     data = _video_data(config, space.keypoints)
     key = fit_to_data(key, metadata, data, tells=is_first_process())
-    clips = VideoClips(data, space.input_size, space.heatmap_size)
+    clips = TrainingClips(data, space.input_size, space.heatmap_size)
     data.read()  # now: nothing is written for data that cannot be used
     if is_first_process():
         data.tell_of_keypoints("train", mirrors=config.data.augmentation.flip_probability > 0, judges=False)
@@ -105,10 +105,11 @@ def _image_supernet(path: Path | None, data: VideoData) -> Supernet | None:
         return None
     from nas.run_folder import RunFolder
     from nas.weights_order import require_keypoints
+    from search_spaces import SearchSpace
     from supernet import Supernet
 
     file = RunFolder(path).supernet if path.is_dir() else path
-    supernet = Supernet.load(file)
+    supernet = Supernet.load(file, SearchSpace)
     require_keypoints(file, data.train.keypoint_set.names)
     return supernet
 
@@ -240,15 +241,15 @@ def _retrain(
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
     from nas.cli.stage import is_first_process, noting_config, refuse_to_retrain_over
-    from nas.training.retrain_video import retrain_video
-    from nas.training.video_clips import VideoClips
+    from nas.training.clips import TrainingClips
+    from nas.training.retrain import retrain_video
     from nas.video_judge import ClipJudge
 
     settings = config.video.retrain
     out = run.retrain(architecture.id)
     refuse_to_retrain_over(out, settings, resume)
     key = _key_of(architecture, config, data, run)
-    clips = VideoClips(data, architecture.input_size, architecture.heatmap_size)
+    clips = TrainingClips(data, architecture.input_size, architecture.heatmap_size)
     data.read()  # now: nothing is written for data that cannot be used
     if is_first_process():
         data.tell_of_keypoints("train", mirrors=config.data.augmentation.flip_probability > 0, judges=False)
@@ -292,13 +293,15 @@ def _inherited_state(
     from nas.cli.networks import exported_weights
     from nas.cli.stage import is_first_process
     from nas.weights_order import pose_network_in_order, require_keypoints, state_in_order
-    from supernet import TemporalSupernet
+    from search_spaces import VideoSearchSpace
+    from supernet import Supernet
 
     exported, names = exported_weights(run, architecture.id), data.train.keypoint_set.names
     if exported.is_file():
         return state_in_order(exported, names, tells=is_first_process())
     if run.temporal.is_file() and run.key.is_file():
         require_keypoints(run.temporal, names)
-        supernet, key = TemporalSupernet.load(run.temporal), pose_network_in_order(run.key, names, tells=False)
+        supernet = Supernet.load(run.temporal, VideoSearchSpace)
+        key = pose_network_in_order(run.key, names, tells=False)
         return supernet.extract_video(architecture, key).module.state_dict()
     return None

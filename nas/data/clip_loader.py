@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +21,12 @@ from nas.data.codecs import Codec
 from nas.data.geometry import apply_affine, boxes_to_centers_scales, fix_aspect_ratio
 from nas.data.instances import stack_instances
 from nas.data.keypoint_sets import KeypointSet
+from nas.data.loader import CropTrainingSet
 from nas.data.pictures import Pictures, open_pictures, warp_pictures
 from nas.data.tensors import to_tensor
 from search_spaces.errors import InputError
 
-__all__ = ["ClipBatch", "ClipBatches", "ClipTensors", "ClipTrainingSet", "clip_tensors"]
+__all__ = ["ClipBatch", "ClipBatches", "ClipTensors", "ClipTrainingSet", "OneFrameClips", "clip_tensors"]
 
 Floats = NDArray[np.float64]
 
@@ -148,6 +149,11 @@ class ClipTrainingSet:
         return len(self.rows) + self._slots
 
     @property
+    def content(self) -> tuple[NDArray[Any], ...]:
+        """Who is in which clip, with boxes and keypoints: what a checkpoint remembers of it."""
+        return (*self.people.to_dict().values(), self.rows)
+
+    @property
     def description(self) -> str:
         """How the clips are shown: what a checkpoint remembers of it."""
         stills = f", stills={self._slots} of {self._stills}, still_motion={self.still_motion}" if self._slots else ""
@@ -236,6 +242,33 @@ class ClipTrainingSet:
             sizes=at_rest.sizes * np.exp(growths),
             rotations_deg=at_rest.rotations_deg + np.rad2deg(turns[:, 0]),
         )
+
+
+class OneFrameClips:
+    """The crops of still images as clips of one frame: what :class:`ClipTrainingSet` is to videos."""
+
+    def __init__(self, crops: CropTrainingSet) -> None:
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    @property
+    def content(self) -> tuple[NDArray[Any], ...]:
+        return tuple(self.crops.people.to_dict().values())
+
+    @property
+    def description(self) -> str:
+        return repr(self.crops.augmentation)
+
+    def batch(
+        self, indices: NDArray[np.int64], generator: np.random.Generator, part: slice = slice(None), step: int = 0
+    ) -> ClipBatch:
+        """As :meth:`CropTrainingSet.batch`."""
+        found = self.crops.batch(indices, generator, part, step)
+        maps = np.broadcast_to(np.eye(2, 3, dtype=np.float32), (len(found.images), 1, 2, 3)).copy()
+        places, visibility = found.keypoints_px[:, None], found.visibility[:, None]
+        return ClipBatch(step, found.images[:, None], places, visibility, maps, found.codec)
 
 
 class ClipBatches(Batches[ClipBatch]):

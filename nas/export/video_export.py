@@ -21,7 +21,7 @@ from nas.video_judge import ClipJudge
 from nas.weights import load_network
 from nas.weights_order import require_keypoints
 from search_spaces import InputError, VideoArchitecture
-from supernet import PoseNet, TemporalSupernet, VideoPoseNet, calibrate_video
+from supernet import PoseNet, Supernet, VideoPoseNet, calibrate_video
 from supernet.calibration import Clips
 
 from .card import Figures, card
@@ -68,7 +68,7 @@ def export_videos(
     records = chosen_records(run, config, ids)
     refuse_other_weights(run, records)
     front_file = run.load_front_file() if run.front.is_file() else {}
-    supernet, key = TemporalSupernet.load(run.temporal, space), load_network(run.key, space.key)
+    supernet, key = Supernet.load(run.temporal, space), load_network(run.key, space.key)
     for path in (run.temporal, run.key):
         require_keypoints(path, data.keypoint_set.names)
     data.tell_of_keypoints("val", mirrors=False, judges=True)
@@ -105,7 +105,7 @@ def export_videos(
 
 
 def inherited_video(
-    supernet: TemporalSupernet,
+    supernet: Supernet,
     key: PoseNet,
     architecture: VideoArchitecture,
     clips: ClipCache,

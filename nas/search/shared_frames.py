@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces import PropagatedFrame, VideoArchitecture
-from supernet import PoseNet, PropagatedNet, TemporalSupernet, fold, resample_heatmaps
+from supernet import PoseNet, PropagatedNet, Supernet, fold, resample_heatmaps
 from supernet.calibration import calibrating
 
 from .shared_parts import to_layout, weight_bytes
@@ -100,7 +100,7 @@ class SharedFrames:
 
     def __init__(
         self,
-        supernet: TemporalSupernet,
+        supernet: Supernet,
         key: PoseNet,
         calibration: tuple[Tensor, Tensor],
         clips: ClipImages,

@@ -23,7 +23,7 @@ from nas.data.posetrack import PoseTrackVideos
 from nas.evaluation_config import EvaluationConfig
 from nas.video_evaluation import ClipMeasure, posetrack_measures
 from search_spaces import PropagatedFrame, VideoArchitecture
-from supernet import PoseNet, TemporalSupernet
+from supernet import PoseNet, Supernet
 
 from .candidate import quicker_dtype
 from .candidate_config import CandidateConfig
@@ -55,7 +55,7 @@ class VideoCandidateEvaluator:
 
     def __init__(
         self,
-        supernet: TemporalSupernet,
+        supernet: Supernet,
         key: PoseNet,
         calibration: ClipCache,
         clips: ClipCache,
@@ -166,14 +166,14 @@ class VideoCandidateEvaluator:
         return self.codec.decode_batch(heatmaps.cpu().numpy())
 
 
-def video_precision(config: CandidateConfig, supernet: TemporalSupernet, images: Tensor) -> torch.dtype:
+def video_precision(config: CandidateConfig, supernet: Supernet, images: Tensor) -> torch.dtype:
     """The element type to run candidates in; ``auto`` times some frames' networks both ways on these images.
 
     On a GPU ``auto`` is float32.
     """
     if config.precision != "auto" or images.is_cuda:
         return torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    rng, spatial = np.random.default_rng(0), supernet.space.spatial
+    rng, spatial = np.random.default_rng(0), supernet.space
     architectures = [spatial.smallest(), *(spatial.sample(rng) for _ in range(2))]
     frames = (PropagatedFrame(architecture=architecture) for architecture in architectures)
     return quicker_dtype((supernet.extract(frame).module for frame in frames), images)

@@ -103,23 +103,23 @@ class VideoCandidateFactory:
         """In which the networks run faster on this machine's CPU."""
         import torch
 
-        from supernet import TemporalSupernet
+        from supernet import Supernet
 
         with on_one_thread():
             images = self.calibration.tensor(slice(0, 16))[:, 0]
-            dtype = video_precision(self.config, TemporalSupernet.load(self.supernet), images)
+            dtype = video_precision(self.config, Supernet.load(self.supernet), images)
         return "bfloat16" if dtype == torch.bfloat16 else "float32"
 
     def __call__(self) -> VideoCandidateEvaluator:
         import torch
 
         from nas.weights import load_network
-        from supernet import TemporalSupernet
+        from supernet import Supernet
 
         check_device(self.device)
         torch.set_num_threads(1)
         return VideoCandidateEvaluator(
-            TemporalSupernet.load(self.supernet),
+            Supernet.load(self.supernet),
             load_network(self.key),
             self.calibration,
             self.clips,
@@ -216,12 +216,12 @@ def _check_files(run: RunFolder, space: VideoSearchSpace, data: VideoData) -> No
     the videos' keypoints in their order."""
     from nas.weights import load_network
     from nas.weights_order import require_keypoints
-    from supernet import TemporalSupernet
+    from supernet import Supernet
 
     for path in (run.temporal, run.key):
         if not path.is_file():
             raise InputError(f"{path}: no such file; run `vipnas train-supernet` first")
-    TemporalSupernet.load(run.temporal, space)
+    Supernet.load(run.temporal, space)
     load_network(run.key, space.key)
     for path in (run.temporal, run.key):
         require_keypoints(path, data.keypoint_set.names)

@@ -1,40 +1,51 @@
-"""What a training needs of clips: batches of them, from any source; and how heatmaps are handed on within a clip."""
+"""What a training needs of clips: batches of them, from any source; and how heatmaps are handed on within a clip.
+
+Crops of still images are clips of one frame: no frame is given, and the first is trained. Of a video's clips the key
+frame is given, and the T frames after it are trained.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from nas.data import clip_loader
+from nas.data.build_once import content_key
+from nas.data.codecs import Codec
+from nas.data.pose_data import PoseData, mirror_identity
+from nas.data.video_data import VideoData
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes
+from nas.weights import pose_metadata as described
 from search_spaces import InputError
 from supernet import resample_heatmaps
 
-__all__ = ["ClipBatch", "ClipBatches", "ClipSource", "ClipTensors", "check_length", "handed_on"]
+__all__ = ["ClipBatch", "ClipBatches", "ClipSource", "ClipTensors", "TrainingClips", "check_length", "handed_on"]
 
 
 class ClipTensors(Protocol):
-    """N clips of a key frame and T frames after it, float32, on one device."""
+    """N clips of F frames, float32, on one device."""
 
     @property
     def images(self) -> Tensor:
-        """(N, 1 + T, 3, H, W), normalised."""
+        """(N, F, 3, H, W), normalised."""
 
     @property
     def targets(self) -> Tensor:
-        """(N, 1 + T, K, h, w) heatmaps."""
+        """(N, F, K, h, w) heatmaps."""
 
     @property
     def weights(self) -> Tensor:
-        """(N, 1 + T, K), 0 where a keypoint is not labelled."""
+        """(N, F, K), 0 where a keypoint is not labelled."""
 
     @property
     def previous_from_current(self) -> Tensor:
-        """(N, 1 + T, 2, 3) affine maps from input pixels of a frame's crop to those of the frame before it; that of the
-        key frame is not used."""
+        """(N, F, 2, 3) affine maps from input pixels of a frame's crop to those of the frame before it; that of the
+        first frame is not used."""
 
 
 class ClipBatch(Protocol):
@@ -61,7 +72,7 @@ class ClipSource(Protocol):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What a checkpoint remembers of the data."""
+        """What a checkpoint remembers of the data: people, boxes, keypoints, and how they are shown."""
 
     @property
     def pose_metadata(self) -> dict[str, str]:
@@ -75,27 +86,99 @@ class ClipSource(Protocol):
         """
 
 
+class TrainingClips:
+    """The training clips of ``data``; a :class:`ClipSource`.
+
+    Args:
+        data: which people, of images (clips of one frame) or of videos (of 1 + T).
+        input_size: height and width of the networks' input.
+        heatmap_size: of their output, which the targets must have.
+
+    Raises:
+        InputError: the networks' heatmaps are not of the size of the targets.
+    """
+
+    def __init__(
+        self, data: PoseData | VideoData, input_size: tuple[int, int], heatmap_size: tuple[int, int]
+    ) -> None:
+        self.data, self.input_size, self.heatmap_size = data, input_size, heatmap_size
+        if self.codec.heatmap_size != heatmap_size:
+            whose, its = ("networks'", "their") if isinstance(data, VideoData) else ("network's", "its")
+            raise InputError(
+                f"input_size {input_size}: the {whose} heatmaps are {heatmap_size}, the targets "
+                f"{self.codec.heatmap_size}; choose a height and a width that are multiples of {its} stride, such as 32"
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without what this process has read."""
+        return TrainingClips, (self.data.unread(), self.input_size, self.heatmap_size)
+
+    @property
+    def codec(self) -> Codec:
+        return self.data.codec(self.input_size)
+
+    @property
+    def stride(self) -> tuple[float, float]:
+        x, y = self.codec.stride.tolist()
+        return x, y
+
+    @cached_property
+    def _training_set(self) -> clip_loader.ClipTrainingSet | clip_loader.OneFrameClips:
+        if isinstance(self.data, PoseData):
+            return clip_loader.OneFrameClips(self.data.training_set(self.input_size))
+        return self.data.training_set(self.input_size)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        clips = self._training_set
+        return {
+            "data": content_key(*clips.content),
+            "codec": repr(self.codec),
+            "augmentation": clips.description,
+            **mirror_identity(self.data.config),
+        }
+
+    @property
+    def pose_metadata(self) -> dict[str, str]:
+        return described(self.codec, self.data.train.keypoint_set.names, self.data.config.padding)
+
+    def training_batches(self, config: TrainingConfig, processes: Processes) -> clip_loader.ClipBatches:
+        if processes.is_first:
+            mirrors = self.data.config.augmentation.flip_probability > 0
+            self.data.tell_of_keypoints("train", mirrors=mirrors, judges=False)
+        return clip_loader.ClipBatches(
+            self._training_set,
+            config.batch_size,
+            config.seed,
+            rank=processes.rank,
+            world_size=processes.world,
+            workers=self.data.config.workers,
+        )
+
+
 def handed_on(
     clip: ClipTensors,
-    key_heatmaps: Tensor,
-    run: Callable[[int, Tensor, Tensor], Tensor],
+    given: Tensor | None,
+    run: Callable[[int, Tensor | None], Tensor],
     stride: tuple[float, float],
     *,
     detached: bool = True,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Position (from 1) and heatmaps of each propagated frame, each given those of the frame before it.
+    """Position and heatmaps of each frame, each given those of the frame before it.
 
     Args:
-        key_heatmaps: ``(N, K, h, w)`` of the key frame.
-        run: position, images ``(N, 3, H, W)`` and the previous heatmaps as they lie in this frame's crop → heatmaps.
+        given: ``(N, K, h, w)`` of the first frame, which is not run then; None to run that too, with nothing before it.
+        run: position and the previous heatmaps as they lie in this frame's crop → heatmaps.
         stride: input pixels (x, y) a heatmap pixel.
         detached: no gradient flows from a frame into the one before it.
     """
-    previous = key_heatmaps
-    for position in range(1, clip.images.shape[1]):
-        before = (previous.detach() if detached else previous).float()
-        resampled = resample_heatmaps(before, clip.previous_from_current[:, position], stride)
-        previous = run(position, clip.images[:, position], resampled)
+    previous = given
+    for position in range(0 if given is None else 1, clip.images.shape[1]):
+        before = None
+        if previous is not None:
+            previous = (previous.detach() if detached else previous).float()
+            before = resample_heatmaps(previous, clip.previous_from_current[:, position], stride)
+        previous = run(position, before)
         yield position, previous
 
 

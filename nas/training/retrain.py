@@ -1,7 +1,11 @@
-"""Training one network: from scratch with the released recipe, from inherited weights, or within some minutes."""
+"""Training one network: from scratch with the released recipe, from inherited weights, or within some minutes.
+
+A video network is trained on clips: each frame position has its own weights, the key frame is trained too or frozen.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,26 +13,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evaluators import CocoKeypointAP
-from nas.data.loader import TrainBatch
-from nas.data.pose_data import PoseData, mirror_identity
-from nas.evaluation import evaluate_network, keypoint_facts
+from nas.data.pose_data import PoseData
+from nas.evaluation import keypoint_facts
 from nas.files import atomic_write_json
-from nas.training.config import RetrainConfig
+from nas.training.clips import ClipBatch, ClipSource, TrainingClips, check_length, handed_on
+from nas.training.config import RetrainConfig, VideoRetrainConfig
 from nas.training.distributed import Processes, joined
 from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import computing, data_identity, state_key, training_batches, training_people, writing_alone
-from nas.training.validation import RetrainResult, Validation
-from nas.weights import load_metadata, load_network, pose_metadata, save_weights
+from nas.training.setting import computing, state_key, writing_alone
+from nas.training.validation import CropJudge, Judge, RetrainResult, Validation
+from nas.video_weights import save_video_weights
+from nas.weights import keypoint_names, load_metadata, load_network, save_weights
 from nas.weights_order import in_order, state_in_order
-from search_spaces import InputError, PoseArchitecture
-from supernet import PoseNet, initialize
+from search_spaces import InputError, PoseArchitecture, VideoArchitecture
+from supernet import PoseNet, VideoPoseNet, initialize
 
-__all__ = ["RetrainConfig", "RetrainResult", "begin_with", "load_teacher", "retrain", "scaled_rate"]
+__all__ = [
+    "Judge",
+    "RetrainConfig",
+    "RetrainResult",
+    "VideoRetrainConfig",
+    "begin_with",
+    "load_teacher",
+    "retrain",
+    "retrain_video",
+    "scaled_rate",
+]
 
 LEARNING_RATE_BASE_BATCH = 512
 """Persons a step, over all processes, for which the released learning rate is meant."""
@@ -58,45 +72,73 @@ def retrain(
             checkpoint is damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
+    clips = TrainingClips(data, architecture.input_size, architecture.heatmap_size)
+    judge = CropJudge(data, architecture.input_size, config.validation)
+    return _retrain(architecture, clips, judge, config, out_dir, None, initial_state, resume, progress=progress)
+
+
+def retrain_video(
+    architecture: VideoArchitecture,
+    clips: ClipSource,
+    judge: Judge,
+    config: VideoRetrainConfig,
+    out_dir: Path,
+    key: PoseNet | None = None,
+    initial_state: Mapping[str, Tensor] | None = None,
+    resume: bool = False,
+    progress: ProgressCallback | None = None,
+) -> RetrainResult:
+    """As :func:`retrain`, a video network; read its ``best.safetensors`` with ``load_video_network``.
+
+    Args:
+        judge: called with the averaged weights.
+        key: the key frame's network, trained; needed where ``initialize_from`` is ``scratch`` and it is not trained.
+    """
+    return _retrain(architecture, clips, judge, config, out_dir, key, initial_state, resume, progress=progress)
+
+
+def _retrain(
+    architecture: PoseArchitecture | VideoArchitecture,
+    clips: ClipSource,
+    judge: Judge,
+    config: RetrainConfig,
+    out_dir: Path,
+    key: PoseNet | None,
+    initial_state: Mapping[str, Tensor] | None,
+    resume: bool,
+    *,
+    progress: ProgressCallback | None,
+) -> RetrainResult:
     config.budget(1)  # before any work: an error if there is none
     if wants_processes(config):
-        arguments = (architecture, data.unread(), config, out_dir, dict(initial_state or {}) or None, resume)
-        return run_on_processes(config.processes, retrain, arguments, progress)
+        arguments = (architecture, clips, judge, config, out_dir, key, dict(initial_state or {}) or None, resume)
+        return run_on_processes(config.processes, _retrain, arguments, progress)
     with computing(config), joined(config.device) as processes:
-        data.read()
-        names = data.train.keypoint_names
-        if processes.is_first:
-            data.tell_of_keypoints("train", mirrors=data.config.augmentation.flip_probability > 0, judges=False)
-            data.tell_of_keypoints("val", mirrors=config.validation.flip_test, judges=True)
-        net = _initial_network(architecture, config, initial_state, names, processes).to(processes.device)
-        if config.channels_last is not False:
-            net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        teacher = load_teacher(architecture, config, processes, names)
-        people = training_people(data, architecture)
-        batches = training_batches(people, data, config, processes)
-        validation = _CropValidation(net, data, config, processes, out_dir)
+        names = keypoint_names(clips.pose_metadata)
+        net = _initial_network(architecture, config, clips.stride, key, initial_state, names, processes)
+        net = net.to(processes.device)
+        teacher = _teacher(architecture, config, key, processes, names)
+        facts = {"kind": "retrain", "taught_by": "" if teacher is None else state_key(teacher)}
+        if isinstance(net, VideoPoseNet):
+            facts |= {"kind": "retrain video", "key": state_key(net.key)}  # before it is trained
+            net.key.requires_grad_(_trains_first(config))
+        batches = clips.training_batches(config, processes)
+        validation = _validation(net, judge, clips, config, processes, out_dir)
         loop = TrainingLoop(
             config=scaled_rate(config, processes),
             budget=config.budget(batches.steps_per_epoch),
             schedule=config.rate(),
-            parameters=dict(net.named_parameters()),
+            parameters={name: value for name, value in net.named_parameters() if value.requires_grad},
             averaged=net.state_dict(keep_vars=True),
             folder=out_dir,
-            identity=run_identity(
-                config,
-                kind="retrain",
-                architecture=architecture.id,
-                taught_by="" if teacher is None else state_key(teacher),
-                **data_identity(people),
-                **mirror_identity(data.config),
-            ),
+            identity=run_identity(config, architecture=architecture.id, **facts, **clips.identity),
             processes=processes,
         )
         with writing_alone(out_dir, "a training", processes):
             loop.begin(resume)
             if processes.is_first:
                 atomic_write_json(out_dir / "architecture.json", architecture.to_json())
-            fitting = _Fitting(net, teacher, config, processes, loop)
+            fitting = _Fitting(net, teacher, config, clips.stride, processes, loop)
             loop.run(
                 batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
             )
@@ -104,18 +146,38 @@ def retrain(
 
 
 def _initial_network(
-    architecture: PoseArchitecture,
+    architecture: PoseArchitecture | VideoArchitecture,
     config: RetrainConfig,
+    stride: tuple[float, float],
+    key: PoseNet | None,
     initial_state: Mapping[str, Tensor] | None,
     names: Sequence[str],
     processes: Processes,
-) -> PoseNet:
+) -> PoseNet | VideoPoseNet:
+    if isinstance(architecture, VideoArchitecture):
+        if key is not None and key.architecture != architecture.key:
+            raise InputError(f"video: the key frame's network is {key.architecture.id}, not {architecture.key.id}")
+        if key is None and config.initialize_from == "scratch" and not _trains_first(config):
+            raise InputError("video: give the weights of the key frame's network, or set train_key to true")
+    net: PoseNet | VideoPoseNet
     with torch.device("meta"):
-        net = PoseNet(architecture)
+        if isinstance(architecture, VideoArchitecture):
+            net = VideoPoseNet(architecture, stride=stride)
+        else:
+            net = PoseNet(architecture)
     net = net.to_empty(device="cpu")
     initialize(net, torch.Generator().manual_seed(config.seed), config.initialization)
     begin_with(net, config, initial_state, architecture.id, names, processes)
+    if isinstance(net, VideoPoseNet) and key is not None:
+        net.key.load_state_dict(key.state_dict())
+    if config.channels_last is not False:
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
+
+
+def _trains_first(config: RetrainConfig) -> bool:
+    """Whether the first frame's network is trained: a video's key frame may be frozen."""
+    return not isinstance(config, VideoRetrainConfig) or config.train_key
 
 
 def scaled_rate(config: RetrainConfig, processes: Processes) -> RetrainConfig:
@@ -180,62 +242,127 @@ def load_teacher(
     return teacher.to(processes.device).requires_grad_(False)
 
 
+def _teacher(
+    architecture: PoseArchitecture | VideoArchitecture,
+    config: RetrainConfig,
+    key: PoseNet | None,
+    processes: Processes,
+    names: Sequence[str],
+) -> PoseNet | None:
+    """Whose heatmaps are part of the target in every frame, if anybody's: a file's, or the key network as given."""
+    if not isinstance(config, VideoRetrainConfig) or not config.learn_from_key:
+        return load_teacher(_first(architecture), config, processes, names)
+    if key is None:
+        raise InputError(
+            "video: learn_from_key needs the weights of the key frame's network; initialize from scratch or inherited, "
+            "and give them, or name a teacher"
+        )
+    return copy.deepcopy(key).to(processes.device).eval().requires_grad_(False)
+
+
+def _first(architecture: PoseArchitecture | VideoArchitecture) -> PoseArchitecture:
+    """The network of the first frame."""
+    return architecture.key if isinstance(architecture, VideoArchitecture) else architecture
+
+
 class _Fitting:
     """The forward and backward pass of one step."""
 
     def __init__(
-        self, net: PoseNet, teacher: PoseNet | None, config: RetrainConfig, processes: Processes, loop: TrainingLoop
+        self,
+        net: PoseNet | VideoPoseNet,
+        teacher: PoseNet | None,
+        config: RetrainConfig,
+        stride: tuple[float, float],
+        processes: Processes,
+        loop: TrainingLoop,
     ) -> None:
-        self.net, self.teacher, self.config, self.processes = net, teacher, config, processes
+        self.net, self.teacher, self.config, self.processes, self.stride = net, teacher, config, processes, stride
+        self.trains_first = _trains_first(config)
+        self.detached = not (isinstance(config, VideoRetrainConfig) and config.through_time)
+        self.length = net.architecture.length if isinstance(net, VideoPoseNet) else 0
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
-        self.loss = heatmap_loss(config.loss, net.architecture)
-        self.subject = f"the network {net.architecture.id}"
+        self.loss = heatmap_loss(config.loss, _first(net.architecture))
 
     def _train_once(self, precision: Precision) -> None:
         """For the timing. In eval mode: BatchNorm's statistics are not to be touched."""
-        images = torch.zeros(min(self.config.batch_size, 16), 3, *self.net.architecture.input_size)
+        count = min(self.config.batch_size, 16)
+        images = precision.images(torch.zeros(count, 3, *self.net.architecture.input_size, device=precision.device))
         self.net.eval()
-        with precision.autocast():
-            heatmaps = self.net(precision.images(images.to(precision.device)))
-        heatmaps.float().square().mean().backward()
+        heatmaps, whole = None, torch.zeros((), device=precision.device)
+        for position in range(1 + self.length):
+            heatmaps = self._run(position, images, heatmaps, precision)
+            whole = whole + heatmaps.float().square().mean()
+        whole.backward()
         self.net.zero_grad(set_to_none=True)
 
-    def accumulate(self, batch: TrainBatch, step: int) -> Sequence[Loss]:
-        images, target, weights = batch.tensors(self.processes.device)
-        images = self.precision.images(images)
+    def accumulate(self, batch: ClipBatch, step: int) -> Sequence[Loss]:
+        clip = batch.tensors(self.processes.device)
+        check_length(clip, self.length)
         self.net.train()
-        with self.precision.autocast():
-            if self.teacher is not None:
-                with torch.no_grad():
-                    target = mixed_target(target, self.teacher(images), self.config.distillation)
-            heatmaps = self.net(images)
-        loss = self.loss(heatmaps, target, weights)
-        loss.backward()
-        return [Loss("train", self.subject, loss.detach())]
+        if isinstance(self.net, VideoPoseNet):
+            self.net.key.train(self.trains_first)
+        images = [self.precision.images(frame) for frame in clip.images.unbind(1)]
+
+        def run(position: int, previous: Tensor | None) -> Tensor:
+            return self._run(position, images[position], previous, self.precision)
+
+        whole = torch.zeros((), device=self.processes.device)
+        losses = []
+        for position, heatmaps in handed_on(clip, None, run, self.stride, detached=self.detached):
+            if position or self.trains_first:
+                target = self._target(images[position], clip.targets[:, position])
+                loss = self.loss(heatmaps, target, clip.weights[:, position])
+                whole = whole + loss
+                losses.append(self._named(position, loss.detach()))
+        (whole / len(losses)).backward()
+        return losses
+
+    def _run(self, position: int, images: Tensor, previous: Tensor | None, precision: Precision) -> Tensor:
+        with torch.set_grad_enabled(position > 0 or self.trains_first), precision.autocast():
+            if isinstance(self.net, VideoPoseNet):
+                return self.net.step(images, previous, position)
+            heatmaps: Tensor = self.net(images)
+            return heatmaps
+
+    def _target(self, images: Tensor, target: Tensor) -> Tensor:
+        if self.teacher is None:
+            return target
+        with torch.no_grad(), self.precision.autocast():
+            return mixed_target(target, self.teacher(images), self.config.distillation)
+
+    def _named(self, position: int, loss: Tensor) -> Loss:
+        identity = self.net.architecture.id
+        if isinstance(self.net, VideoPoseNet):
+            return Loss(f"frame{position}", f"the video network {identity}, frame {position},", loss)
+        return Loss("train", f"the network {identity}", loss)
 
 
-class _CropValidation(Validation):
-    """On the crops of the validation people."""
+def _validation(
+    net: PoseNet | VideoPoseNet,
+    judge: Judge,
+    clips: ClipSource,
+    config: RetrainConfig,
+    processes: Processes,
+    out_dir: Path,
+) -> Validation:
+    summary: dict[str, Any] = {"architecture": net.architecture.id}
+    if isinstance(judge, CropJudge):
+        summary["persons"] = len(judge.crops)  # cut now: nothing is trained for people by whom it cannot be judged
+        summary |= keypoint_facts(judge.data.val.keypoint_set)
+        if processes.is_first:
+            judge.data.tell_of_keypoints("val", mirrors=config.validation.flip_test, judges=True)
 
-    def __init__(
-        self, net: PoseNet, data: PoseData, config: RetrainConfig, processes: Processes, out_dir: Path
-    ) -> None:
-        super().__init__(config, processes, out_dir)
-        self.net = net
-        size = net.architecture.input_size
-        self.crops, self.people, self.codec = data.validation_crops(size), data.val, data.codec(size)
-        self.padding = data.config.padding
-        self.ap = CocoKeypointAP(self.people.ground_truth, self.people.sigmas)
+    def measures() -> Mapping[str, float]:
+        net.eval()
+        with torch.no_grad():
+            return judge(net, processes)
 
-    def judge(self) -> dict[str, float]:
-        return evaluate_network(
-            self.net, self.crops, self.people, self.codec, self.config.validation, ap=self.ap, processes=self.processes
-        ).metrics
+    def save(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+        facts = {**facts, **clips.pose_metadata}
+        if isinstance(net, VideoPoseNet):
+            save_video_weights(path, state, net.architecture, net.stride, facts)
+        else:
+            save_weights(path, state, net.architecture, facts)
 
-    def save(self, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-        facts = {**facts, **pose_metadata(self.codec, self.people.keypoint_names, self.padding)}
-        save_weights(self.best, state, self.net.architecture, facts)
-
-    def summary(self) -> dict[str, Any]:
-        facts = keypoint_facts(self.people.keypoint_set)
-        return {"architecture": self.net.architecture.id, "persons": len(self.crops), **facts}
+    return Validation(measures, save, summary, config, processes, out_dir)

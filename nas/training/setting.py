@@ -1,4 +1,4 @@
-"""What every training sets up around its loop: threads, its part of the data, and what its data are."""
+"""What every training sets up around its loop: threads, the folder's lock, and the weights that it begins with."""
 
 from __future__ import annotations
 
@@ -11,25 +11,14 @@ import torch
 from torch import nn
 
 from nas.data.build_once import content_key
-from nas.data.loader import CropTrainingSet, TrainBatches
-from nas.data.pose_data import PoseData
 from nas.run_lock import RunLock
 from nas.training.config import SupernetTrainingConfig, TrainingConfig
 from nas.training.distributed import Processes
 from nas.weights_order import pose_network_in_order
-from search_spaces import InputError, PoseArchitecture
-from supernet import Supernet, TemporalSupernet
+from search_spaces import InputError
+from supernet import Supernet
 
-__all__ = [
-    "adopt_weights",
-    "computing",
-    "data_identity",
-    "state_key",
-    "threads_of",
-    "training_batches",
-    "training_people",
-    "writing_alone",
-]
+__all__ = ["adopt_weights", "computing", "state_key", "threads_of", "writing_alone"]
 
 
 class _Threaded(Protocol):
@@ -77,47 +66,7 @@ def writing_alone(folder: Path, what: str, processes: Processes) -> Iterator[Non
             lock.release()
 
 
-def training_batches(
-    people: CropTrainingSet, data: PoseData, config: TrainingConfig, processes: Processes
-) -> TrainBatches:
-    """This process's part of the stream of batches."""
-    return TrainBatches(
-        people,
-        config.batch_size,
-        config.seed,
-        rank=processes.rank,
-        world_size=processes.world,
-        workers=data.config.workers,
-    )
-
-
-def training_people(data: PoseData, architecture: PoseArchitecture) -> CropTrainingSet:
-    """The people to train this network on.
-
-    Raises:
-        InputError: its heatmaps are not of the size of the targets; or the data cannot be used.
-    """
-    wanted, found = data.codec(architecture.input_size).heatmap_size, architecture.heatmap_size
-    if wanted != found:
-        raise InputError(
-            f"input_size {architecture.input_size}: the network's heatmaps are {found}, the targets {wanted}; "
-            "choose a height and a width that are multiples of its stride, such as 32"
-        )
-    return data.training_set(architecture.input_size)
-
-
-def data_identity(people: CropTrainingSet) -> dict[str, str]:
-    """What a checkpoint remembers of its data: people, boxes, keypoints, and how they are shown."""
-    return {
-        "data": content_key(*people.people.to_dict().values()),
-        "codec": repr(people.codec),
-        "augmentation": repr(people.augmentation),
-    }
-
-
-def adopt_weights(
-    supernet: Supernet | TemporalSupernet, config: SupernetTrainingConfig, names: Sequence[str], tells: bool
-) -> str:
+def adopt_weights(supernet: Supernet, config: SupernetTrainingConfig, names: Sequence[str], tells: bool) -> str:
     """Give the supernet the weights of ``config.initialize_from``; what identifies them, empty where there are none.
 
     Args:

@@ -4,41 +4,55 @@ Each step trains the largest subnet on the ground truth, and the smallest and so
 ground truth and the largest one's heatmaps; before that the largest may have had some time alone (Cai et al., "Once for
 all", ICLR 2020, begin so). Processes sample different random subnets: gradients are added up locally
 and reduced once a step, so n processes see n times as many of them.
+
+A supernet of videos is trained on clips, after a key-frame network that is given. A subnet is then one network a frame:
+the largest in every frame, the smallest, or random ones. Fusions are random in all of them, so that each is trained
+with the extremes too. A video network runs its own chain: a frame is given what the network of the frame before it
+predicted.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from nas.data.loader import TrainBatch
-from nas.data.pose_data import PoseData, mirror_identity
-from nas.training.config import SupernetTrainingConfig
+from nas.data.pose_data import PoseData
+from nas.training.clips import ClipBatch, ClipSource, TrainingClips, check_length, handed_on
+from nas.training.config import SupernetTrainingConfig, TemporalTrainingConfig
 from nas.training.distributed import Processes, joined
 from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.precision import Precision, choose_precision
-from nas.training.setting import (
-    adopt_weights,
-    computing,
-    data_identity,
-    training_batches,
-    training_people,
-    writing_alone,
+from nas.training.setting import adopt_weights, computing, state_key, writing_alone
+from nas.weights import keypoint_names, save_network
+from search_spaces import (
+    InputError,
+    PoseArchitecture,
+    PropagatedFrame,
+    SearchSpace,
+    VideoArchitecture,
+    VideoSearchSpace,
 )
-from nas.weights import pose_metadata
-from search_spaces import PoseArchitecture, SearchSpace
-from supernet import Sharing, Supernet
+from supernet import Network, PoseNet, Sharing, Supernet
 
-__all__ = ["SupernetTrainingConfig", "sampled_subnets", "train_supernet"]
+__all__ = [
+    "SupernetTrainingConfig",
+    "TemporalTrainingConfig",
+    "sampled_subnets",
+    "train_supernet",
+    "train_temporal_supernet",
+]
 
-_SUBNET_STREAM = 2  # keeps the subnets' randomness apart from the data's, which has the same seed
+_SUBNET_STREAM, _VIDEO_STREAM = 2, 3  # keep this randomness apart from the data's, which has the same seed
 
 
 def train_supernet(
@@ -63,117 +77,238 @@ def train_supernet(
             damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
+    clips = TrainingClips(data, space.input_size, space.largest().heatmap_size)
+    return _train(space, clips, None, None, config, run_dir, resume, progress=progress)
+
+
+def train_temporal_supernet(
+    space: VideoSearchSpace,
+    clips: ClipSource,
+    key: PoseNet,
+    config: TemporalTrainingConfig,
+    run_dir: Path,
+    resume: bool = False,
+    progress: ProgressCallback | None = None,
+    initial: Supernet | None = None,
+) -> Supernet:
+    """As :func:`train_supernet`, the supernet of a video space.
+
+    Writes ``temporal.safetensors`` (the averaged weights), ``key.safetensors`` (the key frame's network) and
+    ``temporal/`` (checkpoint, metrics.jsonl, tensorboard) into ``run_dir``.
+
+    Args:
+        key: the key frame's network, trained or calibrated; it stays as it is unless ``config.train_key``, and the
+            given object stays as it is in any case.
+        initial: an image supernet of the same spatial space, whose weights the frames begin with.
+
+    Raises:
+        InputError: beside the reasons there: the key frame's network or ``initial`` cannot be used.
+    """
+    if key.architecture != space.key:
+        raise InputError(f"space {space.name}: the key frame's network is {key.architecture.id}, not {space.key.id}")
+    return _train(space, clips, key, initial, config, run_dir, resume, progress=progress)
+
+
+def _train(
+    space: SearchSpace | VideoSearchSpace,
+    clips: ClipSource,
+    key: PoseNet | None,
+    initial: Supernet | None,
+    config: SupernetTrainingConfig,
+    run_dir: Path,
+    resume: bool,
+    *,
+    progress: ProgressCallback | None,
+) -> Supernet:
     config.budget()  # before any work: an error if there is none
+    name, kind = ("supernet", "supernet") if key is None else ("temporal", "temporal supernet")
+    path = run_dir / f"{name}.safetensors"
     if wants_processes(config):
-        arguments = (space, data.unread(), config, run_dir, resume)
+        arguments = (space, clips, key, initial, config, run_dir, resume)
         run_on_processes(config.processes, _train_alone, arguments, progress)
-        return Supernet.load(run_dir / "supernet.safetensors", space).eval()
+        return Supernet.load(path, space).eval()
     with computing(config), joined(config.device) as processes:
-        people, names = training_people(data, space.largest()), data.train.keypoint_names
-        if processes.is_first:
-            data.tell_of_keypoints("train", mirrors=people.augmentation.flip_probability > 0, judges=False)
-        sharing = Sharing(
-            groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine
-        )
-        supernet = Supernet(space, sharing, torch.Generator().manual_seed(config.seed))
-        begun_with = adopt_weights(supernet, config, names, processes.is_first)
+        batches = clips.training_batches(config, processes)
+        names = keypoint_names(clips.pose_metadata)
+        supernet, begun_with = _initial_supernet(space, config, initial, key, names, processes.is_first)
         supernet = supernet.to(processes.device).train()
+        trained: nn.Module = supernet
+        facts = {"kind": kind, "space": space.id}
+        if key is not None:
+            facts |= {"key": state_key(key), "initial": "" if initial is None else state_key(initial)}
+            key = copy.deepcopy(key).to(processes.device)
+            trained = nn.ModuleDict({"supernet": supernet, **({"key": key} if _trains_key(config) else {})})
+        facts |= {"begun_with": begun_with, **clips.identity}
         loop = TrainingLoop(
             config=config,
             budget=config.budget(),
             schedule=config.rate(),
-            parameters=dict(supernet.named_parameters()),
-            averaged=dict(supernet.named_parameters()),
-            folder=run_dir / "supernet",
-            identity=run_identity(
-                config,
-                kind="supernet",
-                space=space.id,
-                begun_with=begun_with,
-                **data_identity(people),
-                **mirror_identity(data.config),
-            ),
+            parameters=dict(trained.named_parameters()),
+            averaged=trained.state_dict(keep_vars=True),
+            folder=run_dir / name,
+            identity=run_identity(config, **facts),
             processes=processes,
         )
-        with writing_alone(run_dir, "a supernet's training", processes):
-            if not loop.begin(resume):
-                loop.memory["keypoints"] = pose_metadata(people.codec, names)["keypoints"]
-            sandwich = _Sandwich(supernet, config, processes, loop)
-            loop.run(training_batches(people, data, config, processes), sandwich.accumulate, progress)
+        with writing_alone(run_dir, f"a {kind}'s training", processes):
+            if not loop.begin(resume) and key is None:
+                loop.memory["keypoints"] = clips.pose_metadata["keypoints"]
+            sandwich = _Sandwich(supernet, space, key, config, processes, loop, clips.stride)
+            loop.run(batches, sandwich.accumulate, progress)
             loop.average.copy_to_live()
             supernet.eval().cpu()
             if processes.is_first:
-                supernet.save(run_dir / "supernet.safetensors", _metadata(loop, config))
+                header = _metadata(loop, config)
+                if key is not None:
+                    origin = {"origin": "key frame", **clips.pose_metadata}
+                    save_network(run_dir / "key.safetensors", key.eval().cpu(), origin)
+                    header |= clips.pose_metadata
+                supernet.save(path, header)
             processes.barrier()
     return supernet
 
 
-def _train_alone(
-    space: SearchSpace,
-    data: PoseData,
-    config: SupernetTrainingConfig,
-    run_dir: Path,
-    resume: bool,
-    progress: ProgressCallback | None,
-) -> None:
+def _train_alone(*arguments: Any, progress: ProgressCallback | None) -> None:
     """In a process of several; the supernet is left in its file."""
-    train_supernet(space, data, config, run_dir, resume, progress)
+    _train(*arguments, progress=progress)
+
+
+def _trains_key(config: SupernetTrainingConfig) -> bool:
+    return isinstance(config, TemporalTrainingConfig) and config.train_key
+
+
+def _initial_supernet(
+    space: SearchSpace | VideoSearchSpace,
+    config: SupernetTrainingConfig,
+    initial: Supernet | None,
+    key: PoseNet | None,
+    names: Sequence[str],
+    tells: bool,
+) -> tuple[Supernet, str]:
+    """The supernet, and what identifies the weights of ``config.initialize_from`` in it."""
+    sharing = Sharing(groups=config.sharing_groups, kernel=config.sharing_kernel, affine=config.sharing_affine)
+    supernet = Supernet(space, sharing, torch.Generator().manual_seed(config.seed))
+    if initial is not None:
+        supernet.load_spatial(initial)
+    adopts = isinstance(config, TemporalTrainingConfig) and config.adopt_key and sharing.kernel == "centre"
+    if key is not None and adopts and supernet.space.contains(key.architecture):
+        supernet.adopt(key)
+    return supernet, adopt_weights(supernet, config, names, tells)
 
 
 def sampled_subnets(
-    space: SearchSpace, config: SupernetTrainingConfig, step: int, rank: int = 0, fraction: float = 1.0
-) -> Iterator[tuple[str, PoseArchitecture]]:
-    """The subnets of one step in one process, and their kinds: a function of seed, step and rank alone.
+    space: SearchSpace | VideoSearchSpace,
+    config: SupernetTrainingConfig,
+    step: int,
+    rank: int = 0,
+    fraction: float = 1.0,
+) -> Iterator[tuple[str, tuple[Network, ...]]]:
+    """The subnets of one step in one process, one network a trained frame, and their kinds.
+
+    They are a function of seed, step and rank alone.
 
     Args:
         fraction: how much of the budget is used up; at first the largest may be alone.
     """
-    if fraction < config.largest_first:
-        yield "largest", space.largest()
-        return
-    rng = np.random.default_rng([config.seed, _SUBNET_STREAM, step, rank])
-    if step % config.largest_every == 0:
-        yield "largest", space.largest()
-    yield "smallest", space.smallest()
-    for _ in range(config.random_subnets):
-        yield "random", space.sample(rng)
+    video = space if isinstance(space, VideoSearchSpace) else None
+    spatial = space.spatial if isinstance(space, VideoSearchSpace) else space
+    rng = np.random.default_rng([config.seed, _VIDEO_STREAM if video else _SUBNET_STREAM, step, rank])
+    alone = fraction < config.largest_first
+    extremes = [] if alone else [("smallest", spatial.smallest())]
+    if alone or step % config.largest_every == 0:
+        extremes.insert(0, ("largest", spatial.largest()))
+    for kind, network in extremes:
+        if video is None:
+            yield kind, (network,)
+        else:
+            fusions = [video.sample_fusion(rng) for _ in range(video.length)]
+            yield kind, tuple(PropagatedFrame(architecture=network, fusion=fusion) for fusion in fusions)
+    for _ in range(0 if alone else config.random_subnets):
+        yield "random", _networks(space.sample(rng))
+
+
+def _networks(architecture: PoseArchitecture | VideoArchitecture) -> tuple[Network, ...]:
+    """Of the frames that are not given."""
+    return architecture.frames if isinstance(architecture, VideoArchitecture) else (architecture,)
 
 
 class _Sandwich:
     """The forward and backward passes of one step."""
 
     def __init__(
-        self, supernet: Supernet, config: SupernetTrainingConfig, processes: Processes, loop: TrainingLoop
+        self,
+        supernet: Supernet,
+        space: SearchSpace | VideoSearchSpace,
+        key: PoseNet | None,
+        config: SupernetTrainingConfig,
+        processes: Processes,
+        loop: TrainingLoop,
+        stride: tuple[float, float],
     ) -> None:
-        self.supernet, self.config, self.processes, self.loop = supernet, config, processes, loop
-        self.largest = supernet.space.largest()
-        self.loss = heatmap_loss(config.loss, self.largest)
+        self.supernet, self.space, self.key, self.config, self.stride = supernet, space, key, config, stride
+        self.processes, self.loop, self.trains_key = processes, loop, _trains_key(config)
+        self.largest = _networks(space.largest())
+        architecture = supernet.space.largest() if key is None else key.architecture
+        self.loss = heatmap_loss(config.loss, architecture)
+        self.heatmaps = (architecture.keypoints, *architecture.heatmap_size)
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
+        if key is not None:
+            key.train(self.trains_key)
 
     def _train_once(self, precision: Precision) -> None:
         """The costliest pass, for the timing."""
-        images = torch.zeros(min(self.config.batch_size, 16), 3, *self.supernet.space.input_size)
+        count = min(self.config.batch_size, 16)
+        images = precision.images(torch.zeros(count, 3, *self.space.input_size, device=precision.device))
+        heatmaps = torch.zeros(count, *self.heatmaps, device=precision.device)
         with precision.autocast():
-            heatmaps = self.supernet(precision.images(images.to(precision.device)), self.largest)
-        heatmaps.float().square().mean().backward()
+            found = self.supernet(images, self.largest[0], heatmaps)
+        found.float().square().mean().backward()
         self.supernet.zero_grad(set_to_none=True)
 
-    def accumulate(self, batch: TrainBatch, step: int) -> Sequence[Loss]:
+    def accumulate(self, batch: ClipBatch, step: int) -> Sequence[Loss]:
         """Add up the gradients of the step's subnets, each with the same weight."""
-        images, target, weights = batch.tensors(self.processes.device)
-        images = self.precision.images(images)
-        fraction = self.loop.fraction
-        subnets = list(sampled_subnets(self.supernet.space, self.config, step, self.processes.rank, fraction))
-        losses, goal = [], target
-        for kind, architecture in subnets:
-            with self.precision.autocast():
-                heatmaps = self.supernet(images, architecture)
-            loss = self.loss(heatmaps, goal, weights)
-            (loss / len(subnets)).backward()
-            losses.append(Loss(kind, f"the {kind} subnet ({architecture.id})", loss.detach()))
-            if kind == "largest":
-                goal = mixed_target(target, heatmaps, self.config.distillation)
+        clip = batch.tensors(self.processes.device)
+        check_length(clip, len(self.largest) - (self.key is None))
+        images = [self.precision.images(frame) for frame in clip.images.unbind(1)]
+        given, losses = None, []
+        if self.key is not None:
+            with torch.set_grad_enabled(self.trains_key), self.precision.autocast():
+                given = self.key(images[0])
+            if self.trains_key:
+                loss = self.loss(given, clip.targets[:, 0], clip.weights[:, 0])
+                loss.backward()
+                losses.append(Loss("key", f"the key frame's network ({self.key.architecture.id})", loss.detach()))
+        goals = list(clip.targets.unbind(1))
+        subnets = list(sampled_subnets(self.space, self.config, step, self.processes.rank, self.loop.fraction))
+        for kind, networks in subnets:
+            total = torch.zeros((), device=self.processes.device)
+            for position, heatmaps in handed_on(clip, given, self._runner(networks, images), self.stride):
+                loss = self.loss(heatmaps, goals[position], clip.weights[:, position]) / len(networks)
+                (loss / len(subnets)).backward()
+                total += loss.detach()
+                if kind == "largest":
+                    goals[position] = mixed_target(clip.targets[:, position], heatmaps, self.config.distillation)
+            losses.append(Loss(kind, _subject(kind, networks), total))
         return losses
+
+    def _runner(
+        self, networks: Sequence[Network], images: Sequence[Tensor]
+    ) -> Callable[[int, Tensor | None], Tensor]:
+        first = len(images) - len(networks)
+
+        def run(position: int, previous: Tensor | None) -> Tensor:
+            before = () if previous is None else (previous,)
+            with self.precision.autocast():
+                found: Tensor = self.supernet(images[position], networks[position - first], *before)
+            return found
+
+        return run
+
+
+def _subject(kind: str, networks: Sequence[Network]) -> str:
+    """For error messages."""
+    names = [f"{n.architecture.id} {n.fusion}" if isinstance(n, PropagatedFrame) else n.id for n in networks]
+    what = "video network" if isinstance(networks[0], PropagatedFrame) else "subnet"
+    return f"the {kind} {what} ({', '.join(names)})"
 
 
 def _metadata(loop: TrainingLoop, config: SupernetTrainingConfig) -> dict[str, str]:

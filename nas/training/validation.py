@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import logging
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from evaluators import CocoKeypointAP
 from nas.configuration import to_plain
+from nas.data.cache import CropCache
+from nas.data.pose_data import PoseData
+from nas.evaluation import evaluate_network
+from nas.evaluation_config import EvaluationConfig
 from nas.export.placing import forget_export
 from nas.files import atomic_write_json
 from nas.training.config import RetrainConfig
 from nas.training.distributed import Processes
 from nas.training.loop import TrainingLoop
 
-__all__ = ["RetrainResult", "Validation"]
+__all__ = ["CropJudge", "Judge", "RetrainResult", "Validation"]
+
+Judge = Callable[[Any, Processes], Mapping[str, float]]
+"""Measures of a network in eval mode, ``AP`` among them. All processes call it at once, share its work, and get the
+same; it goes to them by pickling."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,23 +44,26 @@ class RetrainResult:
     """Its weights."""
 
 
-class Validation(ABC):
-    """Judges the averaged weights when it is time, and keeps the best in ``best.safetensors``."""
+class Validation:
+    """Judges the averaged weights when it is time, and keeps the best in ``best.safetensors``.
 
-    def __init__(self, config: RetrainConfig, processes: Processes, out_dir: Path) -> None:
+    Args:
+        judge: the measures of the present weights, ``AP`` among them; the same in all processes, which share it.
+        save: writes a state dict to a file, with facts for its header.
+        summary: what ``results.json`` says of the network and its judges.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[], Mapping[str, float]],
+        save: Callable[[Path, Mapping[str, Tensor], Mapping[str, str]], None],
+        summary: Mapping[str, Any],
+        config: RetrainConfig,
+        processes: Processes,
+        out_dir: Path,
+    ) -> None:
+        self.judge, self.save, self.summary = judge, save, summary
         self.config, self.processes, self.out_dir = config, processes, out_dir
-
-    @abstractmethod
-    def judge(self) -> Mapping[str, float]:
-        """The measures of the present weights, ``AP`` among them; the same in all processes."""
-
-    @abstractmethod
-    def save(self, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-        """Write these weights to :attr:`best`."""
-
-    @abstractmethod
-    def summary(self) -> dict[str, Any]:
-        """What ``results.json`` says of the network and its judges."""
 
     @property
     def best(self) -> Path:
@@ -78,13 +90,13 @@ class Validation(ABC):
         if self.processes.is_first:
             if before is None or entry["AP"] > before["AP"]:
                 forget_export(self.out_dir)  # it would be of other weights
-                self.save(loop.average.average, {"steps": str(loop.step), "ap": str(entry["AP"])})
+                self.save(self.best, loop.average.average, {"steps": str(loop.step), "ap": str(entry["AP"])})
             atomic_write_json(self.out_dir / "results.json", self._results(loop))
         return metrics
 
     def _results(self, loop: TrainingLoop) -> dict[str, Any]:
         return {
-            **self.summary(),
+            **self.summary,
             "best": _best(loop.memory["validations"]),
             "validations": loop.memory["validations"],
             "finished": loop.fraction >= 1,
@@ -98,6 +110,33 @@ class Validation(ABC):
         assert best is not None
         metrics = {name: value for name, value in best.items() if name not in ("step", "epoch", "elapsed_s")}
         return RetrainResult(best_ap=best["AP"], metrics=metrics, path=self.best)
+
+
+@dataclass(frozen=True, eq=False)
+class CropJudge:
+    """Judges by the crops of the validation people."""
+
+    data: PoseData
+    input_size: tuple[int, int]
+    config: EvaluationConfig
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without what this process has read."""
+        return CropJudge, (self.data.unread(), self.input_size, self.config)
+
+    @cached_property
+    def crops(self) -> CropCache:
+        return self.data.validation_crops(self.input_size)
+
+    @cached_property
+    def ap(self) -> CocoKeypointAP:
+        return CocoKeypointAP(self.data.val.ground_truth, self.data.val.sigmas)
+
+    def __call__(self, net: nn.Module, processes: Processes) -> Mapping[str, float]:
+        people, codec = self.data.val, self.data.codec(self.input_size)
+        return evaluate_network(
+            net, self.crops, people, codec, self.config, ap=self.ap, processes=processes
+        ).metrics
 
 
 def _best(validations: Sequence[dict[str, float]]) -> dict[str, float] | None:
