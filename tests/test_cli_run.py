@@ -220,7 +220,12 @@ def test_search_export_retrain_report(tiny_config: Path, trained: Path, tmp_path
     assert not killed.exists()
     measured = chosen in [member["id"] for member in json.loads((run / "pareto.json").read_text())["front"]]
     source = "measured with the front" if measured else "predicted by the latency table"
-    assert f" ms, {source};" in (run / "export" / chosen / "card.md").read_text(encoding="utf-8")
+    card = (run / "export" / chosen / "card.md").read_text(encoding="utf-8")
+    assert f" ms, {source};" in card
+    assert card.startswith(
+        "Weights inherited from the supernet: not meant to be shipped; retrain first: "
+        f"`vipnas retrain {run}/config.yaml --architecture {run}:{chosen}`\n"
+    )
     assert (run / "export" / chosen / "model.onnx").is_file()
     assert call("describe", f"{run}:{chosen[:6]}").returncode == 0
     assert_one_line(call("export", run, "--ids", "zzz"), "no evaluation has an id that begins with 'zzz'")

@@ -106,6 +106,15 @@ def test_a_run_on_videos(config: Path, tmp_path: Path) -> None:
     assert {"AP", "mean_oks", "AP_frame0", "AP_frame2"} <= results["best"].keys()
     best = run / "retrain" / folder.name / "best.safetensors"
     assert load_metadata(best)["keypoints"].startswith("nose,")
+    made = {"architecture.json", "card.md", "facts.json", "frame0.onnx", "frame1.onnx", "frame2.onnx"}
+    assert {path.name for path in best.parent.iterdir()} - made == {
+        ".lock", "best.safetensors", "checkpoint.pt", "metrics.jsonl", "results.json", "tensorboard"
+    }  # fmt: skip
+    card = (best.parent / "card.md").read_text(encoding="utf-8")
+    assert card.startswith("Retrained weights")
+    assert " ms a clip, measured with the front" in card
+    inherited = (folder / "card.md").read_text(encoding="utf-8").splitlines()[0]
+    assert inherited.startswith("Weights inherited from the supernet: not meant to be shipped; retrain first: `vipnas ")
 
     others = ["--data.video.val_annotations", headless(config), "--data.video.images", config.with_name("data")]
     refused = call("search", config, "--resume", "--video.ap", "posetrack", *others)
@@ -148,6 +157,9 @@ def test_bad_input_is_refused_before_anything_is_written(config: Path, tmp_path:
     other_size = call(*command, "--video.key", tmp_path / "large.safetensors")
     assert_one_line(other_size, "input_size is (64, 48), the key frame's is")
     assert_one_line(call("search", config, "--run-dir", run), "no such run folder")
+    save_network(tmp_path / "mine" / "key.safetensors", network(space), described)
+    into_itself = call(*command[:2], "--run-dir", tmp_path / "mine", "--video.key", tmp_path / "mine" / "key.safetensors")
+    assert_one_line(into_itself, "key.safetensors: is read by this command, which would write over it")
     run.mkdir()
     (run / "config.yaml").write_text("", encoding="utf-8")
     assert_one_line(call("search", config, "--run-dir", run), "run `vipnas train-supernet` first")
