@@ -24,7 +24,7 @@ from search_spaces import (
 )
 
 from .calibration import UncalibratedSubnet, UncalibratedVideo
-from .networks import Fusion, PoseNet, PropagatedNet, VideoPoseNet, build_frame, initialize
+from .networks import Fusion, PoseNet, PropagatedNet, VideoPoseNet, build_frame, build_part, initialize, part_name
 from .sharing import Reader, Sharing, readers
 from .spatial import SpatialSharing
 from .storage import SharedStorage, open_storage
@@ -94,6 +94,22 @@ class TemporalSupernet(SharedStorage[PropagatedFrame]):
         net.key = copy.deepcopy(key).eval()
         net.frames = nn.ModuleList(self.extract(frame).module for frame in architecture.frames)
         return UncalibratedVideo(net)
+
+    @torch.no_grad()
+    def extract_part(self, architecture: PoseArchitecture, index: int) -> nn.Module:
+        """As :meth:`Supernet.extract_part`."""
+        part, prefix, store = build_part(architecture, index), part_name(architecture, index), self.store
+        for name, read in self._spatial.readers(part, prefix).items():
+            part.get_parameter(name.removeprefix(prefix)).copy_(read(store))
+        return part.train(self.training)
+
+    @torch.no_grad()
+    def extract_fusion(self, frame: PropagatedFrame) -> nn.Module:
+        """A frame's fusion, as :meth:`extract_part` gives a part."""
+        fusion, prefix, store = Fusion(frame.architecture, frame.fusion), _prefix(frame.fusion), self.store
+        for name, read in readers(fusion, self.sharing, {}, frozenset(), prefix=prefix).items():
+            fusion.get_parameter(name.removeprefix(prefix)).copy_(read(store))
+        return fusion.train(self.training)
 
     def load_spatial(self, supernet: Supernet) -> None:
         """Begin with the weights of an image supernet of the same spatial space; the fusions stay as they are.
