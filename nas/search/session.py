@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,7 +58,9 @@ from .preparation import (
 )
 from .resume import recorded_identity
 
-__all__ = ["ApKind", "CandidateFactory", "FrontMeasure", "search_networks"]
+__all__ = ["ApKind", "CandidateFactory", "FrontMeasure", "search_networks", "with_algorithm"]
+
+_log = logging.getLogger(__name__)
 
 ApKind = Literal["oks", "posetrack"]
 Space = SearchSpace | VideoSearchSpace
@@ -219,10 +222,7 @@ def search_networks(
     problem = search.problem()
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
-    if isinstance(space, VideoSearchSpace):
-        candidate = replace(candidate, first_look=0)  # whole clips are judged at once
-        if search.algorithm == "guided":  # without looks the model was no gain (docs/benchmarks.md)
-            search = replace(search, algorithm="evolution")
+    search = with_algorithm(search, space, run, resume)
     _check_files(run, space)
     _check_data(data, ap)
     with (
@@ -252,6 +252,25 @@ def search_networks(
             progress=progress,
             lock=lock,
         )
+
+
+def with_algorithm(search: SearchConfig, space: Space, run: RunFolder, resume: bool) -> SearchConfig:
+    """The settings with an algorithm, where they leave it to us: guided for image networks, evolution for videos'.
+
+    Raises:
+        InputError: they ask for a guided search of video networks, and do not go on with one of before.
+    """
+    if not isinstance(space, VideoSearchSpace):
+        return replace(search, algorithm=search.algorithm or "guided")
+    if search.algorithm != "guided":
+        return replace(search, algorithm=search.algorithm or "evolution")
+    if not (resume and run.journal.is_file() and run.journal.stat().st_size):
+        raise InputError(
+            "search.algorithm: guided is for image networks, it was no gain on videos (docs/benchmarks.md); leave it "
+            "out, or choose evolution or random"
+        )
+    _log.warning("%s: its search.algorithm guided meant evolution of video networks: it goes on as evolution", run.path)
+    return replace(search, algorithm="evolution")
 
 
 def _initial(space: Space) -> list[Any]:
