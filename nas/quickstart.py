@@ -236,13 +236,13 @@ def train_stage(config: Config, space: SearchSpace, data: PoseData, run: RunFold
 
 def search_stage(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> float:
     """Candidates a minute."""
-    from nas.search.session import search_images
+    from nas.search.session import search_networks
 
     if list((run.path / "export").glob("[!.]*/architecture.json")):
         return 0.0
     narrator.stage("measuring latencies on this machine, then searching for AP and latency")
     with narrator.counting("latency table") as table, narrator.searching() as progress:
-        result = search_images(
+        result = search_networks(
             space, data, config.search, config.candidate, config.latency, run, seed=config.seed, resume=True,
             progress=progress, table_progress=table,
         )  # fmt: skip

@@ -218,7 +218,7 @@ class _Stages:
 
     def _search(self) -> dict[str, Any]:
         """The front's most accurate video network that is clearly quicker than the key network on every frame."""
-        from nas.search.video_session import search_videos
+        from nas.search.session import search_networks
 
         config = self.plan.videos
         if not list((self.run.path / "export").glob("[!.]*/architecture.json")):
@@ -226,7 +226,7 @@ class _Stages:
                 shutil.copyfile(self.images.latency_table, self.run.latency_table)  # of the same space and machine
             self.narrator.stage("measuring latencies of fusions, then searching for AP and latency of whole clips")
             with self.narrator.counting("latency table") as table, self.narrator.searching() as progress:
-                search_videos(
+                search_networks(
                     self.run.load_video_space(), self.videos, config.search, config.candidate, config.latency, self.run,
                     ap=config.video.ap, seed=config.seed, resume=True, progress=progress, table_progress=table,
                 )  # fmt: skip

@@ -48,12 +48,13 @@ from nas.data.tensors import to_tensor
 from nas.memory import keep_freed_memory
 from nas.run_folder import RunFolder
 from nas.search.ask_tell import AskTellSearch
-from nas.search.candidate import CandidateEvaluator
 from nas.search.candidate_config import CandidateConfig
 from nas.search.config import SearchConfig
+from nas.search.costs import Costs
 from nas.search.driver import make_search
+from nas.search.evaluator import CandidateEvaluator
 from nas.search.hypervolume import hypervolume
-from nas.search.session import Costs
+from nas.search.people import CropPeople
 from search_spaces import PoseArchitecture
 from search_spaces.complexity import count
 from supernet import Supernet, calibrate
@@ -159,17 +160,10 @@ def main() -> None:
     other = OtherWay(supernet, data, people)
 
     def ours(settings: CandidateConfig) -> CandidateEvaluator:
-        return CandidateEvaluator(
-            supernet,
-            data.calibration_crops(space.input_size, settings.calibration_crops).tensor(),
-            CropCache.build(data.cache_folder, people.instances, codec, padding=config.data.padding),
-            CocoKeypointAP(people.ground_truth, people.sigmas),
-            codec,
-            people.sigmas,
-            Costs(),
-            ("macs",),
-            settings,
-        )
+        crops = CropCache.build(data.cache_folder, people.instances, codec, padding=config.data.padding)
+        measured = CropPeople(crops, CocoKeypointAP(people.ground_truth, people.sigmas), people.sigmas)
+        calibration = data.calibration_crops(space.input_size, settings.calibration_crops).tensor()[:, None]
+        return CandidateEvaluator(supernet, (calibration, None), measured, codec, Costs(), ("macs",), settings)
 
     guided, evolution = SearchConfig(objectives=("ap", "macs")), SearchConfig(
         objectives=("ap", "macs"), algorithm="evolution"

@@ -23,12 +23,13 @@ from nas.config import load_config
 from nas.data.cache import CropCache
 from nas.data.pose_data import PoseData
 from nas.run_folder import RunFolder
-from nas.search.candidate import CandidateEvaluator
 from nas.search.candidate_config import CandidateConfig
 from nas.search.config import SearchConfig
+from nas.search.costs import Costs
 from nas.search.driver import make_search
+from nas.search.evaluator import CandidateEvaluator
 from nas.search.hypervolume import hypervolume
-from nas.search.session import Costs
+from nas.search.people import CropPeople
 from search_spaces.complexity import count
 from supernet import Supernet
 
@@ -46,9 +47,9 @@ def main() -> None:
     config, space = load_config(run.config, [("run_dir", str(arguments.run))]), run.load_space()
     data = PoseData(config.data, space.keypoints)
     people, codec = data.val.sample(arguments.persons, 0), data.codec(space.input_size)
-    calibration = data.calibration_crops(space.input_size, CandidateConfig().calibration_crops).tensor()
+    calibration = data.calibration_crops(space.input_size, CandidateConfig().calibration_crops).tensor()[:, None]
     crops = CropCache.build(data.cache_folder, people.instances, codec, padding=config.data.padding)
-    ap = CocoKeypointAP(people.ground_truth, people.sigmas)
+    measured = CropPeople(crops, CocoKeypointAP(people.ground_truth, people.sigmas), people.sigmas)
     supernet = Supernet.load(run.supernet, space)
     reference = (0.0, float(count(space.largest()).macs) * 1.01)
     checkpoints = [n for n in (25, 50, 100, 150, 200, 400, 800) if n <= arguments.evaluations]
@@ -57,7 +58,7 @@ def main() -> None:
         """The hypervolume after so many candidates of one search, relative to the reference's MACs."""
         look_first = algorithm == "guided"
         settings = CandidateConfig(persons=arguments.persons, cache_mb=4096, first_look=48 if look_first else 0)
-        judge = CandidateEvaluator(supernet, calibration, crops, ap, codec, people.sigmas, Costs(), ("macs",), settings)
+        judge = CandidateEvaluator(supernet, (calibration, None), measured, codec, Costs(), ("macs",), settings)
         chosen = SearchConfig(algorithm=algorithm, objectives=("ap", "macs"))
         search = make_search(space, chosen, np.random.default_rng(seed), [space.smallest(), space.largest()])
         volumes = []

@@ -24,6 +24,7 @@ __all__ = [
     "PropagatedFrame",
     "VideoArchitecture",
     "any_architecture",
+    "frames_of",
     "load_any_architecture",
     "resize_factors",
 ]
@@ -163,6 +164,13 @@ class VideoArchitecture:
     def load(cls, path: Path | str) -> VideoArchitecture:
         """The video architecture in a JSON file."""
         return cls.from_json(read_json_object(Path(path)), where=str(path))
+
+
+def frames_of(architecture: PoseArchitecture | VideoArchitecture) -> tuple[PropagatedFrame, ...]:
+    """The frames that a search chooses: those after the key frame; an image network is one frame, seen alone."""
+    if isinstance(architecture, VideoArchitecture):
+        return architecture.frames
+    return (PropagatedFrame(architecture=architecture),)
 
 
 def any_architecture(value: Any, where: str = "architecture") -> PoseArchitecture | VideoArchitecture:

@@ -31,7 +31,7 @@ from search_spaces import (
 from .calibration import UncalibratedSubnet, UncalibratedVideo
 from .initial import initial_store
 from .layout import Layout
-from .networks import PoseNet, PropagatedNet, VideoPoseNet, build_frame, build_part, part_name
+from .networks import Fusion, PoseNet, PropagatedNet, VideoPoseNet, build_frame, build_part, part_name
 from .sharing import Reader, Sharing, fusion_prefix, readers, written_back
 from .storage import check_names, open_storage, save_storage
 
@@ -171,6 +171,14 @@ class Supernet(nn.Module):
         for name, read in readers(part, self.sharing, self._layout, prefix).items():
             part.get_parameter(name.removeprefix(prefix)).copy_(read(store))
         return part.train(self.training)
+
+    @torch.no_grad()
+    def extract_fusion(self, frame: PropagatedFrame) -> Fusion:
+        """A frame's fusion, as :meth:`extract_part` gives a part."""
+        fusion, prefix, store = Fusion(frame.architecture, frame.fusion), fusion_prefix(frame.fusion), self.store
+        for name, read in readers(fusion, self.sharing, self._layout, prefix).items():
+            fusion.get_parameter(name.removeprefix(prefix)).copy_(read(store))
+        return fusion.train(self.training)
 
     def _subnet(self, network: Network) -> _Subnet:
         subnet = self._subnets.get(network)

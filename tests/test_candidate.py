@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,11 +15,12 @@ from evaluators.oks import COCO_SIGMAS
 from nas.data.cache import CropCache
 from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
-from nas.search.candidate import CandidateConfig, CandidateEvaluator, average_recall
-from nas.search.first_looks import FirstLooks
+from nas.search.chain import Chains, Evaluated, Looks
+from nas.search.evaluator import CandidateConfig, CandidateEvaluator, average_recall
+from nas.search.people import CropPeople
 from nas.search.race import Rival
-from nas.search.shared_parts import SharedParts
 from search_spaces import PoseArchitecture, get_space
+from search_spaces.video import frames_of
 from supernet import Supernet, calibrate
 
 SPACE = get_space("resnet-tiny")
@@ -83,20 +85,26 @@ def cost(architecture: PoseArchitecture) -> dict[str, float]:
 def evaluator(crops: CropCache, **settings: object) -> CandidateEvaluator:
     device = str(settings.pop("device", "cpu"))
     config = dataclasses.replace(CandidateConfig(precision="float32", chunk=10, racing=False), **settings)
-    ap = CocoKeypointAP(truth(crops))
-    calibration = crops.tensor(slice(0, 8))
-    return CandidateEvaluator(supernet(), calibration, crops, ap, CODEC, COCO_SIGMAS, cost, (), config, device)
+    people = CropPeople(crops, CocoKeypointAP(truth(crops)), COCO_SIGMAS)
+    calibration = (crops.tensor(slice(0, 8))[:, None], None)
+    return CandidateEvaluator(supernet(), calibration, people, CODEC, lambda a: (cost(a), []), (), config, device)
+
+
+def looks_of(people: torch.Tensor, dtype: torch.dtype, budget: int) -> Looks:
+    return Looks(supernet(), (), (people[:, None], None), (4.0, 4.0), dtype, budget)
 
 
 def test_a_chain_of_shared_parts_equals_the_calibrated_network(crops: CropCache) -> None:
-    parts = SharedParts(supernet(), crops.tensor(slice(0, 8)), lambda chunk: crops.tensor(slice(8, 16)))
+    nothing: Any = None
+    people = Evaluated(lambda chunk, position: crops.tensor(slice(8, 16)), nothing, nothing, (4.0, 4.0))
+    chains = Chains(supernet(), (), (crops.tensor(slice(0, 8))[:, None], None), people)
     rng = np.random.default_rng(4)
     for _ in range(3):
         architecture = SPACE.sample(rng)
         net = calibrate(supernet().extract(architecture), [crops.tensor(slice(0, 8))])
         with torch.no_grad():
             expected = net(crops.tensor(slice(8, 16)))
-        heatmaps = parts.chain(architecture).heatmaps(0)
+        [heatmaps] = chains.of(frames_of(architecture)).heatmaps(0)
         scale = float(expected.std())
         torch.testing.assert_close(heatmaps / scale, expected / scale, rtol=0, atol=2e-3)
 
@@ -118,13 +126,13 @@ def test_sharing_parts_changes_no_figure(crops: CropCache, cache_mb: int) -> Non
 def test_a_first_look_normalises_by_the_people_themselves(crops: CropCache, budget: int) -> None:
     """However much is kept between candidates, each sees what its network in training mode gives."""
     people, rng = crops.tensor(slice(0, 8)), np.random.default_rng(4)
-    looks = FirstLooks(supernet(), people, torch.float32, budget)
+    looks = looks_of(people, torch.float32, budget)
     parent = SPACE.sample(rng)
     for architecture in (parent, *(SPACE.mutate(parent, rng) for _ in range(4)), parent, SPACE.smallest()):
         net = supernet().extract(architecture).module.train()
         with torch.no_grad():
             expected = net(people)
-        heatmaps = looks(architecture)
+        [heatmaps] = looks(frames_of(architecture))
         scale = float(expected.std())
         torch.testing.assert_close(heatmaps / scale, expected / scale, rtol=0, atol=2e-3)
         assert looks.bytes <= budget
@@ -132,7 +140,7 @@ def test_a_first_look_normalises_by_the_people_themselves(crops: CropCache, budg
 
 def test_a_first_look_in_bfloat16_keeps_its_statistics_in_float32(crops: CropCache) -> None:
     people, architecture = crops.tensor(slice(0, 8)), SPACE.sample(np.random.default_rng(4))
-    exact, reduced = (FirstLooks(supernet(), people, t, 0)(architecture) for t in (torch.float32, torch.bfloat16))
+    exact, reduced = (looks_of(people, t, 0)(frames_of(architecture))[0] for t in (torch.float32, torch.bfloat16))
     assert float((exact - reduced).abs().mean()) < 0.25 * float(exact.std())
 
 
@@ -168,9 +176,9 @@ def test_crops_and_parts_share_one_budget(crops: CropCache, cache_mb: int) -> No
     for _ in range(4):
         judge(SPACE.sample(rng))
         images = sum(image.nbytes for image in judge._images.values())
-        assert images + judge._parts.bytes <= cache_mb << 20
+        assert images + judge._chains.bytes <= cache_mb << 20
     assert images > 0
-    assert judge._parts.bytes > cache_mb << 18  # a quarter
+    assert judge._chains.bytes > cache_mb << 18  # a quarter
 
 
 def test_a_clearly_worse_candidate_is_dropped_and_says_why(crops: CropCache) -> None:

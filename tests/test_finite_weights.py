@@ -19,7 +19,7 @@ from nas.training.retrain import retrain
 from nas.video_weights import load_any_network, load_video_network, save_video_network
 from nas.weights import load_metadata, load_network, load_weights
 from search_spaces import InputError
-from supernet import PoseNet, Supernet, TemporalSupernet, VideoPoseNet
+from supernet import PoseNet, Supernet, VideoPoseNet
 from tests.clip_toys import small_video_space
 from tests.program import assert_one_line, call
 from tests.trained_fixture import architecture, trained_weights, write_people
@@ -73,9 +73,9 @@ def test_a_video_network_and_both_supernets_are_refused(tmp_path: Path) -> None:
     net = VideoPoseNet(small_video_space().largest(), torch.Generator().manual_seed(0))
     save_video_network(tmp_path / "video.safetensors", net)
     Supernet(small_space()).save(tmp_path / "supernet.safetensors")
-    TemporalSupernet(small_video_space()).save(tmp_path / "temporal.safetensors")
+    Supernet(small_video_space()).save(tmp_path / "temporal.safetensors")
     readers: dict[str, Callable[[Path], Any]] = {
-        "video": load_video_network, "supernet": Supernet.load, "temporal": TemporalSupernet.load
+        "video": load_video_network, "supernet": Supernet.load, "temporal": Supernet.load
     }  # fmt: skip
     for stem, read in readers.items():
         path = tmp_path / f"{stem}.safetensors"

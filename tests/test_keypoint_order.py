@@ -34,7 +34,7 @@ from nas.video_key import fit_to_data
 from nas.weights import keypoint_names, load_metadata, load_network, pose_metadata, save_network
 from nas.weights_order import network_in_order, reordered, require_keypoints, state_in_order
 from search_spaces import InputError
-from supernet import PoseNet, Supernet, TemporalSupernet, VideoPoseNet
+from supernet import PoseNet, Supernet, VideoPoseNet
 from tests.clip_toys import small_video_space
 from tests.coco_fixture import edit
 from tests.posetrack_fixture import write_sequence
@@ -131,7 +131,7 @@ def test_a_video_network_takes_up_reordered_heatmaps_too() -> None:
 
 
 def test_supernets_are_reordered_by_the_same_rule() -> None:
-    supernet = TemporalSupernet(small_video_space())
+    supernet = Supernet(small_video_space())
     order = list(range(16, -1, -1))
     found = reordered(supernet.store, order)
     changed = {name for name, value in found.items() if not torch.equal(value, supernet.store[name])}

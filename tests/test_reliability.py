@@ -21,7 +21,7 @@ import torch
 from nas.data.pose_data import PoseData
 from nas.run_folder import RunFolder
 from nas.run_lock import RunLock
-from nas.search.candidate import CandidateEvaluator
+from nas.search.evaluator import CandidateEvaluator
 from nas.search.journal import read_journal
 from nas.training.supernet import train_supernet
 from search_spaces import InputError

@@ -15,7 +15,7 @@ from nas.latency import LatencyConfig, LatencyMeter
 from nas.run_folder import RunFolder
 from nas.search import session
 from nas.search.candidate_config import CandidateConfig
-from nas.search.cluster_latency import latency_in_slot, slot_fingerprint
+from nas.search.cluster_latency import latencies_in_slot, slot_fingerprint
 from nas.search.config import SearchConfig
 from nas.search.driver import run_search
 from nas.search.journal import read_journal
@@ -101,7 +101,7 @@ def test_a_candidate_is_judged_the_same_from_files_that_were_fetched(
         evaluate = moved()
     record = evaluate(space.smallest())
     assert record["status"] == "complete"
-    assert evaluate.crops.path.is_relative_to(tmp_path / "node")
+    assert evaluate.people.crops.path.is_relative_to(tmp_path / "node")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def test_nodes_join_and_leave_while_a_search_goes_on(quiet_ray: Path, tmp_path: 
             fingerprint = slot_fingerprint(LatencyConfig(rounds=1))
             assert fingerprint == LatencyMeter(LatencyConfig()).fingerprint
             tiny = get_space("resnet-tiny").smallest()
-            assert latency_in_slot(LatencyConfig(rounds=1), fingerprint, tiny) > 0
+            assert sum(latencies_in_slot(LatencyConfig(rounds=1), fingerprint, tiny)) > 0
     finally:
         cluster.shutdown()
     records = list(read_journal(tmp_path / "run" / "evaluations.jsonl"))

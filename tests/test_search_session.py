@@ -12,7 +12,7 @@ from evaluators import MeasureInputError
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.blocks import space_blocks
 from nas.latency.table import Fit, block_name
-from nas.search import preparation, session
+from nas.search import costs, preparation, session
 from nas.search.candidate_config import CandidateConfig, Precision
 from nas.search.objectives import Problem
 from search_spaces import InputError, SearchSpace, get_space
@@ -50,13 +50,13 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         batches.append(latency.batch)
         return table(space, latency.batch)
 
-    monkeypatch.setattr(preparation, "build_table", build)
+    monkeypatch.setattr(costs, "build_table", build)
     return batches
 
 
 def test_a_table_of_this_space_and_batch_is_used_again(tmp_path: Path, built: list[int]) -> None:
     table().save(tmp_path / "table.json")
-    assert preparation.space_table(SPACE, LATENCY, tmp_path / "table.json") == table()
+    assert costs.space_table(SPACE, LATENCY, tmp_path / "table.json") == table()
     assert not built
 
 
@@ -67,7 +67,7 @@ def test_a_table_of_another_batch_or_space_is_not(
     tmp_path: Path, built: list[int], space: SearchSpace, batch: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     table().save(tmp_path / "table.json")
-    found = preparation.space_table(space, LatencyConfig(batch=batch), tmp_path / "table.json")
+    found = costs.space_table(space, LatencyConfig(batch=batch), tmp_path / "table.json")
     assert (found.space, found.batch) == (space.name, batch)
     assert built == [batch]
     assert "it is measured anew" in caplog.text
@@ -79,7 +79,7 @@ def test_a_damaged_table_is_measured_anew(
     table().save(tmp_path / "table.json")
     whole = (tmp_path / "table.json").read_bytes()
     (tmp_path / "table.json").write_bytes(whole[: len(whole) // 2])
-    assert session.space_table(SPACE, LATENCY, tmp_path / "table.json") == table()
+    assert costs.space_table(SPACE, LATENCY, tmp_path / "table.json") == table()
     assert built == [1]
     assert "damaged" in caplog.text
 
@@ -111,7 +111,7 @@ def factory(precision: Precision = "auto", device: str = "cpu") -> session.Candi
     nothing: Any = None
     config = CandidateConfig(precision=precision)
     return session.CandidateFactory(
-        Path("none"), nothing, nothing, {}, nothing, nothing, session.Costs(), (), config, device
+        Path("none"), None, nothing, nothing, nothing, nothing, session.Costs(), (), config, device
     )
 
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from nas.data.augment import NO_AUGMENTATION
+from nas.data.clip_cache import ClipCache
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
 from nas.search.candidate_config import CandidateConfig
+from nas.search.evaluator import CandidateEvaluator
+from nas.search.people import ClipPeople
 from nas.search.race import Rival
-from nas.search.video_candidate import VideoCandidateEvaluator
 from nas.video_evaluation import people_shown, posetrack_measures
 from search_spaces import InputError, VideoArchitecture
 from search_spaces.video_costs import count_video
@@ -55,20 +57,24 @@ def costs(architecture: VideoArchitecture) -> tuple[dict[str, float], list[float
 
 def evaluator(
     data: VideoData, supernet: Supernet, whole_videos: bool = False, **options: Any
-) -> VideoCandidateEvaluator:
+) -> CandidateEvaluator:
     config = CandidateConfig(**{"chunk": 2, "racing": False, "precision": "float32", **options})
-    clips = data.validation_clips(SPACE.input_size)
-    return VideoCandidateEvaluator(
+    clips, calibration = data.validation_clips(SPACE.input_size), data.calibration_clips(SPACE.input_size, 4)
+    people = ClipPeople(clips, people_shown(data.val.people, clips), data.val if whole_videos else None)
+    return CandidateEvaluator(
         supernet,
-        key(),
-        data.calibration_clips(SPACE.input_size, 4),
-        clips,
-        people_shown(data.val.people, clips),
+        (calibration.tensor(), torch.from_numpy(calibration.previous_from_current())),
+        people,
         data.codec(SPACE.input_size),
         costs,
         config=config,
-        videos=data.val if whole_videos else None,
+        given=(key(),),
     )
+
+
+def clips_of(judge: CandidateEvaluator) -> ClipCache:
+    assert isinstance(judge.people, ClipPeople)
+    return judge.people.clips
 
 
 def with_fusion(seed: int) -> VideoArchitecture:
@@ -89,17 +95,15 @@ def by_itself(data: VideoData, supernet: Supernet, architecture: VideoArchitectu
 def test_a_candidate_gives_the_heatmaps_of_its_network(data: VideoData, supernet: Supernet) -> None:
     judge, architecture = evaluator(data, supernet), with_fusion(3)
     net = by_itself(data, supernet, architecture)
-    clips = judge.clips.subset(slice(0, 2))
+    clips = clips_of(judge).subset(slice(0, 2))
     with torch.no_grad():
         expected = net(clips.tensor(), torch.from_numpy(clips.previous_from_current()))
-    chain = judge._frames.chain(architecture)
-    chain.keypoints(0)
-    for position, frame in enumerate(chain._frames):
+    for position, heatmaps in enumerate(judge._chains.of(architecture.frames).heatmaps(0)):
         shown = torch.from_numpy(clips.present[:, position])
         assert shown.any()
         # What a frame is calibrated with is normalised by its batch in the one case, by its statistics in the other.
         tolerance = 1e-5 if position < 2 else 0.02 * float(expected[:, position].std())
-        torch.testing.assert_close(frame.heatmaps[0][shown], expected[shown, position], atol=tolerance, rtol=0)
+        torch.testing.assert_close(heatmaps[shown], expected[shown, position], atol=tolerance, rtol=0)
 
 
 def test_the_record(data: VideoData, supernet: Supernet) -> None:
@@ -119,12 +123,12 @@ def test_frames_in_common_are_made_once_and_change_no_figure(
     first, other = with_fusion(3), with_fusion(4)
     family = [first, first.replace(frames=(first.frames[0], other.frames[1])), other]
     alone = [evaluator(data, supernet)(architecture)["metrics"] for architecture in family]
-    made, extract = [], supernet.extract
-    monkeypatch.setattr(supernet, "extract", lambda frame: (made.append(frame), extract(frame))[1])
+    made, extract = [], supernet.extract_fusion  # each frame has one, and it depends on the frames before
+    monkeypatch.setattr(supernet, "extract_fusion", lambda frame: (made.append(frame), extract(frame))[1])
     judge = evaluator(data, supernet, cache_mb=cache_mb)
     assert [judge(architecture)["metrics"] for architecture in family] == alone
     assert len(made) == (5 if cache_mb else 6)
-    assert judge._frames.bytes <= cache_mb << 20
+    assert judge._chains.bytes <= cache_mb << 20
 
 
 def test_the_key_frame_is_run_once(
@@ -132,30 +136,30 @@ def test_the_key_frame_is_run_once(
 ) -> None:
     judge = evaluator(data, supernet)
     judge(with_fusion(3))
-    monkeypatch.setattr(judge._frames._key.module, "forward", None)
+    monkeypatch.setattr(judge._chains._given[0].module, "forward", None)
     assert judge(with_fusion(4))["status"] == "complete"
 
 
 def test_a_clearly_worse_candidate_is_dropped(data: VideoData, supernet: Supernet) -> None:
     judge, architecture = evaluator(data, supernet, racing=True), with_fusion(3)
     whole = costs(architecture)[0]["latency_ms"]
-    judge._race.rivals.append(Rival({"latency_ms": whole - 1}, 0.9, np.full(len(judge.clips), 0.99)))
+    judge._race.rivals.append(Rival({"latency_ms": whole - 1}, 0.9, np.full(len(clips_of(judge)), 0.99)))
     record = judge(architecture)
     assert record["status"] == "raced"
     assert record["persons"] < 12
     assert "clips" in record["note"]
     assert len(record["metrics"]["latency_by_position"]) == 3
-    judge._race.rivals[0] = Rival({"latency_ms": whole + 1}, 0.9, np.full(len(judge.clips), 0.99))
+    judge._race.rivals[0] = Rival({"latency_ms": whole + 1}, 0.9, np.full(len(clips_of(judge)), 0.99))
     assert judge(architecture)["status"] == "complete"
 
 
 def test_ap_may_be_posetracks(data: VideoData, supernet: Supernet) -> None:
     judge, architecture = evaluator(data, supernet, whole_videos=True), with_fusion(3)
     record = judge(architecture)
-    chain = judge._frames.chain(architecture)
+    chain = judge._chains.of(architecture.frames)
     found = [chain.keypoints(chunk) for chunk in range(judge._chunks)]
     places, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    expected = posetrack_measures(data.val, judge.clips, places, scores)["AP"]["Total"] / 100
+    expected = posetrack_measures(data.val, clips_of(judge), places, scores)["AP"]["Total"] / 100
     assert record["objectives"]["ap"] == expected != record["metrics"]["AP"]
 
 

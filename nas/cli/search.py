@@ -49,7 +49,7 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
     from nas.cli.stage import load_space, noting_config, open_run, refuse_to_overwrite
     from nas.data.pose_data import PoseData
     from nas.run_folder import RunFolder
-    from nas.search.session import search_images
+    from nas.search.session import search_networks
 
     space = load_space(config)
     run = RunFolder.existing(config.run_dir)
@@ -66,7 +66,7 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
         searching() as show,
         noting_config(config, SECTIONS, show) as progress,
     ):
-        result = search_images(
+        result = search_networks(
             space,
             data,
             config.search,

@@ -123,7 +123,7 @@ def search(config: Config, resume: bool) -> tuple[SearchResult, RunFolder]:
     from nas.cli.progress import counting, searching
     from nas.cli.stage import noting_config, refuse_to_overwrite
     from nas.run_folder import RunFolder
-    from nas.search.video_session import search_videos
+    from nas.search.session import search_networks
 
     run = RunFolder.existing(config.run_dir)
     space = _space_of_run(run, config)
@@ -137,7 +137,7 @@ def search(config: Config, resume: bool) -> tuple[SearchResult, RunFolder]:
         searching() as show,
         noting_config(config, SEARCHED, show) as progress,
     ):
-        result = search_videos(
+        result = search_networks(
             space,
             data,
             config.search,

@@ -8,7 +8,8 @@ for each feature, operation and width of that stage).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,9 @@ def fusion_name(architecture: PoseArchitecture, fusion: FusionChoice) -> str:
     return f"{fusion.feature} {fusion.operation} {architecture.features[fusion.feature - 1].channels}"
 
 
-def networks_of(architecture: VideoArchitecture) -> tuple[PoseArchitecture | PropagatedFrame, ...]:
-    """The networks of a video by position."""
-    return (architecture.key, *architecture.frames)
+def networks_of(architecture: PoseArchitecture | VideoArchitecture) -> tuple[PoseArchitecture | PropagatedFrame, ...]:
+    """The networks of a video by position; an image network alone."""
+    return (architecture.key, *architecture.frames) if isinstance(architecture, VideoArchitecture) else (architecture,)
 
 
 def build_video_table(
@@ -161,23 +162,23 @@ def _fusion(frame: PropagatedFrame, generator: torch.Generator) -> nn.Module:
 
 
 def frame_latencies(
-    meter: LatencyMeter, architectures: list[VideoArchitecture]
+    meter: LatencyMeter, architectures: Sequence[PoseArchitecture | VideoArchitecture]
 ) -> list[dict[str, Any]]:
-    """Each video's clip measured: its networks one by one, end to end, all rounds interleaved.
+    """Each architecture measured: a video's clip by its networks one by one, end to end, all rounds interleaved.
 
     Returns:
-        For each video ``latency_ms`` and ``spread_ms`` of the whole clip, and ``latency_by_position`` in ms.
+        For each ``latency_ms`` and ``spread_ms``, of a video of the whole clip, and then ``latency_by_position`` in ms.
     """
     distinct = list(dict.fromkeys(network for one in architectures for network in networks_of(one)))
     measured = dict(zip(distinct, meter.measure(distinct), strict=True))
     found = []
     for architecture in architectures:
         frames = [measured[network] for network in networks_of(architecture)]
-        found.append(
-            {
-                "latency_ms": sum(frame.latency_ms for frame in frames),
-                "spread_ms": sum(frame.spread_ms**2 for frame in frames) ** 0.5,
-                "latency_by_position": [frame.latency_ms for frame in frames],
-            }
-        )
+        by_position = [frame.latency_ms for frame in frames]
+        values: dict[str, Any] = {
+            "latency_ms": sum(by_position),
+            "spread_ms": math.hypot(*(frame.spread_ms for frame in frames)),
+        }
+        is_video = isinstance(architecture, VideoArchitecture)
+        found.append({**values, "latency_by_position": by_position} if is_video else values)
     return found

@@ -14,11 +14,12 @@ from typing import Any
 from evaluators.errors import MeasureInputError
 from evaluators.latency.fingerprint import Fingerprint, require_same_fingerprint
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table
-from search_spaces import InputError, PoseArchitecture, SearchSpace
+from nas.latency.video import VideoLatencyTable, build_video_table, frame_latencies
+from search_spaces import InputError, PoseArchitecture, SearchSpace, VideoArchitecture, VideoSearchSpace
 
 from .ray_session import LATENCY_SLOT
 
-__all__ = ["latency_in_slot", "slot_fingerprint", "table_in_slot"]
+__all__ = ["latencies_in_slot", "slot_fingerprint", "table_in_slot", "video_table_in_slot"]
 
 ANSWER_S = 600.0
 """So long a free slot is waited for, before the search begins."""
@@ -57,15 +58,24 @@ def table_in_slot(space: SearchSpace, latency: LatencyConfig, path: Path) -> Lat
     return table
 
 
-def latency_in_slot(latency: LatencyConfig, expected: Fingerprint | None, architecture: PoseArchitecture) -> float:
-    """Milliseconds of one architecture; called by a worker, on any node.
+def video_table_in_slot(space: VideoSearchSpace, latency: LatencyConfig, path: Path) -> VideoLatencyTable:
+    """What a video space needs beside that table, measured in a slot and written to ``path`` here."""
+    [table] = _answers([_task(_build_video_table).remote(space, latency)], TABLE_S)
+    table.save(path)
+    return table
+
+
+def latencies_in_slot(
+    latency: LatencyConfig, expected: Fingerprint | None, architecture: PoseArchitecture | VideoArchitecture
+) -> list[float]:
+    """Milliseconds of each network of one architecture; called by a worker, on any node.
 
     Raises:
         MeasureInputError: the slot's machine is not of the kind that the search began on.
     """
     import ray
 
-    milliseconds: float = ray.get(_task(_measure).remote(latency, expected, architecture))
+    milliseconds: list[float] = ray.get(_task(_measure).remote(latency, expected, architecture))
     return milliseconds
 
 
@@ -102,7 +112,14 @@ def _fingerprint(latency: LatencyConfig) -> Fingerprint:
     return _meter(latency).fingerprint
 
 
-def _measure(latency: LatencyConfig, expected: Fingerprint | None, architecture: PoseArchitecture) -> float:
+def _build_video_table(space: VideoSearchSpace, latency: LatencyConfig) -> VideoLatencyTable:
+    return build_video_table(space, _meter(latency))
+
+
+def _measure(
+    latency: LatencyConfig, expected: Fingerprint | None, architecture: PoseArchitecture | VideoArchitecture
+) -> list[float]:
     meter = _meter(latency)
     require_same_fingerprint([one for one in (expected, meter.fingerprint) if one is not None], "latency slot")
-    return meter.measure([architecture])[0].latency_ms
+    [measured] = frame_latencies(meter, [architecture])
+    return list(measured.get("latency_by_position", [measured["latency_ms"]]))

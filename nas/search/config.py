@@ -21,10 +21,11 @@ class SearchConfig:
     minutes: float | None = None
     """Stop asking for candidates after this time, whatever comes first; a resumed run counts the time of before. What a
     guided search still judges to the end comes after it."""
-    algorithm: Literal["guided", "evolution", "random"] = "guided"
+    algorithm: Literal["guided", "evolution", "random"] | None = None
     """How candidates are chosen. guided: evolution with a model of what was measured, which chooses among children and
-    tells from short looks (candidate.first_look) who is worth judging to the end; of video networks, evolution.
-    evolution: NSGA-II in steady state, every candidate judged. random: by chance (the baseline)."""
+    tells from short looks (candidate.first_look) who is worth judging to the end; not of video networks. evolution:
+    NSGA-II in steady state, every candidate judged. random: by chance (the baseline). null: evolution of video
+    networks, else guided."""
     objectives: tuple[str, ...] = ("ap", "latency_ms")
     """What is optimised: of ap, latency_ms, macs and params one or more. (With an evaluator of your own, from Python:
     also what it measures, with the direction, as pck:max.)"""

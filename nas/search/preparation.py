@@ -1,20 +1,15 @@
-"""What searches of images and of videos check, decide and measure before their workers start."""
+"""What a search checks and decides before its workers start."""
 
 from __future__ import annotations
 
-import logging
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Protocol
 
-from evaluators import MeasureInputError
-from evaluators.latency.fingerprint import Fingerprint, require_same_fingerprint
-from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table
-from search_spaces import InputError, SearchSpace
+from evaluators.latency.fingerprint import Fingerprint
+from nas.latency import LatencyConfig
+from search_spaces import InputError
 
 from .candidate_config import CandidateConfig, Precision
 from .config import SearchConfig
@@ -28,71 +23,8 @@ __all__ = [
     "decided",
     "device_of",
     "latency_identity",
-    "meter_of",
     "on_one_thread",
-    "one_at_a_time",
-    "space_table",
-    "table_in",
 ]
-
-_log = logging.getLogger(__name__)
-
-
-def meter_of(latency: LatencyConfig, expected: Fingerprint | None) -> LatencyMeter:
-    """A meter of this machine, which must be of the kind that the search began on.
-
-    Raises:
-        MeasureInputError: it is another one: its latencies would not belong into the same front.
-    """
-    meter = LatencyMeter(latency)
-    require_same_fingerprint([one for one in (expected, meter.fingerprint) if one is not None], "latency slot")
-    return meter
-
-
-@contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """No two workers of a machine measure latency at once."""
-    import fcntl
-
-    path = Path(tempfile.gettempdir()) / f"vipnas-latency-{os.getuid()}.lock"
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)  # others write there too
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(file)
-
-
-def space_table(
-    space: SearchSpace, latency: LatencyConfig, path: Path, progress: Callable[[int, int], None] | None = None
-) -> LatencyTable:
-    """The table in ``path`` if it was measured here, on this setting and for this space; else a new one."""
-    found = table_in(path, space, latency, LatencyMeter(latency).fingerprint)
-    return found or build_table(space, latency, path, progress=progress)
-
-
-def table_in(path: Path, space: SearchSpace, latency: LatencyConfig, fingerprint: Fingerprint) -> LatencyTable | None:
-    """The table in ``path``; None where there is none that can be used, which is then said."""
-    if not path.is_file():
-        return None
-    try:
-        table = LatencyTable.load(path, fingerprint)
-        _check_table(table, path, space, latency)
-    except MeasureInputError as error:
-        _log.warning("%s; it is measured anew", error)
-        return None
-    return table
-
-
-def _check_table(table: LatencyTable, path: Path, space: SearchSpace, latency: LatencyConfig) -> None:
-    """The table is of this batch size, and has every block of this space, however the space is called."""
-    from nas.latency.blocks import space_blocks
-    from nas.latency.table import block_name
-
-    if table.batch != latency.batch:
-        raise MeasureInputError(f"{path}: measured with batch {table.batch}, not {latency.batch}")
-    if table.space != space.name or any(block_name(block) not in table.blocks for block in space_blocks(space)):
-        raise MeasureInputError(f"{path}: of another space {table.space!r} than {space.name!r}")
 
 
 def check_objectives(problem: Problem, racing: bool) -> None:

@@ -1,35 +1,51 @@
-"""A search of image networks: what its workers hold, what its candidates cost, and how its front is measured."""
+"""A search of image or video networks: what its workers hold, what its candidates cost, how its front is measured."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluators import CocoKeypointAP
 from evaluators.latency.fingerprint import Fingerprint
+from nas.data.build_once import content_key
 from nas.data.cache import CropCache
+from nas.data.clip_cache import ClipCache
+from nas.data.coco import CocoKeypoints
 from nas.data.codecs import Codec
 from nas.data.pose_data import PoseData, sigma_identity
-from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
+from nas.data.posetrack import PoseTrackVideos
+from nas.data.video_data import VideoData
+from nas.latency import LatencyConfig
+from nas.latency.video import frame_latencies
 from nas.run_folder import RunFolder
 from nas.run_lock import RunLock
-from search_spaces import InputError, PoseArchitecture, SearchSpace, published, published_names
-from search_spaces.complexity import count
+from nas.video_evaluation import people_shown
+from search_spaces import (
+    InputError,
+    PoseArchitecture,
+    PropagatedFrame,
+    SearchSpace,
+    VideoArchitecture,
+    VideoSearchSpace,
+    published,
+    published_names,
+)
 
-from .candidate import CandidateConfig, CandidateEvaluator, precision_dtype
-from .candidate_config import Precision
+from .candidate_config import CandidateConfig, Precision
 from .config import SearchConfig
+from .costs import Costs, latency_source, meter_of, table_costs
 from .driver import SEARCHING, SearchResult, run_search
+from .evaluator import CandidateEvaluator, precision_dtype
 from .executor import Factory
 from .loop import SearchProgress
 from .node_files import FilesMissing, NodeFiles
+from .people import ClipPeople, CropPeople, People
 from .preparation import (
     candidate_identity,
     check_device,
@@ -38,44 +54,17 @@ from .preparation import (
     decided,
     device_of,
     latency_identity,
-    meter_of,
     on_one_thread,
-    one_at_a_time,
-    space_table,
-    table_in,
 )
-from .ray_session import RaySession
 from .resume import recorded_identity
 
-__all__ = ["CandidateFactory", "Costs", "FrontMeasure", "search_images"]
+__all__ = ["ApKind", "CandidateFactory", "FrontMeasure", "search_networks", "with_algorithm"]
 
-@dataclass(frozen=True)
-class Costs:
-    """The objectives of an architecture that need no image: macs, params, and latency_ms if there is a source of it."""
+_log = logging.getLogger(__name__)
 
-    table: LatencyTable | None = None
-    """Predicts latency_ms in microseconds."""
-    latency: LatencyConfig | None = None
-    """Without a table: measures latency_ms of every candidate."""
-    fingerprint: Fingerprint | None = None
-    """What measurements must be made on; None for whatever the worker's machine is."""
-    in_slot: bool = False
-    """Measurements are made in a latency slot of the cluster, not on the worker's machine."""
-
-    def __call__(self, architecture: PoseArchitecture) -> dict[str, float]:
-        cost = count(architecture)
-        values = {"macs": float(cost.macs), "params": float(cost.parameters)}
-        if self.table is not None:
-            return {"latency_ms": self.table.predict(architecture), **values}
-        if self.latency is not None and self.in_slot:
-            from .cluster_latency import latency_in_slot
-
-            return {"latency_ms": latency_in_slot(self.latency, self.fingerprint, architecture), **values}
-        if self.latency is not None:
-            with one_at_a_time():
-                meter = meter_of(self.latency, self.fingerprint)
-                return {"latency_ms": meter.measure([architecture])[0].latency_ms, **values}
-        return values
+ApKind = Literal["oks", "posetrack"]
+Space = SearchSpace | VideoSearchSpace
+Architecture = PoseArchitecture | VideoArchitecture
 
 
 @dataclass(frozen=True)
@@ -83,15 +72,19 @@ class CandidateFactory:
     """Travels to a worker and makes its evaluator there; crops are mapped from their file, not copied."""
 
     supernet: Path
-    calibration: CropCache
-    crops: CropCache
-    ground_truth: Mapping[str, Any]
+    key: Path | None
+    """The key frame's network; None for a search of image networks."""
+    calibration: CropCache | ClipCache
+    crops: CropCache | ClipCache
+    truth: CocoKeypoints
+    """Of exactly the people that the crops show."""
     codec: Codec
-    sigmas: NDArray[np.float64]
     costs: Costs
     race_on: tuple[str, ...]
     config: CandidateConfig
     device: str = "cpu"
+    videos: PoseTrackVideos | None = None
+    """Where AP is PoseTrack's: the whole videos that the clips are of."""
 
     def quicker_precision(self) -> Precision:
         """In which the networks run faster on this machine's CPU."""
@@ -100,38 +93,50 @@ class CandidateFactory:
         from supernet import Supernet
 
         with on_one_thread():
-            dtype = precision_dtype("auto", Supernet.load(self.supernet), self.calibration.tensor(slice(0, 16)))
+            images = self.calibration.tensor(slice(0, 16))
+            space = Supernet.load(self.supernet).space
+            dtype = precision_dtype("auto", space, images if self.key is None else images[:, 0])
         return "bfloat16" if dtype == torch.bfloat16 else "float32"
 
     def __call__(self) -> CandidateEvaluator:
         import torch
 
+        from nas.weights import load_network
         from supernet import Supernet
 
         check_device(self.device)
         torch.set_num_threads(1)
+        images, maps, people = self.calibration.tensor(), None, self._people()
+        if isinstance(self.calibration, ClipCache):
+            maps = torch.from_numpy(self.calibration.previous_from_current())
         return CandidateEvaluator(
             Supernet.load(self.supernet),
-            self.calibration.tensor(),
-            self.crops,
-            CocoKeypointAP(self.ground_truth, self.sigmas),
+            (images[:, None] if maps is None else images, maps),
+            people,
             self.codec,
-            self.sigmas,
             self.costs,
             self.race_on,
             self.config,
             self.device,
+            () if self.key is None else (load_network(self.key),),
         )
 
+    def _people(self) -> People:
+        if isinstance(self.crops, ClipCache):
+            return ClipPeople(self.crops, self.truth, self.videos)
+        return CropPeople(self.crops, CocoKeypointAP(self.truth.ground_truth, self.truth.sigmas), self.truth.sigmas)
 
     def portable(self) -> tuple[Factory, dict[str, Path]]:
         """For workers that may not see this machine's files: see :mod:`nas.search.node_files`."""
-        supernet = NodeFiles.of(self.supernet.parent, [self.supernet.name])
-        caches = [NodeFiles.of(cache.path, CropCache.FILES) for cache in (self.calibration, self.crops)]
+        weights = tuple(NodeFiles.of(path.parent, [path.name]) for path in (self.supernet, self.key) if path)
+        caches = tuple(NodeFiles.of(_crops(cache).path, CropCache.FILES) for cache in (self.calibration, self.crops))
+        labels = [sequence.file for sequence in self.videos.sequences] if self.videos else []
+        truth = tuple(NodeFiles.of(path.parent, [path.name]) for path in labels)
         nothing: Any = None
-        bare = replace(self, supernet=nothing, calibration=nothing, crops=nothing)
-        files = (supernet, *caches)
-        return _PortableFactory(bare, *files), {digest: path for one in files for digest, path in one.paths.items()}
+        rows = tuple(cache.rows if isinstance(cache, ClipCache) else None for cache in (self.calibration, self.crops))
+        bare = replace(self, supernet=nothing, key=nothing, calibration=nothing, crops=nothing)
+        found = _PortableFactory(bare, weights, caches, rows, truth)
+        return found, {digest: path for one in found.files for digest, path in one.paths.items()}
 
 
 @dataclass(frozen=True)
@@ -139,56 +144,78 @@ class _PortableFactory:
     """A :class:`CandidateFactory` whose files are found, or laid down, on the node where it is called."""
 
     factory: CandidateFactory
-    supernet: NodeFiles
-    calibration: NodeFiles
-    crops: NodeFiles
+    weights: tuple[NodeFiles, ...]
+    """Of the supernet, and of a key frame's network."""
+    caches: tuple[NodeFiles, ...]
+    """Of the calibration crops and of those to evaluate on."""
+    rows: tuple[Any, ...]
+    """Of each of these, what makes clips of its crops; None for images."""
+    truth: tuple[NodeFiles, ...]
+    """The files of the videos' labels, one each."""
+
+    @property
+    def files(self) -> tuple[NodeFiles, ...]:
+        return (*self.weights, *self.caches, *self.truth)
 
     def __call__(self) -> CandidateEvaluator:
-        missing, folders = [], []
-        for files in (self.supernet, self.calibration, self.crops):
+        missing: list[str] = []
+        folders: list[Path] = []
+        for files in self.files:
             try:
                 folders.append(files.here())
             except FilesMissing as error:
                 missing += error.digests
         if missing:
             raise FilesMissing(missing)
-        [name] = self.supernet.digests
-        calibration, crops = CropCache(folders[1]), CropCache(folders[2])
-        return replace(self.factory, supernet=folders[0] / name, calibration=calibration, crops=crops)()
+        named = [folder / next(iter(files.digests)) for files, folder in zip(self.files, folders, strict=True)]
+        first = len(self.weights)
+        calibration, crops = (
+            CropCache(folder) if rows is None else ClipCache(CropCache(folder), rows)
+            for folder, rows in zip(folders[first : first + 2], self.rows, strict=True)
+        )
+        videos = self.factory.videos
+        if videos is not None:
+            moved = zip(videos.sequences, named[first + 2 :], strict=True)
+            videos = replace(videos, sequences=tuple(replace(sequence, file=file) for sequence, file in moved))
+        key = named[1] if first == 2 else None
+        factory = replace(
+            self.factory, supernet=named[0], key=key, calibration=calibration, crops=crops, videos=videos
+        )
+        return factory()
 
 
 @dataclass(frozen=True)
 class FrontMeasure:
-    """Measures the front's members end to end, in the latency slot."""
+    """Measures the front's members end to end, a video's frame by frame, in the latency slot."""
 
     latency: LatencyConfig
     fingerprint: Fingerprint | None = None
     """What they must be measured on."""
 
-    def __call__(self) -> Callable[[Sequence[PoseArchitecture]], list[dict[str, float]]]:
+    def __call__(self) -> Callable[[Sequence[Architecture]], list[dict[str, Any]]]:
         meter = meter_of(self.latency, self.fingerprint)
-
-        def measure(architectures: Sequence[PoseArchitecture]) -> list[dict[str, float]]:
-            measured = meter.measure(architectures)
-            return [{"latency_ms": one.latency_ms, "spread_ms": one.spread_ms} for one in measured]
-
-        return measure
+        return lambda architectures: frame_latencies(meter, list(architectures))
 
 
-def search_images(
-    space: SearchSpace,
-    data: PoseData,
+def search_networks(
+    space: Space,
+    data: PoseData | VideoData,
     search: SearchConfig,
     candidate: CandidateConfig,
     latency: LatencyConfig,
     run: RunFolder,
     *,
+    ap: ApKind = "oks",
     seed: int = 0,
     resume: bool = False,
     progress: Callable[[SearchProgress], None] | None = None,
     table_progress: Callable[[int, int], None] | None = None,
 ) -> SearchResult:
-    """Search the space of the supernet that lies in the run's folder.
+    """Search the space of the supernet that lies in the run's folder: of image networks, or of video networks.
+
+    Args:
+        data: of the kind that goes with the space.
+        ap: of videos, what the objective ``ap`` is: COCO's AP over all frames, or PoseTrack's.
 
     Raises:
         InputError: the folder is in use; it has no supernet of this space, or a search and ``resume`` is not set; the
@@ -198,21 +225,23 @@ def search_images(
     problem = search.problem()
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
-    _check_supernet(run, space, data)
+    search = with_algorithm(search, space, run, resume)
+    _check_files(run, space, data)
+    _check_data(data, ap)
     with (
         RunLock(run.path, SEARCHING) as lock,  # a second search should not measure blocks meanwhile
-        _latency_source(search, latency if needs_latency else None) as fingerprint,
+        latency_source(search, latency if needs_latency else None) as fingerprint,
     ):
         if search.algorithm != "guided" or "ap" not in problem.names:
             candidate = replace(candidate, first_look=0)
         costs = Costs()
-        if fingerprint is not None:
-            costs = _latency_costs(space, search, candidate, latency, run.latency_table, fingerprint, table_progress)
-        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device_of(search))
+        if fingerprint is not None and candidate.latency == "measure":
+            costs = Costs(latency=latency, fingerprint=fingerprint, in_slot=search.ray_address is not None)
+        elif fingerprint is not None:
+            costs = table_costs(space, latency, run, fingerprint, search.ray_address is not None, table_progress)
+        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device_of(search), ap)
         known = recorded_identity(run.path) if resume else None
         factory = replace(factory, config=decided(factory, known or {}))
-        members = [published(name) for name in published_names()]
-        initial = [space.smallest(), space.largest(), *(member for member in members if space.contains(member))]
         return run_search(
             space,
             factory,
@@ -220,99 +249,147 @@ def search_images(
             run.path,
             rng=np.random.default_rng(seed),
             resume=resume,
-            initial=initial,
-            identity={**_identity(factory, run, latency, fingerprint), **sigma_identity(data.config)},
+            initial=_initial(space),
+            identity={**_identity(factory, latency, fingerprint, ap), **sigma_identity(data.config)},
             measure=FrontMeasure(latency, fingerprint) if needs_latency else None,
             progress=progress,
             lock=lock,
         )
 
 
-@contextmanager
-def _latency_source(search: SearchConfig, latency: LatencyConfig | None) -> Iterator[Fingerprint | None]:
-    """What latency is measured on: this machine, or the slots of the cluster, to which it connects for the while."""
-    if latency is None:
-        yield None
-    elif search.ray_address is None:
-        yield LatencyMeter(latency).fingerprint
-    else:
-        from .cluster_latency import slot_fingerprint
+def with_algorithm(search: SearchConfig, space: Space, run: RunFolder, resume: bool) -> SearchConfig:
+    """The settings with an algorithm, where they leave it to us: guided for image networks, evolution for videos'.
 
-        with RaySession(search.ray_address):
-            yield slot_fingerprint(latency)
-
-
-def _latency_costs(
-    space: SearchSpace,
-    search: SearchConfig,
-    candidate: CandidateConfig,
-    latency: LatencyConfig,
-    table: Path,
-    fingerprint: Fingerprint,
-    progress: Callable[[int, int], None] | None,
-) -> Costs:
-    """Where a candidate's latency comes from: a table, made if ``table`` is not one of this kind, or measurements."""
-    if candidate.latency == "measure":
-        return Costs(latency=latency, fingerprint=fingerprint, in_slot=search.ray_address is not None)
-    if search.ray_address is None:
-        return Costs(table=space_table(space, latency, table, progress))
-    from .cluster_latency import table_in_slot
-
-    found = table_in(table, space, latency, fingerprint)
-    return Costs(table=found or table_in_slot(space, latency, table))
+    Raises:
+        InputError: they ask for a guided search of video networks, and do not go on with one of before.
+    """
+    if not isinstance(space, VideoSearchSpace):
+        return replace(search, algorithm=search.algorithm or "guided")
+    if search.algorithm != "guided":
+        return replace(search, algorithm=search.algorithm or "evolution")
+    if not (resume and run.journal.is_file() and run.journal.stat().st_size):
+        raise InputError(
+            "search.algorithm: guided is for image networks, it was no gain on videos (docs/benchmarks.md); leave it "
+            "out, or choose evolution or random"
+        )
+    _log.warning("%s: its search.algorithm guided meant evolution of video networks: it goes on as evolution", run.path)
+    return replace(search, algorithm="evolution")
 
 
-def _check_supernet(run: RunFolder, space: SearchSpace, data: PoseData) -> None:
-    """Before workers start: the supernet is there, of this space, and of the data's keypoints in their order."""
+def _initial(space: Space) -> list[Any]:
+    """The extremes, and what a user would run without a search: published networks; the key frame's on every frame."""
+    members: list[Any] = [published(name) for name in published_names()]
+    if isinstance(space, VideoSearchSpace):
+        alone = PropagatedFrame(architecture=space.key)
+        members = [VideoArchitecture(key=space.key, frames=(alone,) * space.length)]
+    ends: list[Any] = [space.smallest(), space.largest()]
+    return [*ends, *(member for member in members if space.contains(member) and member not in ends)]
+
+
+def _check_files(run: RunFolder, space: Space, data: PoseData | VideoData) -> None:
+    """Before workers start: the supernet is there and of this space, and a key frame's network, too; they predict the
+    data's keypoints in their order."""
+    from nas.weights import load_network
     from nas.weights_order import require_keypoints
     from supernet import Supernet
 
-    if not run.supernet.is_file():
-        raise InputError(f"{run.supernet}: no such file; run `vipnas train-supernet` first")
-    Supernet.load(run.supernet, space)
+    files = [run.temporal, run.key] if isinstance(space, VideoSearchSpace) else [run.supernet]
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; run `vipnas train-supernet` first")
+    Supernet.load(files[0], space)
+    if isinstance(space, VideoSearchSpace):
+        load_network(run.key, space.key)
     data.read()
-    require_keypoints(run.supernet, data.val.keypoint_names)
+    for path in files:
+        require_keypoints(path, data.val.keypoint_set.names)
     data.tell_of_keypoints("val", mirrors=False, judges=True)
 
 
+def _check_data(data: PoseData | VideoData, ap: ApKind) -> None:
+    """Before anything is measured: people can be judged as the configuration says."""
+    if isinstance(data, PoseData):
+        if data.config.detections is not None:
+            raise InputError(
+                "data.detections: a search judges people by their ground-truth boxes; leave detections out"
+            )
+        return
+    if data.config.video.val_detections is not None:
+        raise InputError("data.video.val_detections: a search judges people by their ground-truth boxes; leave it out")
+    if ap == "posetrack":
+        data.val.require_head_boxes()
+
+
 def _factory(
-    space: SearchSpace,
-    data: PoseData,
+    space: Space,
+    data: PoseData | VideoData,
     candidate: CandidateConfig,
     run: RunFolder,
     costs: Costs,
     race_on: tuple[str, ...],
     device: str,
+    ap: ApKind = "oks",
 ) -> CandidateFactory:
-    if data.config.detections is not None:
-        raise InputError("data.detections: a search judges people by their ground-truth boxes; leave detections out")
-    people = data.val.sample(candidate.persons, data.config.sample_seed)
-    people.require_somebody(f"{data.val_files[0]} (candidate.persons {candidate.persons})")
-    codec = data.codec(space.input_size)
+    size, videos = space.input_size, None
+    crops: CropCache | ClipCache
+    calibration: CropCache | ClipCache
+    if isinstance(data, PoseData):
+        truth, codec = data.val.sample(candidate.persons, data.config.sample_seed), data.codec(size)
+        truth.require_somebody(f"{data.val_files[0]} (candidate.persons {candidate.persons})")
+        crops = CropCache.build(data.cache_folder, truth.instances, codec, padding=data.config.padding)
+        calibration = data.calibration_crops(size, candidate.calibration_crops)
+        truth = replace(truth, instances=())
+    else:
+        codec = data.codec(size)
+        if ap == "posetrack":  # counts whoever is missed in a frame, so it needs whole videos
+            videos = data.val.sample(candidate.persons, data.config.sample_seed)
+            crops, truth = data.clips_of(videos, size), videos.people
+        else:
+            crops, truth = data.sampled_clips(size, candidate.persons), data.val.people
+        calibration = data.calibration_clips(size, candidate.calibration_crops)
+        truth = people_shown(truth, crops)
+        truth.require_somebody(f"{data.val.annotations} (candidate.persons {candidate.persons})")
+    of_videos = isinstance(space, VideoSearchSpace)
     return CandidateFactory(
-        supernet=run.supernet.resolve(),
-        calibration=data.calibration_crops(space.input_size, candidate.calibration_crops),
-        crops=CropCache.build(data.cache_folder, people.instances, codec, padding=data.config.padding),
-        ground_truth=people.ground_truth,
+        supernet=(run.temporal if of_videos else run.supernet).resolve(),
+        key=run.key.resolve() if of_videos else None,
+        calibration=calibration,
+        crops=crops,
+        truth=truth,
         codec=codec,
-        sigmas=people.sigmas,
         costs=costs,
         race_on=race_on,
         config=candidate,
         device=device,
+        videos=videos,
     )
 
 
 def _identity(
-    factory: CandidateFactory, run: RunFolder, latency: LatencyConfig, fingerprint: Fingerprint | None
+    factory: CandidateFactory, latency: LatencyConfig, fingerprint: Fingerprint | None, ap: ApKind
 ) -> dict[str, Any]:
     """What makes two evaluations comparable; a resumed search must have the same."""
+
+    def digest(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
     return {
-        "supernet": hashlib.sha256(run.supernet.read_bytes()).hexdigest()[:16],
-        "validation": factory.crops.path.name,
-        "calibration": factory.calibration.path.name,
+        "supernet": digest(factory.supernet),
+        **({} if factory.key is None else {"key": digest(factory.key)}),
+        "validation": _crops_identity(factory.crops),
+        "calibration": _crops_identity(factory.calibration),
         "codec": factory.codec.name,
+        **({} if factory.key is None else {"ap": ap}),
         "candidate": candidate_identity(factory.config),
         "device": factory.device,
         "latency": latency_identity(latency, fingerprint),
     }
+
+
+def _crops(cache: CropCache | ClipCache) -> CropCache:
+    return cache.crops if isinstance(cache, ClipCache) else cache
+
+
+def _crops_identity(cache: CropCache | ClipCache) -> str:
+    name = _crops(cache).path.name
+    return content_key(name, cache.rows) if isinstance(cache, ClipCache) else name
