@@ -31,9 +31,13 @@ NASTY: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 2, 3, 7, 31, 64, 1024, 16384, 10**9, 2**31, 2**63, -(2**63), 10**30, 10**400),
     *(0.5, -0.0, 1e-300, 1e308, float("nan"), float("inf"), -float("inf"), HUGE, DEEP),
     *("", " ", "1", "relu", "person", "../../outside.png", "/etc/hostname", "a/b", "nul\x00byte", "\ud800", "é\n"),
-    *("0", "true", "Person", "images/x.png", "images\\x.png", [1e-9] * 4, [-5, -5, 1e9, 1e9], [0.5] * 51, [0, 0, 2] * 17),
+    *("0", "true", "Person", "images/x.png", "images\\x.png"),
+    *([1e-9] * 4, [-5, -5, 1e9, 1e9], [0.5] * 51, [0, 0, 2] * 17),
     *("x" * 5000, [], {}, [[]], [None], [1, 2], [1] * 300, {"id": 1}, [{"id": 1}], [[1e400]], [10**400] * 4),
 )
+
+ADDED = ("", "id", "format", "unknown", "bbox", "category_id", "file_name", "iscrowd", "keypoints", "num_keypoints")
+"""Names of entries that a document may get."""
 
 
 def fuzzed(examples: int) -> Any:
@@ -77,8 +81,7 @@ def _damage(draw: Any, document: Any) -> None:
     elif change == "double" and isinstance(holder, list):
         holder.append(copy.deepcopy(child))
     elif change == "add" and isinstance(holder, dict):
-        names = ("", "id", "format", "unknown", "bbox", "category_id", "file_name", "iscrowd", "keypoints", "num_keypoints")
-        name = draw(st.sampled_from(names))
+        name = draw(st.sampled_from(ADDED))
         holder[name] = copy.deepcopy(draw(st.sampled_from(NASTY)))
 
 

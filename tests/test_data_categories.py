@@ -53,9 +53,9 @@ RULE: dict[str, tuple[dict[str, Any], str | int | None, list[int] | str]] = {
     "by id": (of(CAT, DOG), 5, [5]),
     "by id in words": (of(CAT, DOG), "5", [5]),
     "by name": (of(CAT, DOG, PERSON), "Dog", [5]),
-    "by a name that there is not": (of(CAT, DOG), "horse", r"no category is 'horse' \(data\.category\); there are 4 \(cat"),
+    "by a name that there is not": (of(CAT, DOG), "horse", r"no category is 'horse' \(data\.category\); there are 4"),
     "by a name that is there twice": (of(CAT, category(6, "cat", *NAMES)), "cat", r"several categories are 'cat': 4"),
-    "without keypoints": (of(PERSON, BALL), "ball", r"category 2 \(ball\) has no keypoints; those that have are 1 \(per"),
+    "without keypoints": (of(PERSON, BALL), "ball", r"category 2 \(ball\) has no keypoints; those that have are 1"),
     "an id used twice": (of(PERSON, category(1, "ball")), None, r"category 'person': the id 1 is used twice"),
     "an id that is none": (of(category("1", "person", *NAMES)), None, r"\"id\" must be a whole number, got '1'"),
 }  # fmt: skip
@@ -129,7 +129,7 @@ def test_a_person_beside_others_with_the_same_keypoints_is_read_alone_and_that_i
 
 
 def official_one_class(document: dict[str, Any], results: list[dict[str, Any]]) -> list[float]:
-    """pycocotools' ten numbers with all of one category: its own useCats = 0 finds nothing where there are keypoints."""
+    """The official ten numbers with all of one category: its useCats = 0 finds nothing where there are keypoints."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -314,7 +314,9 @@ def test_annotations_of_no_category_are_told(tmp_path: Path, caplog: pytest.LogC
     path = write_part(tmp_path, "train", images=2, seed=1)
     edit(path, lambda c: [annotation.update(category_id=8) for annotation in c["annotations"][:2]])
     assert len(read_coco(path, tmp_path / "images").instances) == 2
-    assert "annotation 10000: no category has the category_id 8; the annotation is left out (the first of 2" in caplog.text
+    assert "annotation 10000: no category has the category_id 8; the annotation is left out (the first of 2" in (
+        caplog.text
+    )
     edit(path, lambda c: c["annotations"][0].update(category_id="1"))
     with pytest.raises(InputError, match="annotation 10000: category_id '1' is text"):
         read_coco(path, tmp_path / "images")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from evaluators import COCO_SIGMAS, CocoKeypointAP
 from nas.data.coco import check_coco, find_coco_folder, read_coco
 from nas.data.coco_check import check_annotations
+from nas.data.coco_folder import first_file_name
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET, DEFAULT_SIGMA, KeypointSet
 from search_spaces.errors import InputError
 from tests.coco_fixture import edit, write_folder, write_part
@@ -146,6 +147,70 @@ def test_images_are_found_in_the_usual_places(folder: Path, images: str) -> None
     for path in moved.iterdir():
         path.rename(folder / images / path.name)
     assert all(i.file.is_file() for i in read_train(folder).instances)
+
+
+def with_slashes(content: dict[str, Any]) -> str:
+    return json.dumps(content).replace("/", "\\/")
+
+
+def images_last(content: dict[str, Any]) -> str:
+    annotations = [{**annotation, "file_name": "of a mask.png"} for annotation in content["annotations"]]
+    info = {"file_name": "of the data set.png", "images": [{"file_name": "none.png"}]}
+    return json.dumps({"info": info, "annotations": annotations, "images": content["images"],
+                       "categories": content["categories"]}, indent=2)  # fmt: skip
+
+
+WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "plain": json.dumps,
+    "letters as they are": lambda content: json.dumps(content, ensure_ascii=False),
+    "escaped slashes": with_slashes,
+    "escaped letters": lambda content: json.dumps(content).replace("train_", "tr\\u0061in_"),
+    "spaces": lambda content: json.dumps(content, indent=3, separators=(" , ", " :\t")),
+    "a mark of the byte order": lambda content: "\ufeff" + json.dumps(content),
+    "images last": images_last,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize(("place", "prefix"), [("images", ""), (".", "images/"), (".", "pictures/été/")])
+def test_names_of_files_are_read_as_json_means_them(folder: Path, writer: str, place: str, prefix: str) -> None:
+    (folder / "images").rename(folder / "before")
+    (folder / place / prefix).mkdir(parents=True, exist_ok=True)
+    for part in ("train", "val"):
+        path = folder / f"annotations/person_keypoints_{part}.json"
+        content = json.loads(path.read_text())
+        for image in content["images"]:
+            name = f"{prefix}{image['file_name']}"
+            (folder / "before" / image["file_name"]).rename(folder / place / name)
+            image["file_name"] = name
+        path.write_text(WRITERS[writer](content), encoding="utf-8")
+    assert len(read_train(folder).instances) == 6
+    assert check_coco(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"images": [{"id": 1, "file_name": "a\\\\b.png"}]}', "a\\b.png"),
+        ('{"images": [{"file_name": "a.png"}, {"file_name": "b.png"', "a.png"),
+        ('{"images": [{"id": 1}, {"file_name": "b.png"}]}', None),
+        ('{"info": "\\"images\\": [", "images": [{"file_name": "a.png"}]}', "a.png"),
+        ('[{"images": [{"file_name": "a.png"}]}]', None),
+        ('{"images": [{"file_name": 5}]}', None),
+        ('{"images": {"file_name": "a.png"}}', None),
+        ('{"images": [{"file_name": "a', None),
+        ('{"images": ' + "[" * 100_000, None),
+        ("", None),
+    ],
+)
+def test_the_first_name_is_that_of_the_first_image_and_of_nothing_else(
+    tmp_path: Path, text: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert first_file_name(tmp_path / "a.json") == expected
+    monkeypatch.setattr("nas.data.coco_folder.HEAD", 8)  # as if the images came late
+    if text.endswith("}") or expected is None:
+        assert first_file_name(tmp_path / "a.json") == expected
 
 
 def test_annotation_files_are_chosen_by_their_usual_names(folder: Path) -> None:

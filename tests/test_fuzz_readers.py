@@ -159,7 +159,8 @@ def test_categories_and_names_of_files(coco: Path, tmp_path: Path) -> None:
 
 def test_boxes_to_predict_in(coco: Path, tmp_path: Path) -> None:
     truth = json.loads((coco / "annotations" / "person_keypoints_val.json").read_text())
-    boxes = [{"image_id": n, "category_id": 1, "bbox": a["bbox"], "score": 0.5} for n, a in enumerate(truth["annotations"])]
+    places = [annotation["bbox"] for annotation in truth["annotations"]]
+    boxes = [{"image_id": n, "category_id": 1, "bbox": box, "score": 0.5} for n, box in enumerate(places)]
     source = open_frames(str(coco / "images"))
     frames = list(source)
 

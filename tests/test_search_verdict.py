@@ -50,8 +50,8 @@ def test_where_all_have_one_ap_the_end_says_so(
 ) -> None:
     result = search(tmp_path, ConstantFactory(ap=ap))
     expected = (
-        f"AP is {ap:.4f} for all 30 networks that were evaluated: it does not tell them apart, and the front is only the "
-        "cheapest; train longer, and look at the data with `vipnas data check`"
+        f"AP is {ap:.4f} for all 30 networks that were evaluated: it does not tell them apart, and the front is only "
+        "the cheapest; train longer, and look at the data with `vipnas data check`"
     )
     assert result.warning == expected
     assert [entry.getMessage() for entry in caplog.records] == [expected]

@@ -184,6 +184,21 @@ def test_detected_boxes_are_linked_to_the_tracks_they_overlap(folder: Path, tmp_
         videos_of(folder, detections=path)
 
 
+def test_areas_to_which_no_prediction_is_near_enough_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write_sequence(tmp_path, "val", 1, 4)
+    edit(file, lambda document: [annotation.update(area=0.25) for annotation in document["annotations"]])
+    expected = "000000.png: track 0: area is 0.25: no prediction can count by COCO's AP"
+    read_posetrack_videos(file)
+    [told] = [record.getMessage() for record in caplog.records]
+    assert expected in told
+    assert told.endswith("(the first of 8 such; `vipnas data check` lists them)")
+    assert sum("area is 0.25" in str(problem) for problem in check_posetrack(file)) == 8
+    edit(file, lambda document: [annotation.update(area=0) for annotation in document["annotations"]])
+    assert all(a["area"] > 1000 for a in read_posetrack_videos(file).people.ground_truth["annotations"])
+
+
 def test_boxes_through_gaps() -> None:
     boxes = {0: ((0.0, 0.0, 10.0, 10.0), 1.0), 4: ((8.0, 4.0, 10.0, 14.0), 0.5), 9: ((0.0, 0.0, 1.0, 1.0), 1.0)}
     filled = interpolated(boxes, 3)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nas.data.categories import PersonCategories
 from nas.data.coco_problems import Problem
 
-__all__ = ["looks_like_corners", "people_problems", "tell_warnings"]
+__all__ = ["LEAST_AREA", "MANY", "looks_like_corners", "people_problems", "tell_warnings"]
 
 Json = dict[str, Any]
 Floats = NDArray[np.float64]

@@ -26,9 +26,11 @@ from nas.data.images import StatedSize, read_image_bgr
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET, KeypointSet
 from nas.data.posetrack_folder import frame_problem, images_root, sequence_files
 from nas.data.posetrack_people import (
+    TOO_SMALL,
     annotation_id,
     duplicate_track_ids,
     labelled_people,
+    people_too_small,
     people_without_head_box,
     person_area,
     person_box,
@@ -175,6 +177,7 @@ def read_posetrack_videos(
     if not any(len(frame.track_ids) for frames in contents.values() for frame in frames):
         raise InputError(f"{annotations}: no frame has an annotated person; give labelled PoseTrack18 sequences")
     _require_own_ids(contents)
+    _tell_areas(contents)
     boxes = None if detections is None else _detected(Path(detections), contents, score_threshold)
     sequences = [_sequence(file, frames, Path(root), boxes, layout, longest_gap) for file, frames in contents.items()]
     videos = PoseTrackVideos(
@@ -219,6 +222,15 @@ def _require_own_ids(contents: Mapping[Path, Sequence[PoseTrackFrame]]) -> None:
                     "needs an id of its own"
                 )
             owner[frame.image_id] = file
+
+
+def _tell_areas(contents: Mapping[Path, Sequence[PoseTrackFrame]]) -> None:
+    small = [(file, *found) for file, frames in contents.items() for found in people_too_small(frames)]
+    if small:
+        file, frame, row = small[0]
+        more = f" (the first of {len(small)} such; `vipnas data check` lists them)" if len(small) > 1 else ""
+        who = f"{frame.file_name}: track {int(frame.track_ids[row])}"
+        _log.warning("%s: %s: area is %g: %s%s", file, who, frame.areas[row], TOO_SMALL, more)
 
 
 def _detected(

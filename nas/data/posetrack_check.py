@@ -14,7 +14,13 @@ from nas.data.crop_files import available_cores
 from nas.data.geometry import clip_box_xywh, has_extent
 from nas.data.images import read_image_bgr
 from nas.data.posetrack_folder import find_posetrack_annotations, frame_problem, images_root, sequence_files
-from nas.data.posetrack_people import duplicate_track_ids, people_without_head_box, person_box
+from nas.data.posetrack_people import (
+    TOO_SMALL,
+    duplicate_track_ids,
+    people_too_small,
+    people_without_head_box,
+    person_box,
+)
 from search_spaces.errors import InputError
 
 __all__ = ["check_posetrack", "posetrack_parts"]
@@ -131,6 +137,9 @@ def _people_problems(file: Path, frames: Sequence[PoseTrackFrame], size: Size | 
             if not has_extent(inside):
                 message = f"{who}: the box {list(box)} has no extent inside the image; correct it or remove the person"
                 problems.append(Problem("error", str(file), message))
+    for frame, row in people_too_small(frames):
+        who = f"{frame.file_name}: track {int(frame.track_ids[row])}"
+        problems.append(Problem("warning", str(file), f"{who}: area is {frame.areas[row]:g}: {TOO_SMALL}"))
     headless = people_without_head_box(frames)
     if headless:
         message = (

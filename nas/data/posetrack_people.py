@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from evaluators import PoseTrackFrame, posetrack_labels_to_coco
 from nas.data.coco import AREA_OF_BOX
+from nas.data.coco_people import LEAST_AREA
 from nas.data.config import KeypointLayout
 from nas.data.track_boxes import Box
 
 __all__ = [
+    "TOO_SMALL",
     "annotation_id",
     "duplicate_track_ids",
     "labelled_people",
+    "people_too_small",
     "people_without_head_box",
     "person_area",
     "person_box",
@@ -61,6 +64,19 @@ def person_box(frame: PoseTrackFrame, row: int) -> Box:
 def person_area(frame: PoseTrackFrame, row: int, box: Box) -> float:
     area = float(frame.areas[row])
     return area if area > 0 else AREA_OF_BOX * box[2] * box[3]
+
+
+TOO_SMALL = 'no prediction can count by COCO\'s AP; leave "area" out (0.53 × the box is taken) or correct it'
+
+
+def people_too_small(frames: Sequence[PoseTrackFrame]) -> list[tuple[PoseTrackFrame, int]]:
+    """Frame and row of each labelled person whose stated area is positive and under a square pixel."""
+    return [
+        (frame, row)
+        for frame in frames
+        for row in np.flatnonzero((frame.areas > 0) & (frame.areas < LEAST_AREA)).tolist()
+        if (frame.keypoints_px[row, :, 2] > 0).any()
+    ]
 
 
 def people_without_head_box(frames: Sequence[PoseTrackFrame]) -> list[PoseTrackFrame]:
