@@ -206,11 +206,9 @@ def test_models_that_are_none(run_folder: Path, tmp_path: Path) -> None:
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(network: Path, video: Path, tmp_path: Path) -> None:
-    out, empty, damaged = tmp_path / "out", tmp_path / "empty", tmp_path / "damaged"
+    out, empty, damaged = tmp_path / "out", tmp_path / "empty", tmp_path / "damaged.png"
     empty.mkdir()
-    damaged.mkdir()
-    cv2.imwrite(str(damaged / "0.png"), frame_of((60, 60)))
-    (damaged / "1.png").write_bytes(b"no image")
+    damaged.write_bytes(b"no image")
     (tmp_path / "text.mp4").write_text("no video")
     elsewhere = tmp_path / "elsewhere.json"
     elsewhere.write_text(json.dumps([{"image_id": 99, "bbox": [1, 2, 3, 4], "score": 1}]))
@@ -220,7 +218,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(network: Path, video: Path, tm
         ((tmp_path / "none.mp4", *one), "no such file or folder"),
         ((tmp_path / "text.mp4", *one), "cannot be read as a video"),
         ((empty, *one), "holds no images"),
-        ((damaged, *one), "1.png: the image does not decode"),
+        ((damaged, *one), "damaged.png: the image does not decode"),
         (("camera:97", *one), "no such camera"),
         ((video, "--boxes", elsewhere), "names no frame of walk"),
         ((video, "--detector", logits), "unknown layout: logits (1, 1000)"),

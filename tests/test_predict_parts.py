@@ -320,8 +320,8 @@ def test_people_are_drawn_where_they_are_in_their_tracks_color() -> None:
 
 def test_frames_of_other_sizes_are_fitted_into_the_video(tmp_path: Path) -> None:
     video = VideoFile(tmp_path / "v.mp4", 25)
-    for size in ((40, 60), (80, 60), (20, 20)):
-        video.add(np.full((*size, 3), 200, np.uint8), "x", 0.0)
+    for index, size in enumerate(((40, 60), (80, 60), (20, 20))):
+        video.add(np.full((*size, 3), 200, np.uint8), "x", index / 25)
     assert video.finish() == tmp_path / "v.mp4"
     shapes = [f.image_bgr.shape for f in open_frames(str(tmp_path / "v.mp4"))]
     assert shapes == [(40, 60, 3)] * 3
@@ -330,7 +330,7 @@ def test_frames_of_other_sizes_are_fitted_into_the_video(tmp_path: Path) -> None
 
 def test_a_discarded_video_leaves_nothing(tmp_path: Path) -> None:
     video = VideoFile(tmp_path / "v.mp4", 25)
-    video.add(frame_of((50, 50)), "x")
+    video.add(frame_of((50, 50)), "x", 0.0)
     video.discard()
     assert list(tmp_path.iterdir()) == []
 

@@ -49,7 +49,8 @@ class FrameClock:
         self._unplaced += failures
         is_known = math.isfinite(said_s) and (said_s > 0 or self._number < 0)
         if self._begin_s is None:  # the first to decode is at 0, unless others should have come before it
-            self._begin_s = max(said_s, 0.0) if is_known and not failures else 0.0
+            said_s = max(said_s, 0.0) if is_known else said_s
+            self._begin_s = said_s if is_known and not failures else 0.0
         time_s = said_s - self._begin_s if is_known else self._time_s + self._period_s * (1 + self._unplaced)
         number = self._number + 1 + self._missing_before(time_s if is_known else math.nan)
         if time_s <= self._time_s:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.images import read_image_bgr
-from nas.video.quiet import quiet_stderr
+from nas.video.quiet import quiet_decoders, quiet_stderr
 from nas.video.video_rate import DEFAULT_FPS
 from nas.video.video_reader import VideoReader, named, open_capture
 from search_spaces.errors import InputError
@@ -145,6 +145,7 @@ def open_frames(text: str, fps: float | None = None) -> FrameSource:
     Raises:
         InputError: no such file, a file that is no picture or video, an empty folder, or no such camera.
     """
+    quiet_decoders()
     path = Path(text)
     camera = CAMERA.fullmatch(text)
     if camera and not path.exists():

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["ffmpeg_is_quiet", "quiet_stderr"]
+import cv2
+
+__all__ = ["quiet_decoders", "quiet_stderr"]
 
 
-def ffmpeg_is_quiet() -> None:
-    """Have FFmpeg print nothing while it decodes; to be called before the first video is opened.
+def quiet_decoders() -> None:
+    """Have OpenCV and FFmpeg print nothing while they decode; to be called before the first video is opened.
 
-    OpenCV reads the variable once, when it loads FFmpeg. Who has set it wants to see more.
+    OpenCV reads FFmpeg's variable once, when it loads it. Who has set one of the two wants to see more.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class quiet_stderr:  # noqa: N801 - used like a function

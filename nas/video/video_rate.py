@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.video.quiet import ffmpeg_is_quiet, quiet_stderr
+from nas.video.quiet import quiet_decoders, quiet_stderr
 from search_spaces.errors import InputError
 
 __all__ = ["DEFAULT_FPS", "fps_without_loss", "is_sensible", "mp4_fps", "packet_times_s", "slots_of", "typical_fps"]
@@ -22,6 +22,7 @@ SCANNED = 2000
 """Packets whose times are looked at: of a video at 30 frames a second, the first minute."""
 REORDERED = 16
 """Packets that may come before others of earlier times."""
+USUAL_FPS, NEAR = (10.0, 12.0, 15.0, 20.0, 24.0, 25.0, 30.0, 50.0, 60.0, 100.0, 120.0, 240.0), 0.02
 MPEG4_TICKS = 65535
 """MPEG-4's time base is a fraction whose denominator has 16 bits."""
 
@@ -34,7 +35,7 @@ def is_sensible(fps: float) -> bool:
 
 def packet_times_s(path: Path) -> Floats:
     """Times (N,) of a video's first frames, in order, without decoding them; none where OpenCV cannot say them."""
-    ffmpeg_is_quiet()
+    quiet_decoders()
     times: list[float] = []
     with quiet_stderr():
         try:
@@ -64,7 +65,7 @@ def fps_without_loss(times_s: Floats, nominal_fps: float) -> float:
     if len(times_s) < 2:
         return nominal_fps
     distances = np.diff(times_s)
-    quick, median, quickest = (float(1 / np.quantile(distances, part)) for part in (0.05, 0.5, 0.0))
+    median, quick, quickest = (_usual(1 / np.quantile(distances, part)) for part in (0.5, 0.05, 0.0))
     others = [fps for fps in (median, quick, quickest) if is_sensible(fps)]
     candidates = [nominal_fps, *others] if nominal_fps <= 1.5 * quick else others
     for fps in candidates:
@@ -72,6 +73,12 @@ def fps_without_loss(times_s: Floats, nominal_fps: float) -> float:
         if late.max() <= 1.0:
             return fps
     return max(candidates, default=nominal_fps)
+
+
+def _usual(fps: float) -> float:
+    """The usual rate near it: times are rounded to a millisecond in many files, and 33 ms are 30 frames a second."""
+    nearest = min(USUAL_FPS, key=lambda usual: abs(usual - fps))
+    return nearest if abs(nearest - fps) <= NEAR * fps else float(fps)
 
 
 def slots_of(wanted: Sequence[float] | Floats) -> Floats:

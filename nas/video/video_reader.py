@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nas.video.containers import read_container
 from nas.video.frame_clock import FrameClock
-from nas.video.quiet import ffmpeg_is_quiet, quiet_stderr
+from nas.video.quiet import quiet_decoders, quiet_stderr
 from nas.video.video_rate import DEFAULT_FPS, fps_without_loss, is_sensible, packet_times_s, typical_fps
 from search_spaces.errors import InputError
 
@@ -150,7 +150,8 @@ class VideoReader:
     def _of_the_end(self) -> list[str]:
         if self._container.is_cut:
             return ["the file is cut off"]
-        if self.length is None and self.count is not None and self._container.is_cut is None:
+        is_told = self.length is None and self._container.is_cut is None and self._constant_fps is None
+        if is_told and self.count is not None:
             said_s, is_s = self.count / self._nominal_fps, self._end_s + 1 / self._nominal_fps
             if said_s - is_s > max(SHORTER_S, SHORTER * said_s):
                 return [f"they end at {is_s:.2f} s of {said_s:.2f}"]
@@ -159,7 +160,7 @@ class VideoReader:
 
 def open_capture(source: str | int) -> Any:
     """An opened capture of a file or a camera, or None."""
-    ffmpeg_is_quiet()
+    quiet_decoders()
     with quiet_stderr():
         try:
             capture = cv2.VideoCapture(source)
