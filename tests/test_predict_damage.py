@@ -103,6 +103,17 @@ def test_a_video_that_is_cut_off_says_so(tmp_path: Path, suffix: str, told: str)
     assert source.missing() == f"v{suffix}: {told}"
 
 
+def test_frames_that_were_trimmed_away_are_not_missing(tmp_path: Path) -> None:
+    pictures = [jpeg_of(number) for number in range(25)]
+    source = open_frames(str(write_mp4(tmp_path / "v.mp4", pictures, EVEN_MS, shown_ms=400)))
+    assert [level_of(frame.image_bgr) for frame in source] == list(range(10))
+    assert source.missing() == ""
+    pictures[7] = NO_JPEG
+    source = open_frames(str(write_mp4(tmp_path / "v.mp4", pictures, EVEN_MS, shown_ms=400)))
+    assert [frame.index for frame in source] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+    assert source.missing() == "v.mp4: 10 frames announced, 9 decoded; frame 7 does not decode"
+
+
 def test_predict_tells_what_is_missing_and_ends_well(
     network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -249,7 +260,8 @@ def test_pictures_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.Log
     assert "3 files are left out: .heic, .gif are not read here" in caplog.text
     for file in (*folder.glob("*.p*m"), *folder.glob("?.png")):
         file.unlink()
-    with pytest.raises(InputError, match=r"frames: holds no images .*; 3 files are left out: \.heic, \.gif"):
+    told = r"holds no images .*; 3 files are left out: \.heic, \.gif.*; folders in it are not looked into: give one"
+    with pytest.raises(InputError, match=told):
         open_frames(str(folder))
     with pytest.raises(InputError, match=r"a\.HEIC: \.heic is not read here; convert it to JPEG or PNG"):
         open_frames(str(folder / "a.HEIC"))

@@ -62,16 +62,21 @@ def _uint(value: int) -> bytes:
     return value.to_bytes(8, "big")
 
 
-def write_mp4(path: Path, pictures: Sequence[bytes], times_ms: Sequence[int], last_ms: int = 40) -> Path:
-    """Pictures at these times, the last for ``last_ms``; the table of the frames comes first."""
+def write_mp4(
+    path: Path, pictures: Sequence[bytes], times_ms: Sequence[int], last_ms: int = 40, shown_ms: int | None = None
+) -> Path:
+    """Pictures at these times, the last for ``last_ms``; the table of the frames comes first.
+
+    With ``shown_ms`` the video is trimmed: an edit list shows that much of its beginning.
+    """
     lengths = [*(after - before for before, after in pairwise(times_ms)), last_ms]
     begin = _box("ftyp", b"qt  \0\0\0\0qt  ")
-    size = len(begin) + len(_movie(pictures, lengths, 0)) + 8
-    path.write_bytes(begin + _movie(pictures, lengths, size) + _box("mdat", b"".join(pictures)))
+    size = len(begin) + len(_movie(pictures, lengths, 0, shown_ms)) + 8
+    path.write_bytes(begin + _movie(pictures, lengths, size, shown_ms) + _box("mdat", b"".join(pictures)))
     return path
 
 
-def _movie(pictures: Sequence[bytes], lengths_ms: Sequence[int], offset: int) -> bytes:
+def _movie(pictures: Sequence[bytes], lengths_ms: Sequence[int], offset: int, shown_ms: int | None) -> bytes:
     height, width = SIZE
     clock = struct.pack(">4I", 0, 0, SECOND, sum(lengths_ms))
     unit = struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
@@ -87,8 +92,9 @@ def _movie(pictures: Sequence[bytes], lengths_ms: Sequence[int], offset: int) ->
     media = _box("minf", _box("vmhd", struct.pack(">I2I", 1, 0, 0)) + where + _box("stbl", table))
     handler = _box("hdlr", bytes(8) + b"vide" + bytes(13))
     media = _box("mdia", _box("mdhd", bytes(4) + clock + bytes(4)) + handler + media)
-    head = struct.pack(">6I", 3, 0, 0, 1, 0, sum(lengths_ms)) + bytes(16) + unit
-    track = _box("trak", _box("tkhd", head + struct.pack(">2I", width << 16, height << 16)) + media)
+    edits = _box("edts", _box("elst", struct.pack(">5I", 0, 1, shown_ms, 0, 1 << 16))) if shown_ms else b""
+    head = struct.pack(">6I", 3, 0, 0, 1, 0, shown_ms or sum(lengths_ms)) + bytes(16) + unit
+    track = _box("trak", _box("tkhd", head + struct.pack(">2I", width << 16, height << 16)) + edits + media)
     movie = bytes(4) + clock + struct.pack(">IH10x", 1 << 16, 256) + unit + bytes(24) + struct.pack(">I", 2)
     return _box("moov", _box("mvhd", movie) + track)
 

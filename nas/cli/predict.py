@@ -72,7 +72,8 @@ def _add_output(group: Any) -> None:
     group.add_argument("--no-video", action="store_true", help="results only, nothing is drawn")
     group.add_argument("--show", action="store_true", help="a window with the drawn frames; q ends")
     group.add_argument("--keypoint-score", metavar="S", type=float, default=0.2, help="weaker ones are not drawn (0.2)")
-    group.add_argument("--fps", metavar="X", type=float, help="of a folder of images (25), or of the drawn video")
+    group.add_argument("--fps", metavar="X", type=float,
+                       help="of a folder of images (25), or in place of a video's own times")  # fmt: skip
     group.add_argument("--max-frames", metavar="N", type=int, help="stop after so many")
 
 

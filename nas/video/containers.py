@@ -6,13 +6,16 @@ high where the rate varies or the sound is longer, and no ground for saying that
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = ["Container", "read_container"]
 
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
+_MOST_BOXES = 1000
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Container:
     """The file is shorter than it says; None where that is not known. AVI is never asked: it counts."""
     lacks_index: bool = False
     """An MP4 without its table of frames, which is written last: nothing of it can be read."""
+    shown: float = 1.0
+    """Part of the frames of an MP4 that its edit list shows: trimming a video leaves the others in the file."""
 
 
 def read_container(path: Path) -> Container:
@@ -31,29 +36,71 @@ def read_container(path: Path) -> Container:
     if head[:4] == b"RIFF" and head[8:11] == b"AVI":
         return Container(counts_frames=True)
     if head[4:8] in _BOXES:
-        return Container(counts_frames=True, lacks_index=b"moov" not in _top_boxes(path))
+        return _read_mp4(path)
     if head[:4] != _EBML:
         return Container()
     end = _segment_end(head)
     return Container(is_cut=end is not None and end > path.stat().st_size)
 
 
-def _top_boxes(path: Path) -> set[bytes]:
-    """The kinds of the boxes that an MP4 file is made of."""
-    kinds: set[bytes] = set()
-    place, length = 0, path.stat().st_size
+def _read_mp4(path: Path) -> Container:
     with path.open("rb") as file:
-        while place + 8 <= length and len(kinds) < len(_BOXES) + 8:
-            file.seek(place)
-            head = file.read(16)
-            size = int.from_bytes(head[:4], "big")
-            kinds.add(head[4:8])
-            if size == 1:  # the true size does not fit into 32 bits
-                size = int.from_bytes(head[8:16], "big")
-            if size < 8:  # 0: to the end of the file
-                break
-            place += size
-    return kinds
+        for kind, begin, end in _boxes(file, 0, path.stat().st_size):
+            if kind == b"moov":
+                return Container(counts_frames=True, shown=_shown(file, begin, end))
+    return Container(counts_frames=True, lacks_index=True)
+
+
+def _shown(file: BinaryIO, begin: int, end: int) -> float:
+    """The length of the first video track in the movie, by its length in the file."""
+    movie_ticks = 0  # a second
+    for kind, inner, after in _boxes(file, begin, end):
+        if kind == b"mvhd":
+            movie_ticks, _ = _clock(file, inner)
+        if kind != b"trak" or not movie_ticks:
+            continue
+        places = {name: place for name, place, _ in _boxes(file, inner, after)}
+        media = {name: place for name, place, _ in _boxes(file, places.get(b"mdia", after), after)}
+        if not {b"mdhd", b"hdlr"} <= media.keys() or b"tkhd" not in places:
+            continue
+        ticks, length = _clock(file, media[b"mdhd"])
+        if _handler(file, media[b"hdlr"]) == b"vide" and ticks and length:
+            return min(1.0, _clock(file, places[b"tkhd"], skipped=4)[1] / movie_ticks / (length / ticks))
+    return 1.0
+
+
+def _handler(file: BinaryIO, place: int) -> bytes:
+    """What a track holds."""
+    file.seek(place + 8)
+    return file.read(4)
+
+
+def _clock(file: BinaryIO, place: int, skipped: int = 0) -> tuple[int, int]:
+    """Ticks a second, and the length in ticks, of a header box; of a track's, its number and its length."""
+    file.seek(place)
+    head = file.read(40)
+    wide = head[:1] == b"\x01"
+    at, size = (20, 8) if wide else (12, 4)
+    length_at = at + 4 + skipped
+    return int.from_bytes(head[at : at + 4], "big"), int.from_bytes(head[length_at : length_at + size], "big")
+
+
+def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, and begin and end of the content, of the boxes there."""
+    for _ in range(_MOST_BOXES):
+        if begin + 8 > end:
+            return
+        file.seek(begin)
+        head = file.read(16)
+        size, inner = int.from_bytes(head[:4], "big"), begin + 8
+        if size == 1:  # the true size does not fit into 32 bits
+            size, inner = int.from_bytes(head[8:16], "big"), begin + 16
+        elif size == 0:
+            size = end - begin
+        if size < inner - begin:
+            return
+        yield head[4:8], inner, min(begin + size, end)
+        begin += size
 
 
 def _segment_end(head: bytes) -> int | None:

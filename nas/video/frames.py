@@ -168,7 +168,10 @@ def _open_folder(folder: Path, fps: float | None) -> FrameSource:
     files = tuple(file for file in inside if file.is_file() and _is_read(file))
     left_out = _left_out([file for file in inside if file not in set(files)])
     if not files:
-        raise InputError(f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}){left_out and f'; {left_out}'}")
+        more = f"; {left_out}" if left_out else ""
+        if any(file.is_dir() for file in inside):
+            more += "; folders in it are not looked into: give one of them"
+        raise InputError(f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}){more}")
     if left_out:
         _log.warning("%s: %s", folder, left_out)
     name = folder.resolve().name or "images"

@@ -16,7 +16,7 @@ def quiet_decoders() -> None:
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # where it is depends on OpenCV's version; 0 is silent
 
 
 class quiet_stderr:  # noqa: N801 - used like a function

@@ -141,8 +141,13 @@ class VideoReader:
 
     def _announced(self) -> int | None:
         """The frames that the file should have; None where it does not say it."""
-        if self.length is not None or self.count is None:
-            return self.length
+        if self.count is None:
+            return None
+        if self.length is not None:
+            hidden = int(self.length * (1 - self._container.shown))
+            shown = self.length - hidden
+            # To one frame: where a trimmed video begins and ends is not said in frames.
+            return self._next_number if hidden and shown - 1 <= self._next_number <= self.length else shown
         # An estimate is the number where the rate is constant, and no longer sound has made it higher.
         is_number = self._clock.is_steady and (self._container.is_cut or abs(self.count - self._next_number) <= 1)
         return max(self.count, self._next_number) if is_number else None
