@@ -15,8 +15,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from nas.data.keypoint_names import are_numbered
-from nas.data.keypoint_order import keypoint_order, require_same_order
+from nas.data.keypoint_names import are_numbered, plain_names
+from nas.data.keypoint_order import OtherKeypointsError, are_coco_and_posetrack, keypoint_order, require_same_order
 from nas.video_weights import is_video_file, load_any_network, load_video_weights
 from nas.weights import keypoint_names, load_metadata, load_network, load_weights
 from supernet import PoseNet, VideoPoseNet
@@ -48,7 +48,7 @@ def reordered(state: Mapping[str, Tensor], order: Sequence[int]) -> dict[str, Te
 
 
 def order_of(
-    metadata: Mapping[str, str], names: Sequence[str], where: str, *, tells: bool = True
+    metadata: Mapping[str, str], names: Sequence[str], where: str, *, tells: bool = True, begins: bool = False
 ) -> tuple[int, ...] | None:
     """How to reorder what a file describes for data with these keypoints; None to leave it as it is, which a file that
     names no keypoints is, too.
@@ -57,12 +57,19 @@ def order_of(
         metadata: of the file.
         where: the file, for messages.
         tells: whether to say in one line that there is something to reorder.
+        begins: whether the weights are what a training begins with: from COCO's to PoseTrack18's it may go on, though
+            two keypoints of the head are others.
 
     Raises:
         OtherKeypointsError: the network predicts other keypoints.
     """
     found = keypoint_names(metadata)
-    order = keypoint_order(found, names, f"{where}: the network's keypoints are not those of the data")
+    try:
+        order = keypoint_order(found, names, f"{where}: the network's keypoints are not those of the data")
+    except OtherKeypointsError:
+        if not begins or not are_coco_and_posetrack(found, names):
+            raise
+        return _shared_order(found, names, where, tells)
     if order is not None and tells:
         _log.warning("%s: the network's keypoints lie in another order than the data's; taken by their names", where)
     elif found and are_numbered(found) != are_numbered(names) and tells:
@@ -71,9 +78,37 @@ def order_of(
     return order
 
 
-def in_order(net: Net, metadata: Mapping[str, str], names: Sequence[str], where: str, *, tells: bool = True) -> Net:
+def _shared_order(found: Sequence[str], names: Sequence[str], where: str, tells: bool) -> tuple[int, ...]:
+    """By name as far as both have a keypoint; the others take what is left."""
+    theirs, ours = plain_names(found), plain_names(names)
+    left = [place for place, name in enumerate(theirs) if name not in ours]
+    order: list[int] = []
+    new: list[str] = []
+    old: list[str] = []
+    for index, name in enumerate(ours):
+        if name in theirs:
+            order.append(theirs.index(name))
+        else:
+            order.append(left.pop(0))
+            new.append(names[index])
+            old.append(found[order[-1]])
+    if tells:
+        parts = ", ".join(new), ", ".join(old)
+        _log.warning("%s: does not predict %s; they begin with the weights of %s", where, *parts)
+    return tuple(order)
+
+
+def in_order(
+    net: Net,
+    metadata: Mapping[str, str],
+    names: Sequence[str],
+    where: str,
+    *,
+    tells: bool = True,
+    begins: bool = False,
+) -> Net:
     """The network itself, its heatmaps in the order of these keypoints; arguments and errors as :func:`order_of`."""
-    order = order_of(metadata, names, where, tells=tells)
+    order = order_of(metadata, names, where, tells=tells, begins=begins)
     if order is not None:
         net.load_state_dict(reordered(net.state_dict(), order))
     return net
@@ -88,19 +123,23 @@ def network_in_order(path: Path, names: Sequence[str], *, tells: bool = True) ->
     return in_order(load_any_network(path), load_metadata(path), names, str(path), tells=tells)
 
 
-def pose_network_in_order(path: Path, names: Sequence[str], *, tells: bool = True) -> PoseNet:
-    """As :func:`network_in_order`, of an image network's file."""
-    return in_order(load_network(path), load_metadata(path), names, str(path), tells=tells)
+def pose_network_in_order(
+    path: Path, names: Sequence[str], *, tells: bool = True, begins: bool = False
+) -> PoseNet:
+    """As :func:`network_in_order`, of an image network's file; ``begins`` as for :func:`order_of`."""
+    return in_order(load_network(path), load_metadata(path), names, str(path), tells=tells, begins=begins)
 
 
-def state_in_order(path: Path, names: Sequence[str], *, tells: bool = True) -> dict[str, Tensor]:
-    """The state dict in a file, its heatmaps in the order of these keypoints.
+def state_in_order(
+    path: Path, names: Sequence[str], *, tells: bool = True, begins: bool = False
+) -> dict[str, Tensor]:
+    """The state dict in a file, its heatmaps in the order of these keypoints; ``begins`` as for :func:`order_of`.
 
     Raises:
         InputError: the file cannot be used, or its network predicts other keypoints.
     """
     state = load_video_weights(path)[0] if is_video_file(path) else load_weights(path)[0]
-    order = order_of(load_metadata(path), names, str(path), tells=tells)
+    order = order_of(load_metadata(path), names, str(path), tells=tells, begins=begins)
     return dict(state) if order is None else reordered(state, order)
 
 

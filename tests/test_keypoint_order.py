@@ -206,6 +206,26 @@ def test_retraining_begins_with_weights_in_the_datas_order(
     assert not (tmp_path / "other").exists()
 
 
+def test_a_network_of_coco_may_be_trained_on_for_posetrack(
+    weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = POSETRACK_KEYPOINT_SET.names[::-1]
+    state, before = state_in_order(weights, names, begins=True), load_network(weights).state_dict()
+    taken = ["nose", "left_eye", "right_eye", *COCO_KEYPOINT_NAMES[3:]]  # of head_bottom and head_top: the eyes' places
+    order = [taken.index("right_eye" if name == "head_bottom" else "left_eye") if name.startswith("head")
+             else taken.index(name) for name in names]  # fmt: skip
+    assert sorted(order) == list(range(17))
+    assert torch.equal(state["head.final.bias"][[14, 15]].sort()[0], before["head.final.bias"][[1, 2]].sort()[0])
+    shared = [place for place, name in enumerate(names) if not name.startswith("head")]
+    assert torch.equal(state["head.final.bias"][shared], before["head.final.bias"][[order[i] for i in shared]])
+    [message] = caplog.messages
+    assert "does not predict head_top, head_bottom; they begin with the weights of left_eye, right_eye" in message
+    with pytest.raises(OtherKeypointsError):
+        state_in_order(weights, names)
+    with pytest.raises(OtherKeypointsError):
+        state_in_order(weights, H36M, begins=True)
+
+
 def test_a_teacher_teaches_in_the_datas_order(weights: Path) -> None:
     config = RetrainConfig(teacher=weights)
     teacher = load_teacher(architecture(), config, Processes(), REVERSED)

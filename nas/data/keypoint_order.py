@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evaluators import POSETRACK_KEYPOINTS
 from nas.data.keypoint_names import are_numbered, plain_names
+from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from search_spaces.errors import InputError
 
-__all__ = ["OtherKeypointsError", "keypoint_order", "require_same_order"]
+__all__ = ["OtherKeypointsError", "are_coco_and_posetrack", "keypoint_order", "require_same_order"]
 
 Order = tuple[int, ...]
 
@@ -53,6 +55,12 @@ def keypoint_order(found: Sequence[str], wanted: Sequence[str], what: str) -> Or
         wanted[missing],
         found[missing],
     )
+
+
+def are_coco_and_posetrack(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether one list is COCO's 17 keypoints and the other PoseTrack18's, in whichever order: they share 15."""
+    both = {frozenset(plain_names(one)) for one in (COCO_KEYPOINT_NAMES, POSETRACK_KEYPOINTS)}
+    return {frozenset(plain_names(names)), frozenset(plain_names(others))} == both
 
 
 def require_same_order(found: Sequence[str], wanted: Sequence[str], what: str) -> None:

@@ -215,7 +215,7 @@ def begin_with(
         state, where = inherited, "inherited weights"
     else:
         path = Path(config.initialize_from)
-        state, where = state_in_order(path, names, tells=processes.is_first), config.initialize_from
+        state, where = state_in_order(path, names, tells=processes.is_first, begins=True), config.initialize_from
     for name, value in net.state_dict().items():
         if name not in state or state[name].shape != value.shape:
             found = tuple(state[name].shape) if name in state else "missing"

@@ -78,7 +78,7 @@ def adopt_weights(supernet: Supernet, config: SupernetTrainingConfig, names: Seq
     """
     if config.initialize_from is None:
         return ""
-    net = pose_network_in_order(config.initialize_from, names, tells=tells)
+    net = pose_network_in_order(config.initialize_from, names, tells=tells, begins=True)
     try:
         supernet.adopt(net)
     except InputError as error:

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators import POSETRACK_KEYPOINTS
-from nas.data.keypoint_names import plain_names
-from nas.data.keypoint_order import OtherKeypointsError, keypoint_order
-from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, KeypointSet
+from nas.data.keypoint_order import OtherKeypointsError, are_coco_and_posetrack, keypoint_order
+from nas.data.keypoint_sets import KeypointSet
 from nas.video.pose_step import PoseStep
 
 if TYPE_CHECKING:
@@ -86,8 +84,7 @@ def fit_to_boxes(model: PoseModel, names: Sequence[str], where: str) -> PoseMode
         what = f"{model.file}: the network's keypoints are not those of {where}"
         step = in_order_of(model.step, model.keypoint_set.names, names, what)
     except OtherKeypointsError as error:
-        bodies = {frozenset(plain_names(one)) for one in (COCO_KEYPOINT_NAMES, POSETRACK_KEYPOINTS)}
-        if not {frozenset(plain_names(names)), frozenset(plain_names(model.keypoint_set.names))} <= bodies:
+        if not are_coco_and_posetrack(names, model.keypoint_set.names):
             _log.warning("%s; the results hold the network's", error)
         return model
     return model if step is model.step else replace(model, step=step, keypoint_set=KeypointSet.of(names))
