@@ -158,7 +158,8 @@ def test_bad_input_is_refused_before_anything_is_written(config: Path, tmp_path:
     assert_one_line(other_size, "input_size is (64, 48), the key frame's is")
     assert_one_line(call("search", config, "--run-dir", run), "no such run folder")
     save_network(tmp_path / "mine" / "key.safetensors", network(space), described)
-    into_itself = call(*command[:2], "--run-dir", tmp_path / "mine", "--video.key", tmp_path / "mine" / "key.safetensors")
+    mine = tmp_path / "mine"
+    into_itself = call(*command[:2], "--run-dir", mine, "--video.key", mine / "key.safetensors")
     assert_one_line(into_itself, "key.safetensors: is read by this command, which would write over it")
     run.mkdir()
     (run / "config.yaml").write_text("", encoding="utf-8")

@@ -269,8 +269,8 @@ def with_algorithm(search: SearchConfig, space: Space, run: RunFolder, resume: b
         return replace(search, algorithm=search.algorithm or "evolution")
     if not (resume and run.journal.is_file() and run.journal.stat().st_size):
         raise InputError(
-            "search.algorithm: guided is for image networks, it was no gain on videos (docs/benchmarks.md); leave it "
-            "out, or choose evolution or random"
+            "search.algorithm: guided is for image networks, its first looks are not of clips; leave it out, or choose "
+            "evolution or random"
         )
     _log.warning("%s: its search.algorithm guided meant evolution of video networks: it goes on as evolution", run.path)
     return replace(search, algorithm="evolution")
