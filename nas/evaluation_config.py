@@ -19,7 +19,8 @@ class EvaluationConfig:
     """
 
     flip_test: bool = True
-    """Average the heatmaps of a crop and of its mirror image."""
+    """Average the heatmaps of a crop and of its mirror image; not where the keypoints' mirror pairs are not known
+    (`data.flip_pairs`)."""
     flip_shift: bool | Literal["auto"] = "auto"
     """Move the mirrored heatmaps by a pixel; `auto` does so for all codecs but udp, as published."""
     batch_size: int = 64

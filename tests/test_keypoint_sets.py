@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluators import COCO_SIGMAS
 from nas.data.coco_check import check_coco
@@ -176,7 +178,7 @@ def test_a_pair_that_the_configuration_leaves_out_is_said() -> None:
         ([["left_eye", "right_eye"], ["L_eye", "nose"]], None, "data.flip_pairs: 'left_eye' stands twice"),
         ([["nose", "nose"]], None, "data.flip_pairs: 'nose' stands twice"),
         (None, {"oeil": 0.1}, "data.sigmas: 'oeil' is no keypoint"),
-        (None, {"nose": 0.0}, "data.sigmas: the sigma of 'nose' is 0.0; it must be a positive number"),
+        (None, {"nose": 0.0}, "data.sigmas: the sigma of 'nose' is 0.0; it must be a number from 1e-6 to 100"),
         (None, {"nose": float("nan")}, "data.sigmas: the sigma of 'nose' is nan"),
         (None, {"L_eye": 0.1, "left_eye": 0.1}, "data.sigmas: 'left_eye' and 'L_eye' are the same keypoint"),
         (None, (0.1,) * 16, "data.sigmas: 16 numbers for 17 keypoints"),
@@ -242,16 +244,17 @@ def test_a_category_may_state_that_nothing_changes_places() -> None:
         ({"flip_pairs": [["left_eye", "oeil"]]}, '"flip_pairs": \'oeil\' is no keypoint; they are left_eye, right_eye'),
         ({"flip_pairs": [["left_eye", "right_eye"], ["left_eye", "nose"]]}, '"flip_pairs": \'left_eye\' stands twice'),
         ({"flip_pairs": "eyes"}, '"flip_pairs": must be a list of pairs'),
-        ({"flip_pairs": [[0, 3]]}, '"flip_pairs": \'3\' is no keypoint'),
+        ({"flip_pairs": [[0, 3]]}, '"flip_pairs": 3 is no keypoint'),
         ({"swap": ["right_eye", "nose", "left_eye"]}, "'left_eye' becomes 'right_eye', but 'right_eye' becomes 'nose'"),
         ({"swap": ["right_eye", "", ""]}, "'left_eye' becomes 'right_eye', but 'right_eye' becomes nothing"),
         ({"swap": ["right_eye"]}, '"swap": must be a list of 3 names'),
         ({"keypoint_info": 3}, '"keypoint_info": must hold an object with a name for each keypoint'),
         ({"sigmas": [0.1, 0.2]}, '"sigmas" must be a list of 3 numbers, one a keypoint, got 2'),
         ({"sigmas": {"nose": 0.1}}, '"sigmas" must be a list of 3 numbers, one a keypoint, got dict'),
-        ({"sigmas": [0.1, 0.2, True]}, "that of 'nose' is True; it must be a positive number"),
-        ({"sigmas": [0.1, -1, 1]}, "that of 'right_eye' is -1; it must be a positive number"),
-        ({"sigmas": [float("nan"), 1, 1]}, "that of 'left_eye' is nan; it must be a positive number"),
+        ({"sigmas": [0.1, 0.2, True]}, "that of 'nose' is True; it must be a number from 1e-6 to 100"),
+        ({"sigmas": [0.1, -1, 1]}, "that of 'right_eye' is -1; it must be a number from"),
+        ({"sigmas": [10**400, 1, 1]}, "that of 'left_eye' is a number of more than 64 bits"),
+        ({"sigmas": [float("nan"), 1, 1]}, "that of 'left_eye' is nan; it must be a number from"),
     ],
 )
 def test_a_category_that_contradicts_itself_is_refused(category: dict[str, Any], said: str) -> None:
@@ -259,6 +262,26 @@ def test_a_category_that_contradicts_itself_is_refused(category: dict[str, Any],
         category_keypoints({"keypoints": NAMES, **category}, "f.json: category 'person'")
     assert str(caught.value).startswith("f.json: category 'person': ")
     assert said in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 5) | st.integers() | st.floats() | st.sampled_from(NAMES) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*NAMES, "name", "swap"]), inner),
+    max_leaves=8,
+)
+
+
+@given(key=st.sampled_from(["flip_pairs", "swap", "flip_idx", "keypoint_info", "sigmas"]), value=JSON)
+def test_whatever_a_category_states_is_read_or_refused_in_one_line(key: str, value: Any) -> None:
+    refused, keypoints = "", KeypointSet.of(NAMES)
+    try:
+        keypoints = category_keypoints({"keypoints": NAMES, key: value}, "f.json")
+    except InputError as error:
+        refused = str(error)
+    assert not refused or refused.startswith("f.json: ")
+    assert len(refused.splitlines()) <= 1
+    assert sorted(keypoints.flip_indices[keypoints.flip_indices].tolist()) == [0, 1, 2]
+    assert np.isfinite(keypoints.sigmas).all()
 
 
 def test_indices_that_may_count_from_0_or_from_1_are_refused() -> None:

@@ -44,7 +44,7 @@ def _add_model(group: Any) -> None:
     group.add_argument("--threads", metavar="N", type=int, default=1, help="of the network (1)")
     group.add_argument("--codec", choices=CODEC_NAMES, help="in place of what the file says")
     group.add_argument("--keypoints", metavar="NAME",
-                       help="coco, posetrack18, or a COCO file that names them, in the wanted order")  # fmt: skip
+                       help="coco, posetrack18, or a COCO file that names them in the wanted order")  # fmt: skip
     group.add_argument("--padding", metavar="X", type=float,
                        help="crop, in units of the box, in place of what the file says")  # fmt: skip
 

@@ -19,7 +19,8 @@ class Augmentation:
     """
 
     flip_probability: float = 0.5
-    """Mirror the image, left and right keypoints exchanged."""
+    """Mirror the image, left and right keypoints exchanged; never where their pairs are not known
+    (``data.flip_pairs``)."""
     half_body_probability: float = 0.3
     """Show the upper or the lower body alone, of people with at least 9 labelled keypoints."""
     rotation_deg: float = 60.0

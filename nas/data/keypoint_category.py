@@ -11,12 +11,11 @@ COCO itself has no place for them; data sets and tools that do write them as
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nas.data.keypoint_names import read_sides
-from nas.data.keypoint_sets import KeypointSet
+from nas.data.keypoint_sets import SIGMA_RULE, KeypointSet, is_sigma
 from search_spaces.errors import InputError
 
 __all__ = ["category_keypoints"]
@@ -45,9 +44,8 @@ def _stated_sigmas(category: Mapping[str, Any], names: Sequence[str], where: str
         length = len(sigmas) if isinstance(sigmas, list) else type(sigmas).__name__
         raise InputError(f'{where}: "sigmas" must be a list of {len(names)} numbers, one a keypoint, got {length}')
     for name, sigma in zip(names, sigmas, strict=True):
-        is_number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
-        if not is_number or not 0 < sigma < math.inf:
-            raise InputError(f'{where}: "sigmas": that of {name!r} is {str(sigma)[:40]}; it must be a positive number')
+        if not is_sigma(sigma):
+            raise InputError(f'{where}: "sigmas": that of {name!r} is {_short(sigma)}; {SIGMA_RULE}')
     return tuple(float(sigma) for sigma in sigmas)
 
 
@@ -147,7 +145,15 @@ def _place(end: Any, names: Sequence[str]) -> int:
         return names.index(end)
     if _is_index(end) and 0 <= end < len(names):
         return int(end)
-    raise ValueError(f"{str(end)[:40]!r} is no keypoint; they are {', '.join(names)}")
+    raise ValueError(f"{_short(end)} is no keypoint; they are {', '.join(names)}")
+
+
+def _short(value: Any) -> str:
+    """For messages: a value of any size."""
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        return "a number of more than 64 bits"
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _is_index(end: Any) -> bool:

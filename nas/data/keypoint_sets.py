@@ -8,7 +8,6 @@ the conventions in use, or known of a published set. The rest is not known: then
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from nas.data.keypoint_names import NamedSides, plain_names, read_sides, words_o
 from nas.data.known_keypoints import COCO_TENFOLD_SIGMAS, known_pairs, known_sigmas, mirrors_freely
 from search_spaces.errors import InputError
 
-__all__ = ["COCO_KEYPOINT_NAMES", "COCO_KEYPOINT_SET", "DEFAULT_SIGMA", "KeypointSet"]
+__all__ = ["COCO_KEYPOINT_NAMES", "COCO_KEYPOINT_SET", "DEFAULT_SIGMA", "SIGMA_RULE", "KeypointSet", "is_sigma"]
 
 COCO_KEYPOINT_NAMES = (
     "nose",
@@ -44,6 +43,8 @@ COCO_KEYPOINT_NAMES = (
 
 DEFAULT_SIGMA = 0.5 / 10
 """A guess, for keypoints of which nothing is known: near the mean of COCO's own (0.059), a little stricter."""
+
+SIGMA_RULE = "it must be a number from 1e-6 to 100, such as 0.05"
 
 _LOWER_PARTS = (
     *("hip", "pelvis", "knee", "ankle", "foot", "feet", "heel", "toe", "toes", "thigh", "shin", "calf", "leg"),
@@ -223,10 +224,15 @@ class KeypointSet:
             index = self.index_of(name)
             if index in by_whom:
                 raise InputError(f"{name!r} and {by_whom[index]!r} are the same keypoint; keep one of them")
-            if not 0 < sigma < math.inf:
-                raise InputError(f"the sigma of {name!r} is {sigma!r}; it must be a positive number, such as 0.05")
+            if not is_sigma(sigma):
+                raise InputError(f"the sigma of {name!r} is {sigma!r}; {SIGMA_RULE}")
             by_whom[index], found[index] = name, float(sigma)
         return tuple(found)
+
+
+def is_sigma(value: object) -> bool:
+    """Whether a value can be a keypoint's tolerance; :data:`SIGMA_RULE` in words."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 1e-6 <= value <= 100
 
 
 def _is_lower(words: Sequence[str]) -> bool:
