@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,7 +23,8 @@ from nas.training.checkpoint import save_checkpoint
 from nas.weights import load_network, save_network
 from search_spaces import InputError, get_space
 from supernet import PoseNet, Supernet, initialize
-from supernet.mmpose import mmpose_state_dict
+from supernet.mmpose import load_mmpose_state_dict, mmpose_state_dict
+from tests.fuzzing import NASTY, damaged_bytes, fuzzed, reads_or_refuses
 from tests.program import assert_one_line, call
 
 State = dict[str, Tensor]
@@ -279,3 +282,55 @@ def test_a_file_that_was_not_converted_from_the_checkpoint_is_kept(
     assert call("convert", tmp_path / "a.pth", *command).returncode == 0
     assert call("convert", tmp_path / "a.pth", *command).returncode == 0
     assert_one_line(call("convert", tmp_path / "a.pt", *command), "was converted from the MMPose checkpoint a.pth")
+
+
+@st.composite
+def wrapped(draw: Any, state: State) -> Any:
+    """The weights in some of the forms, one in another, with what nobody expects beside and among them."""
+    prefixes = ["", "module.", "model.", "_orig_mod.", "a.b.", "backbone.", "ema_"]
+    content: Any = prefixed(state, "".join(draw(st.lists(st.sampled_from(prefixes), max_size=2))))
+    nasty = st.sampled_from([*NASTY, torch.ones(0), torch.ones(2).to_sparse(), torch.ones(2, dtype=torch.complex64),
+                             torch.ones(2, device="meta"), torch.tensor(float("nan"))])  # fmt: skip
+    for _ in range(draw(st.integers(0, 3))):
+        match draw(st.integers(0, 3)):
+            case 0:
+                content = {draw(st.sampled_from(["model", "ema", "net", "", "a.b", "optimizer"])): content}
+            case 1:
+                content = {**content, draw(st.one_of(st.sampled_from(list(content)), nasty.filter(_hashes))): draw(nasty)}
+            case 2:
+                content = {**content, "model": draw(st.sampled_from([state, content, {}]))}
+            case 3:
+                content = {name: value for name, value in content.items() if draw(st.integers(0, 40))}
+    return content
+
+
+def _hashes(value: Any) -> bool:
+    return isinstance(value, str | int | float | None)
+
+
+def test_weights_in_any_wrapping_are_read_or_refused(net: PoseNet) -> None:
+    state = mmpose_state_dict(net)
+    into = PoseNet(net.architecture)
+
+    @fuzzed(80)
+    @given(wrapped(state))
+    def holds(content: Any) -> None:
+        reads_or_refuses(lambda: load_mmpose_state_dict(into, content))
+
+    holds()
+
+
+@pytest.mark.parametrize("name", ["good.pth", "good.safetensors"])
+def test_damaged_checkpoints_and_safetensors_are_read_or_refused(name: str, net: PoseNet, tmp_path: Path) -> None:
+    small = {"backbone.conv1.weight": torch.ones(3), "head.final_layer.bias": torch.ones(2)}
+    torch.save({"model": small}, tmp_path / "good.pth")
+    save_file(small, tmp_path / "good.safetensors", {"format": "pt"})
+    good, damaged = (tmp_path / name).read_bytes(), tmp_path / f"damaged-{name}"
+
+    @fuzzed(60)
+    @given(damaged_bytes(good))
+    def holds(data: bytes) -> None:
+        damaged.write_bytes(data)
+        reads_or_refuses(lambda: convert(damaged, net.architecture, tmp_path / "out.safetensors"))
+
+    holds()

@@ -147,6 +147,7 @@ def test_retraining_leaves_the_whole_export_beside_the_weights(config: Path, peo
 
     before = (folder / "card.md").read_text(encoding="utf-8")
     (folder / "card.md").unlink()
+    (folder / ".partial-killed").mkdir()
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
     done = call("export", folder)
     assert done.returncode == 0, done.stderr
@@ -154,6 +155,7 @@ def test_retraining_leaves_the_whole_export_beside_the_weights(config: Path, peo
     assert set(before.splitlines()) < set(after.splitlines())  # what vipnas evaluate has found is new
     assert "by `vipnas evaluate`, ground-truth boxes, " in after
     assert names(folder) == made | training | {"notes.txt", "evaluation"}
+    assert not list(folder.glob(".partial-*"))
 
 
 def test_an_export_that_fails_keeps_the_trained_weights_and_says_how_to_export_again(

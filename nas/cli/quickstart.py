@@ -90,6 +90,7 @@ def _run_images(arguments: argparse.Namespace) -> int:
         ("AP after retraining", f"{result.retrained_ap:.3f}"),
         ("networks evaluated", f"{result.evaluated}, {result.candidates_a_minute:.0f} a minute"),
         ("exported networks", str(result.run.path / "export")),
+        ("the trained one, to take away", str(result.run.retrain(result.network.id))),
         ("time", f"{(time.monotonic() - started) / 60:.1f} minutes"),
     ]
     print_table("Quickstart", ("what", "value"), rows)
@@ -121,6 +122,7 @@ def _run_videos(arguments: argparse.Namespace) -> int:
         ("network", "what runs", "ms a clip", "AP", "mean OKS", *frames),
         rows,
     )
+    print(f"the video network, to take away: {result.run.retrain(result.network.id)}")
     print(f"video: {result.drawn.resolve()}")
     print(f"report: {result.report.resolve()}")
     return 0

@@ -41,7 +41,8 @@ def write_report(run: RunFolder, pictures: str = "", baselines: Sequence[Baselin
         subtitle, body = "Search of video pose networks", video_body(records, baselines, pictures)
     else:
         subtitle, body = "Search of human pose networks", _image_body(records, pictures)
-    body += section("Networks to take away", network_files(run), "The retrained ones; card.md says how each is used.")
+    files = network_files(run, records.retrained)
+    body += section("Networks to take away", files, "The retrained ones; card.md says how each is used.")
     body += section("How it was measured", _conditions(records))
     atomic_write_text(run.report, page(title, subtitle, _facts(records), body))
     return run.report

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from nas.run_folder import RunFolder
@@ -14,13 +16,15 @@ __all__ = ["network_files"]
 WEIGHTS = "best.safetensors"
 
 
-def network_files(run: RunFolder) -> str:
+def network_files(run: RunFolder, results: Mapping[str, Mapping[str, Any]]) -> str:
     """A list with a line a retrained network: AP, and its files, relative to the report. Empty where there is none.
+
+    Args:
+        results: architecture id → ``results.json`` of its training.
 
     Raises:
         InputError: a file that describes an export is damaged.
     """
-    results = read_each(run.path / "retrain", "results.json")
     facts = read_each(run.path / "retrain", "facts.json")
     lines = []
     for key, result in results.items():
