@@ -21,6 +21,8 @@ _MOST_BOXES = 1000
 @dataclass(frozen=True)
 class Container:
     counts_frames: bool = False
+    times_are_numbers: bool = False
+    """A frame's time is its number times a constant: AVI has no others."""
     is_cut: bool | None = None
     """The file is shorter than it says; None where that is not known. AVI is never asked: it counts."""
     lacks_index: bool = False
@@ -34,7 +36,7 @@ def read_container(path: Path) -> Container:
     with path.open("rb") as file:
         head = file.read(4096)
     if head[:4] == b"RIFF" and head[8:11] == b"AVI":
-        return Container(counts_frames=True)
+        return Container(counts_frames=True, times_are_numbers=True)
     if head[4:8] in _BOXES:
         return _read_mp4(path)
     if head[:4] != _EBML:

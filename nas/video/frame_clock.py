@@ -15,6 +15,7 @@ STEADY = 0.3
 """Part of a frame's length by which the times of a constant rate may be rounded: to 1 ms in Matroska."""
 SILENT_FAILURES = 65
 """Frames that OpenCV passes over at most before it says that one does not decode."""
+MOST_MISSING = 10_000
 JUMP_S = 1.0
 """A time that goes back by more is a new beginning, by less a frame out of order."""
 
@@ -25,12 +26,19 @@ class FrameClock:
     Args:
         fps: the video's nominal rate.
         last_number: where the file counts its frames, the number of the last.
+        times_are_numbers: the file has no other times than multiples of its frame's length.
         constant_fps: in place of the times that the decoder says.
     """
 
-    def __init__(self, fps: float, last_number: int | None = None, constant_fps: float | None = None) -> None:
+    def __init__(
+        self,
+        fps: float,
+        last_number: int | None = None,
+        times_are_numbers: bool = False,
+        constant_fps: float | None = None,
+    ) -> None:
         self._period_s = 1 / fps
-        self._last_number = last_number
+        self._last_number, self._times_are_numbers = last_number, times_are_numbers
         self._constant_fps = constant_fps
         self._unplaced = 0  # failures since which the numbers have not caught up with the times
         self._number = -1
@@ -65,9 +73,9 @@ class FrameClock:
         if self.is_steady and not math.isnan(time_s):
             # The times know better: a decoder notices some failures late, and passes over some frames in silence.
             by_time = max(0, round(time_s / self._period_s) - self._number - 1)
-            possible = self._unplaced * SILENT_FAILURES
+            possible = MOST_MISSING if self._times_are_numbers else self._unplaced * SILENT_FAILURES
             if self._last_number is not None:
-                possible = max(0, self._last_number - self._number - 1)
+                possible = min(possible, max(0, self._last_number - self._number - 1))
             missing = min(by_time, possible)
         self._unplaced -= min(missing, self._unplaced)
         return missing

@@ -26,7 +26,6 @@ CONTAINERS = "decodable video (mp4, avi, mkv, …)"
 FAILURES_AT_THE_END = 32
 """So many failures in a row are the end, where the file does not say that more frames should come."""
 MAX_FAILURES = 20_000
-MAX_COUNT = 1 << 31
 SHORTER_S, SHORTER = 0.5, 0.05
 """The seconds, and the part of the length, by which frames may end before the sound does."""
 NAMED = 5
@@ -50,8 +49,8 @@ class VideoReader:
                 raise InputError(f"{path}: has no index (moov): it is cut off, or was never finished; copy it again")
             raise InputError(f"{path}: cannot be read as a video; give a {CONTAINERS} or an image")
         self.path, self._capture = path, capture
-        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.count = int(count) if 0 < count < MAX_COUNT else None
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # the head of a damaged file says any number
+        self.count = int(count) if 0 < count <= path.stat().st_size else None
         """Frames that the file announces; an estimate where :attr:`length` is None."""
         self.length = self.count if self._container.counts_frames else None
         """The number of frames, where the file counts them."""
@@ -63,7 +62,9 @@ class VideoReader:
                 "%s: its rate, %g frames a second, cannot be true; %g are taken, say others with --fps",
                 path.name, capture.get(cv2.CAP_PROP_FPS), self.fps,
             )  # fmt: skip
-        self._clock = FrameClock(self._nominal_fps, self.length and self.length - 1, self._constant_fps)
+        self._clock = FrameClock(
+            self._nominal_fps, self.length and self.length - 1, self._container.times_are_numbers, self._constant_fps
+        )
         self._decoded, self._next_number, self._end_s = 0, 0, 0.0
         self._missing: list[int] = []
 
@@ -129,7 +130,8 @@ class VideoReader:
         """
         numbers = [number for number in self._missing if next_number is None or number < next_number]
         details = [f"{named('frame', numbers)} not decode"] if numbers else []
-        counts = f"{self._decoded if next_number is None else next_number - len(numbers)} frames decoded"
+        decoded = self._decoded if next_number is None else next_number - len(numbers)
+        counts = f"{decoded} frame{'' if decoded == 1 else 's'} decoded"
         if next_number is None:
             announced = self._announced()
             if announced is not None:
