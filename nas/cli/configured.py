@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nas.cli.parsing import Parser
 
 if TYPE_CHECKING:
-    from nas.config import Config
-    from nas.configuration import FieldDoc
+    from nas.config import Config, FieldDoc
     from nas.run_folder import RunFolder
 
 __all__ = ["add_config_arguments", "add_override", "add_run_arguments", "read_config", "read_run", "show_fields"]

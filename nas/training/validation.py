@@ -12,8 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nas.configuration import to_plain
-from nas.files import atomic_write_json
+from nas.files import atomic_write_json, to_plain
 from nas.training.config import RetrainConfig
 from nas.training.distributed import Processes
 from nas.training.loop import TrainingLoop

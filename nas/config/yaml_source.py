@@ -8,6 +8,7 @@ ones grow without bound; files are at most one megabyte.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +17,23 @@ import yaml
 from search_spaces.errors import InputError
 from search_spaces.yaml_files import refuse_traps
 
-__all__ = ["Located", "deep_merge", "parse_override", "parse_yaml", "read_yaml_file"]
+__all__ = ["Keys", "Located", "deep_merge", "parse_override", "parse_yaml", "read_yaml_file", "shortened"]
 
 MAXIMUM_BYTES = 1_000_000
 EXTENDS = "extends"
 MAXIMUM_EXTENDS = 8
+COMMAND_LINE = "command line"
 
 Scalar = None | bool | int | float | str
+Keys = tuple[str | int, ...]
 
-_NULL = re.compile(r"(?:~|null|Null|NULL)?\Z")
-_BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
+_CONSTANTS: dict[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 _INT = re.compile(r"[-+]?[0-9]{1,3}(?:_?[0-9]){0,30}\Z")
-_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?\Z")
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,4})?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,13 @@ class Located:
             return [item.plain() for item in self.value]
         return self.value
 
+    def walk(self, keys: Keys = ()) -> Iterator[tuple[Keys, Located]]:
+        """Everything in it in the order of the file, by keys of mappings and positions in lists; itself first."""
+        yield keys, self
+        inside = self.value.items() if isinstance(self.value, dict) else ()
+        for key, item in enumerate(self.value) if isinstance(self.value, list) else inside:
+            yield from item.walk((*keys, key))
+
 
 def read_yaml_file(path: Path) -> Located:
     """The mapping in a YAML file, laid over the file that its key ``extends`` names (relative to the file itself).
@@ -53,19 +66,22 @@ def read_yaml_file(path: Path) -> Located:
     Raises:
         InputError: the file is missing, too large, not UTF-8, not YAML or no mapping, or extends itself.
     """
-    layers: list[Located] = []
+    merged: Located | None = None
     seen: list[Path] = []
-    following: Path | None = path
-    while following is not None:
+    following = path
+    while True:
         if following.resolve() in seen or len(seen) == MAXIMUM_EXTENDS:
             raise InputError(f"{path}: 'extends' goes round in a circle or past {MAXIMUM_EXTENDS} files at {following}")
         seen.append(following.resolve())
-        layer, following = _split_extends(parse_yaml(_read_text(following), str(following)), following)
-        layers.append(layer)
-    merged = layers.pop()
-    while layers:
-        merged = deep_merge(merged, layers.pop())
-    return merged
+        layer = parse_yaml(_read_text(following), str(following))
+        assert isinstance(layer.value, dict)
+        target = layer.value.pop(EXTENDS, None)
+        merged = layer if merged is None else deep_merge(layer, merged)
+        if target is None:
+            return merged
+        if not isinstance(target.value, str):
+            raise InputError(f"{target.where}: extends: expected the path of one YAML file, not {target.plain()!r}")
+        following = following.parent / target.value
 
 
 def parse_override(dotted: str, text: str, words: bool = False) -> Located:
@@ -73,16 +89,15 @@ def parse_override(dotted: str, text: str, words: bool = False) -> Located:
 
     The text is read as YAML; for a field of ``words`` it is taken as it stands: ``#`` and ``:`` may be part of a path.
     """
-    where = "command line"
     try:
         if words and text not in ("", "null"):
-            located = Located(text, where, text)
+            located = Located(_storable(text, COMMAND_LINE), COMMAND_LINE, text)
         else:
-            located = parse_yaml(text, where, mapping=False)
+            located = _parse(text, COMMAND_LINE, lambda mark: COMMAND_LINE)  # a line within an option tells nothing
     except InputError as error:
         raise InputError(f"{error} (in the value of --{dotted})") from None
     for key in reversed(dotted.split(".")):
-        located = Located({key: _relocated(located, where)}, where)
+        located = Located({key: located}, COMMAND_LINE)
     return located
 
 
@@ -96,13 +111,24 @@ def deep_merge(base: Located, over: Located) -> Located:
     return Located(merged, over.where)
 
 
-def _relocated(located: Located, where: str) -> Located:
-    """Line numbers within the text of an override tell nothing."""
-    if isinstance(located.value, dict):
-        return Located({key: _relocated(item, where) for key, item in located.value.items()}, where)
-    if isinstance(located.value, list):
-        return Located([_relocated(item, where) for item in located.value], where)
-    return Located(located.value, where, located.text)
+def parse_yaml(text: str, name: str) -> Located:
+    """The mapping in one YAML document; an empty document is an empty mapping.
+
+    Raises:
+        InputError: it is not YAML, or uses what this reader refuses; ``name`` says where it came from.
+    """
+    located = _parse(text, name, lambda mark: f"{name}:{mark.line + 1}")
+    if located.value is None:
+        return Located({}, name)
+    if not isinstance(located.value, dict):
+        raise InputError(f"{name}: expected 'key: value' lines, not {shortened(located.plain())}")
+    return located
+
+
+def shortened(value: object, length: int = 60) -> str:
+    """A value for a message of one line."""
+    text = repr(value)
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _read_text(path: Path) -> str:
@@ -120,27 +146,11 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _split_extends(layer: Located, path: Path) -> tuple[Located, Path | None]:
-    assert isinstance(layer.value, dict)
-    if EXTENDS not in layer.value:
-        return layer, None
-    target = layer.value[EXTENDS]
-    if not isinstance(target.value, str):
-        raise InputError(f"{target.where}: extends: expected the path of one YAML file, not {target.plain()!r}")
-    rest = {key: item for key, item in layer.value.items() if key != EXTENDS}
-    return Located(rest, layer.where), path.parent / target.value
-
-
-def parse_yaml(text: str, name: str, mapping: bool = True) -> Located:
-    """One YAML document; an empty one is an empty mapping where a mapping is wanted.
-
-    Raises:
-        InputError: it is not YAML, or uses what this reader refuses; ``name`` says where it came from.
-    """
+def _parse(text: str, name: str, place: Callable[[yaml.Mark], str]) -> Located:
     try:
         refuse_traps(text, name)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        located = Located(None, name) if node is None else _locate(node, name)
+        return Located(None, name) if node is None else _locate(node, place)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = "" if mark is None else f":{mark.line + 1}"
@@ -148,53 +158,43 @@ def parse_yaml(text: str, name: str, mapping: bool = True) -> Located:
         raise InputError(f"{name}{line}: not valid YAML: {problem}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
-    if mapping and located.value is None:
-        return Located({}, name)
-    if mapping and not isinstance(located.value, dict):
-        raise InputError(f"{name}: expected 'key: value' lines, not {_shortened(located.plain())}")
-    return located
 
 
-def _locate(node: yaml.Node, name: str) -> Located:
-    where = f"{name}:{node.start_mark.line + 1}"
+def _locate(node: yaml.Node, place: Callable[[yaml.Mark], str]) -> Located:
+    where = place(node.start_mark)
     if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
         raise InputError(f"{where}: the tag {node.tag} is not allowed; write plain values")
-    if isinstance(node, yaml.MappingNode):
-        return Located(_locate_mapping(node, name), where)
     if isinstance(node, yaml.SequenceNode):
-        return Located([_locate(item, name) for item in node.value], where)
-    assert isinstance(node, yaml.ScalarNode)
-    return Located(_scalar(node), where, text=str(node.value))
-
-
-def _locate_mapping(node: yaml.MappingNode, name: str) -> dict[str, Located]:
+        return Located([_locate(item, place) for item in node.value], where)
+    if isinstance(node, yaml.ScalarNode):
+        text = _storable(str(node.value), where)
+        return Located(text if node.style else _scalar(text), where, text)  # with a style, quoted or a block: a word
     mapping: dict[str, Located] = {}
     for key_node, value_node in node.value:
-        where = f"{name}:{key_node.start_mark.line + 1}"
+        where_key = place(key_node.start_mark)
         if not isinstance(key_node, yaml.ScalarNode):
-            raise InputError(f"{where}: a key must be a word")
-        key = key_node.value
+            raise InputError(f"{where_key}: a key must be a word")
+        key = _storable(str(key_node.value), where_key)
         if key in mapping:
-            raise InputError(f"{where}: the key {key!r} is given twice in one mapping; keep one")
-        mapping[key] = _locate(value_node, name)
-    return mapping
+            raise InputError(f"{where_key}: the key {key!r} is given twice in one mapping; keep one")
+        mapping[key] = _locate(value_node, place)
+    return Located(mapping, where)
 
 
-def _scalar(node: yaml.ScalarNode) -> Scalar:
-    text = str(node.value)
-    if node.style is not None:  # quoted or a block: a word, whatever it looks like
-        return text
-    if _NULL.match(text):
-        return None
-    if _BOOL.match(text):
-        return text.lower() == "true"
+def _scalar(text: str) -> Scalar:
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
     if _INT.match(text):
         return int(text)
-    if _FLOAT.match(text):
-        return float(text)
+    found = _FLOAT.match(text)
+    if found is None:
+        return text
+    value = float(text)  # of which 1e4 is a whole number, as people write ten thousand, and 1.0 is none
+    return int(value) if found[1] and value.is_integer() and abs(value) < 2**53 else value
+
+
+def _storable(text: str, where: str) -> str:
+    """Refuses what no file could be written with, or named by: half a character (``"\\ud800"``), and NUL."""
+    if "\0" in text or text.encode(errors="replace").decode() != text:
+        raise InputError(f"{where}: {shortened(text)} holds a NUL or half a character; no name or path can")
     return text
-
-
-def _shortened(value: object, length: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= length else text[: length - 1] + "…"
