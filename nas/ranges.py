@@ -6,8 +6,10 @@ pydantic keeps them too where it reads a file. It is not imported here, because 
 from __future__ import annotations
 
 import functools
+import operator
 import types
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any, Union
 
 from annotated_types import Interval
@@ -15,7 +17,6 @@ from annotated_types import Interval
 from search_spaces.errors import InputError
 
 __all__ = [
-    "Interval",
     "NonNegativeFloat",
     "NonNegativeInt",
     "PositiveFloat",
@@ -35,6 +36,8 @@ NonNegativeFloat = Annotated[float, Interval(ge=0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 ShareUnderOne = Annotated[float, Interval(ge=0, lt=1)]
 
+_WORDS = {"gt": "more than", "ge": "at least", "lt": "under", "le": "at most"}
+
 
 class Ranged:
     """A dataclass whose numbers keep the ranges of their types, in Python too.
@@ -47,40 +50,31 @@ class Ranged:
 
     def __post_init__(self) -> None:
         cls: type = type(self)
-        for name, interval in ranges(cls).items():
+        for name, bounds in ranges(cls).items():
             value = getattr(self, name)
-            if value is not None and not _holds(interval, value):
-                raise InputError(out_of_range(name, value, interval))
+            if value is not None and not all(getattr(operator, how)(value, bound) for how, bound in bounds.items()):
+                raise InputError(out_of_range(name, value, bounds))
 
 
 @functools.cache
-def ranges(cls: type) -> dict[str, Interval]:
-    """The ranges of those fields of a dataclass that have one; of ``X | None``, X's."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    said = {name: [getattr(one, "__metadata__", ()) for one in union_members(hint)] for name, hint in hints.items()}
-    return {name: one for name, found in said.items() for one in sum(found, ()) if isinstance(one, Interval)}
+def ranges(cls: type) -> dict[str, dict[str, Any]]:
+    """The bounds, such as ``{"ge": 0, "lt": 1}``, of those fields of a dataclass that have some."""
+    found = {}
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        for member in union_members(hint):
+            for one in getattr(member, "__metadata__", ()):
+                if isinstance(one, Interval):
+                    found[name] = {how: getattr(one, how) for how in _WORDS if getattr(one, how) is not None}
+    return found
+
+
+def out_of_range(name: str, value: object, bounds: Mapping[str, Any]) -> str:
+    """What is wrong with a field's value, and what is allowed."""
+    allowed = " and ".join(f"{_WORDS[how]} {bound}" for how, bound in bounds.items())
+    return f"{name}={value!r} is not possible; it must be {allowed}"
 
 
 def union_members(kind: Any) -> tuple[Any, ...]:
     """The alternatives of ``A | B``; any other type is its own only alternative."""
     is_union = isinstance(kind, types.UnionType) or typing.get_origin(kind) is Union
     return typing.get_args(kind) if is_union else (kind,)
-
-
-def out_of_range(name: str, value: object, interval: Interval) -> str:
-    """What is wrong with a field's value, and what is allowed."""
-    gt, ge, lt, le = interval.gt, interval.ge, interval.lt, interval.le
-    low = f"{ge} or more" if ge is not None else f"more than {gt}" if gt is not None else ""
-    high = f"under {lt}" if lt is not None else f"at most {le}" if le is not None else ""
-    both = f"from {ge} to {high.removeprefix('at most ')}" if ge is not None else f"{low} and {high}"
-    return f"{name}={value!r} is not possible; it must be {both if low and high else low or high}"
-
-
-def _holds(interval: Interval, value: Any) -> bool:
-    """Not for NaN, whatever the interval."""
-    return (
-        (interval.gt is None or value > interval.gt)
-        and (interval.ge is None or value >= interval.ge)
-        and (interval.lt is None or value < interval.lt)
-        and (interval.le is None or value <= interval.le)
-    )

@@ -103,7 +103,6 @@ def show_fields(sections: Iterable[str], where: str = "CONFIG") -> str:
 
 
 def _entry(doc: FieldDoc) -> Iterator[str]:
-    default = "" if doc.required else f", default {doc.default_text}"
-    yield f"  {doc.dotted}  ({doc.kind}{default})"
+    yield f"  {doc.dotted}  ({doc.kind}, default {doc.default_text})"
     if doc.text:
         yield textwrap.fill(doc.text, 110, initial_indent=" " * 6, subsequent_indent=" " * 6)

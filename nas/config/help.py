@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from nas.ranges import union_members
 
-__all__ = ["FieldDoc", "default_of", "describe_type", "field_docs", "field_types", "holds_words", "section_of"]
+__all__ = ["FieldDoc", "describe_type", "field_docs", "field_types", "holds_words", "section_of"]
 
 _WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path", type(None): "null"}
 
@@ -33,10 +33,6 @@ class FieldDoc:
     kind: str
     default: object
     text: str
-
-    @property
-    def required(self) -> bool:
-        return self.default is dataclasses.MISSING
 
     @property
     def default_text(self) -> str:
@@ -57,12 +53,6 @@ def section_of(kind: Any) -> type | None:
     return next(sections, None)
 
 
-def default_of(cls: type, name: str) -> Any:
-    """The default of a dataclass's field; ``MISSING`` where it has none."""
-    field = next(field for field in dataclasses.fields(cls) if field.name == name)
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
 def holds_words(cls: type, dotted: str) -> bool:
     """Whether the field of a configuration dataclass takes any text, as a path or a name does, and nothing else."""
     kind: Any = cls
@@ -79,9 +69,9 @@ def field_docs(cls: type, prefix: str = "", default: object = None) -> Iterator[
         prefix: dotted name of the section, with its final dot.
         default: the instance whose values are the defaults; the dataclass's own defaults if None.
     """
+    default = cls() if default is None else default
     for name, kind in field_types(cls).items():
-        value = default_of(cls, name) if default is None else getattr(default, name)
-        section = section_of(kind)
+        value, section = getattr(default, name), section_of(kind)
         if section and (dataclasses.is_dataclass(value) or value is None):
             yield from field_docs(section, f"{prefix}{name}.", value)
         else:

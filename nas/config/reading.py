@@ -13,17 +13,17 @@ import functools
 import json
 import operator
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from nas.config.help import default_of, describe_type, field_types, section_of
+from nas.config.help import describe_type, field_types, section_of
 from nas.config.yaml_source import Keys, Located, shortened
 from nas.files import to_plain
-from nas.ranges import Interval, out_of_range, ranges, union_members
+from nas.ranges import out_of_range, ranges, union_members
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
     from pydantic_core import ErrorDetails
 
 __all__ = ["build"]
@@ -33,26 +33,28 @@ _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_e
 
 
 def build(cls: type, source: Located) -> Any:
-    """A configuration dataclass from what was read.
+    """A configuration dataclass from the mapping that was read.
 
     Args:
-        cls: its fields are dataclasses, ``int``, ``float``, ``str``, ``bool``, ``Path``, ``Literal``, unions, tuples,
-            lists, mappings, and nestings of these, with ranges as :mod:`nas.ranges` has them.
+        cls: has a default for every field. Fields are dataclasses, ``int``, ``float``, ``str``, ``bool``, ``Path``,
+            ``Literal``, unions, tuples, lists, mappings, and nestings of these, with ranges as in :mod:`nas.ranges`.
 
     Raises:
         InputError: one line with the file and line, the dotted key, the value and what is allowed.
     """
     from pydantic import ValidationError
 
-    values, given = _laid_over(dataclasses.MISSING, cls, source), dict(source.walk())
+    given, values = dict(source.walk()), _laid_over(cls(), source)
     try:
         return _reader(cls).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        _take_as_written(values, given, error.errors())
+        for keys, one in _located(error, given):  # where words are wanted, and YAML saw the number 2024 or a true
+            if one["type"] in _NO_WORD and given[keys].text and given[keys].value is not None:
+                functools.reduce(operator.getitem, keys[:-1], values)[keys[-1]] = given[keys].text
     try:
         return _reader(cls).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        raise InputError(_message(cls, given, error.errors())) from error
+        raise InputError(_message(cls, given, _located(error, given))) from error
 
 
 @functools.cache
@@ -66,75 +68,76 @@ def _reader(cls: type) -> TypeAdapter[Any]:
 
 def _sections(kind: Any) -> Iterator[type]:
     """The configuration dataclasses in a type."""
-    inner = typing.get_args(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         yield kind
-        inner = tuple(field_types(kind).values())
-    for one in inner:
-        yield from _sections(one)
+        for inner in field_types(kind).values():
+            yield from _sections(inner)
+    for inner in typing.get_args(kind):
+        yield from _sections(inner)
 
 
-def _laid_over(default: object, kind: Any, given: Located) -> Any:
-    """What was given as JSON has it; keys that a section does not give keep the values of ``default``, if there is one.
-
-    Where there is none, pydantic takes the defaults of the class.
-    """
-    section = section_of(kind)
-    is_empty = given.value is None and type(None) not in union_members(kind)  # 'train:' with nothing under it
-    items = {} if is_empty else given.value
-    if section is None or not isinstance(items, dict):
-        return given.plain()
-    has_default, types = isinstance(default, section), field_types(section)
-    values = to_plain(default) if has_default else {}
-    for key, item in items.items():
-        if key in types:
-            base = getattr(default, key) if has_default else default_of(section, key)
-            values[key] = _laid_over(base, types[key], item)
+def _laid_over(default: Any, given: Located) -> Any:
+    """The values of a section with what was given in their place, as JSON has them."""
+    cls: type = type(default)
+    values, types = to_plain(default), field_types(cls)
+    for key, item in given.value.items() if isinstance(given.value, dict) else ():
+        section = section_of(types.get(key))
+        is_empty = item.value is None and type(None) not in union_members(types.get(key))  # 'train:', nothing under it
+        if section and (is_empty or isinstance(item.value, dict)):
+            values[key] = _laid_over(getattr(default, key) or section(), item)
         else:
             values[key] = item.plain()
     return values
 
 
-def _take_as_written(values: Any, given: Mapping[Keys, Located], errors: Sequence[ErrorDetails]) -> None:
-    """Where words are wanted and YAML saw a number or a truth value, put how it was written: ``2024``, ``true``."""
-    for error in errors:
-        keys = _keys(given, error)
-        if error["type"] in _NO_WORD and given[keys].text and given[keys].value is not None:
-            functools.reduce(operator.getitem, keys[:-1], values)[keys[-1]] = given[keys].text
+def _located(error: ValidationError, given: Collection[Keys]) -> list[tuple[Keys, ErrorDetails]]:
+    """Single errors with the keys of what is wrong; pydantic's places also have members of unions, and lacking keys."""
+    located = []
+    for one in error.errors():
+        keys: Keys = ()
+        for part in one["loc"]:
+            keys = (*keys, part) if (*keys, part) in given else keys
+        located.append((keys, one))
+    return located
 
 
-def _keys(given: Mapping[Keys, Located], error: ErrorDetails) -> Keys:
-    """Where an error is, as far as it was given: without the members of unions, and keys that are missing."""
-    keys: Keys = ()
-    for part in error["loc"]:
-        keys = (*keys, part) if (*keys, part) in given else keys
-    return keys
-
-
-def _message(cls: type, given: Mapping[Keys, Located], errors: Sequence[ErrorDetails]) -> str:
+def _message(cls: type, given: Mapping[Keys, Located], located: Sequence[tuple[Keys, ErrorDetails]]) -> str:
     """The first error in the order of the file; what is wrong inside a value comes before what is wrong with it."""
-    located = [(_keys(given, error), error) for error in errors]
-    outer = {keys[:depth] for keys, _ in located for depth in range(len(keys))}
     order = {keys: number for number, keys in enumerate(given)}
-    keys, error = min(
-        (one for one in located if one[0] not in outer),
-        key=lambda one: (order[one[0]], one[1]["type"] not in _OUT_OF_RANGE),
-    )
-    found, kind, owner = given[keys], _kind(cls, keys), section_of(_kind(cls, keys[:-1]))
-    section = section_of(kind)
-    if owner and error["type"] == "unexpected_keyword_argument":
-        return f"{found.where}: {_dotted(keys)}: unknown key; {_nearest(keys, owner)}"
-    if section and error["type"] == "missing":
-        name = str(error["loc"][-1])
-        must = f"must be given ({describe_type(field_types(section)[name])})"
-        return f"{found.where}: {_dotted((*keys, name))}: {must}"
-    if error["type"] == "value_error":
-        return f"{found.where}: {_dotted(keys, ': ')}{' '.join(str(error['ctx']['error']).split())}"
+    around = {keys[:depth] for keys, _ in located for depth in range(len(keys))}
+    inmost = [(keys, error) for keys, error in located if keys not in around]
+    keys, error = min(inmost, key=lambda one: (order[one[0]], one[1]["type"] not in _OUT_OF_RANGE))
+    found, places = given[keys], [depth for depth, key in enumerate(keys) if isinstance(key, str)]
+    outer, name = keys[: max(places, default=0)], _dotted(keys[max(places, default=0) :])
+    section = section_of(_kind(cls, outer))
+    if section and error["type"] == "unexpected_keyword_argument":
+        near = difflib.get_close_matches(name.replace("-", "_"), field_types(section), n=1)
+        nearest = f"did you mean {_dotted((*outer, *near))}?" if near else f"known here: {_listing(section)}"
+        return f"{found.where}: {_dotted(keys)}: unknown key; {nearest}"
+    if error["type"] == "value_error":  # of a section's own check
+        return ": ".join(filter(None, (found.where, _dotted(keys), " ".join(str(error["ctx"]["error"]).split()))))
     if error["type"] in _OUT_OF_RANGE:
-        interval = (ranges(owner).get(str(keys[-1])) if owner else None) or Interval(**error["ctx"])
-        return f"{found.where}: {_dotted(keys[:-1], ': ')}{out_of_range(str(keys[-1]), found.plain(), interval)}"
-    allowed, note = _allowed(kind, found)
-    return f"{found.where}: {_dotted(keys) or 'the file'}: expected {allowed}, not {shortened(found.plain())}{note}"
+        bounds = (ranges(section).get(name) if section else None) or error["ctx"]
+        return ": ".join(filter(None, (found.where, _dotted(outer), out_of_range(name, found.plain(), bounds))))
+    return f"{found.where}: {_dotted(keys)}: expected {_expected(_kind(cls, keys), found)}"
+
+
+def _expected(kind: Any, found: Located) -> str:
+    """What a value of that type may be, and what was found, with a hint."""
+    members = [member for member in union_members(kind) if member is not type(None)]
+    words, value = " or ".join(map(describe_type, members)), shortened(found.plain())
+    only = members[0] if len(members) == 1 else None
+    origin, arguments = typing.get_origin(only), typing.get_args(only)
+    if only and section_of(only):
+        return f"a section of 'key: value' lines, not {value}; known keys: {_listing(only)}"
+    if origin in (tuple, list):
+        is_list = isinstance(found.value, list)
+        return f"{len(arguments)} values, {words}, not {value}" if is_list else f"{words} such as [a, b], not {value}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"{words}, as 'name: value' lines, not {value}"
+    choices = [str(word) for one in members if typing.get_origin(one) is Literal for word in typing.get_args(one)]
+    near = difflib.get_close_matches(str(found.plain()), choices, n=1)
+    return f"{words}, not {value}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _kind(kind: Any, keys: Keys) -> Any:
@@ -156,36 +159,10 @@ def _kind_inside(kind: Any, key: str | int) -> Any:
     return arguments[min(key, len(arguments) - 1)] if is_fixed else arguments[0]
 
 
-def _allowed(kind: Any, found: Located) -> tuple[str, str]:
-    """What a value of that type may be, and a note that helps to get there."""
-    [member, *others] = [one for one in union_members(kind) if one is not type(None)]
-    words = describe_type(kind if others else member)
-    origin, arguments = typing.get_origin(member), typing.get_args(member)
-    if others or not (arguments or section_of(member)):
-        return words, ""
-    if section_of(member):
-        return "a section of 'key: value' lines", f"; known keys: {_listing(member)}"
-    if origin is Literal:
-        close = difflib.get_close_matches(str(found.plain()), map(str, arguments), n=1)
-        return words, f"; did you mean {close[0]}?" if close else ""
-    if issubclass(origin, Mapping):
-        return f"{words}, as 'name: value' lines", ""
-    if isinstance(found.value, list):
-        return f"{len(arguments)} values, {words}", ""
-    return f"{words} such as [a, b]", ""
-
-
-def _nearest(keys: Keys, section: type) -> str:
-    """The nearest key of the section; where none is near, all of them."""
-    close = difflib.get_close_matches(str(keys[-1]).replace("-", "_"), field_types(section), n=1)
-    return f"did you mean {_dotted((*keys[:-1], close[0]))}?" if close else f"known here: {_listing(section)}"
-
-
 def _listing(section: type) -> str:
     return ", ".join(sorted(field_types(section))) or "none"
 
 
-def _dotted(keys: Keys, end: str = "") -> str:
-    """``training.milestones[1]``, and the end where there is anything."""
-    dotted = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
-    return dotted + end if dotted else ""
+def _dotted(keys: Keys) -> str:
+    """``training.milestones[1]``."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")

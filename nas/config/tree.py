@@ -23,12 +23,7 @@ from nas.latency.config import LatencyConfig
 from nas.ranges import NonNegativeInt, Ranged
 from nas.search.candidate_config import CandidateConfig
 from nas.search.config import SearchConfig
-from nas.training.config import (
-    RetrainConfig,
-    SupernetTrainingConfig,
-    TemporalTrainingConfig,
-    VideoRetrainConfig,
-)
+from nas.training.config import RetrainConfig, SupernetTrainingConfig, TemporalTrainingConfig, VideoRetrainConfig
 from search_spaces.errors import InputError
 
 __all__ = ["Config", "VideoConfig", "config_docs", "load_config", "note_config", "save_config"]

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from search_spaces.errors import InputError
+from search_spaces.fields import read_text
 from search_spaces.yaml_files import refuse_traps
 
 __all__ = ["Keys", "Located", "deep_merge", "parse_override", "parse_yaml", "read_yaml_file", "shortened"]
@@ -73,7 +74,7 @@ def read_yaml_file(path: Path) -> Located:
         if following.resolve() in seen or len(seen) == MAXIMUM_EXTENDS:
             raise InputError(f"{path}: 'extends' goes round in a circle or past {MAXIMUM_EXTENDS} files at {following}")
         seen.append(following.resolve())
-        layer = parse_yaml(_read_text(following), str(following))
+        layer = parse_yaml(read_text(following, "YAML", MAXIMUM_BYTES), str(following))
         assert isinstance(layer.value, dict)
         target = layer.value.pop(EXTENDS, None)
         merged = layer if merged is None else deep_merge(layer, merged)
@@ -129,21 +130,6 @@ def shortened(value: object, length: int = 60) -> str:
     """A value for a message of one line."""
     text = repr(value)
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAXIMUM_BYTES:
-            raise InputError(f"{path}: larger than {MAXIMUM_BYTES} bytes; that is no configuration")
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; give the YAML file in it") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _parse(text: str, name: str, place: Callable[[yaml.Mark], str]) -> Located:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from nas.ranges import Interval, Ranged, Share, ShareUnderOne
+from annotated_types import Interval
+
+from nas.ranges import Ranged, Share, ShareUnderOne
 
 __all__ = ["NO_AUGMENTATION", "Augmentation"]
 

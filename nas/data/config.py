@@ -6,17 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from annotated_types import Interval
+
 from nas.data.augmentation import Augmentation
 from nas.data.codec_name import CodecName
-from nas.ranges import (
-    Interval,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Ranged,
-    ShareUnderOne,
-)
+from nas.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, ShareUnderOne
 
 __all__ = ["DataConfig", "KeypointLayout", "VideoDataConfig"]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from nas.ranges import Interval, Ranged
+from annotated_types import Interval
+
+from nas.ranges import Ranged
 from search_spaces import InputError
 
 __all__ = ["LatencyConfig"]

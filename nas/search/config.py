@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from nas.ranges import (
-    Interval,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Ranged,
-    Share,
-)
+from annotated_types import Interval
+
+from nas.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, Share
 from search_spaces.errors import InputError
 
 from .objectives import Problem
