@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_write_bytes", "atomic_write_json", "atomic_write_text", "remove_partial"]
+__all__ = ["atomic_write_bytes", "atomic_write_json", "atomic_write_text", "remove_partial", "to_plain"]
 
 _PARTIAL = ".partial"
 
@@ -53,3 +56,16 @@ def atomic_write_text(path: Path, text: str) -> None:
 def atomic_write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """JSON without NaN (which no other reader accepts), as :func:`atomic_write_bytes`."""
     atomic_write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass, such as a configuration, as what YAML and JSON hold: mappings, lists, numbers, words."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value) if field.init}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return to_plain(value.value)
+    return str(value) if isinstance(value, Path) else value

@@ -25,7 +25,7 @@ _HOW = "name the key frame's network with --video.key: an export or retrain fold
 
 
 def find_key(key: str | None, run: RunFolder) -> Path:
-    """The weights file of the network that ``video.key`` names; see :class:`nas.video_config.VideoConfig`.
+    """The weights file of the network that ``video.key`` names; see :class:`nas.config.VideoConfig`.
 
     Raises:
         InputError: there is none.

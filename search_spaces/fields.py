@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from .errors import InputError
 
-__all__ = ["LATER", "canonical_json", "from_fields", "from_tagged", "read_json_object", "to_fields"]
+__all__ = ["LATER", "canonical_json", "from_fields", "from_tagged", "read_json_object", "read_text", "to_fields"]
 
 T = TypeVar("T")
 LATER = {"later": True}
@@ -120,22 +120,38 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def read_text(path: Path, kind: str, most: int = MAX_FILE_BYTES) -> str:
+    """The text of a small file.
+
+    Args:
+        kind: what is wanted, for the message on a folder: JSON or YAML.
+
+    Raises:
+        InputError: the file is absent, too large, not text, or cannot be read.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise InputError(f"{path}: larger than {most} bytes, which are too many for such a file")
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give the {kind} file in it") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a small file.
 
     Raises:
         InputError: the file is absent, too large, not JSON, or not an object.
     """
+    text = read_text(path, "JSON")
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError(f"{path}: {path.stat().st_size} bytes are too many for such a file")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, expected a JSON file") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file") from None
+        value = json.loads(text)
     except RecursionError:
         raise InputError(f"{path}: nested too deeply") from None
     except json.JSONDecodeError as error:

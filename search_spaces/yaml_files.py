@@ -10,7 +10,7 @@ from typing import Any
 import yaml  # the one foreign package: a space file is the user's, and YAML is what users write
 
 from .errors import InputError
-from .fields import MAX_FILE_BYTES
+from .fields import read_text
 
 __all__ = ["is_file_name", "read_yaml", "refuse_traps"]
 
@@ -45,17 +45,11 @@ def read_yaml(path: Path) -> Any:
     Raises:
         InputError: no such file, too large, or broken.
     """
+    text = read_text(path, "YAML")
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError(f"{path}: {path.stat().st_size} bytes are too many for a search space")
-        text = path.read_text(encoding="utf-8")
         refuse_traps(text, str(path))
         return yaml.safe_load(text)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, expected a YAML file") from None
-    except (UnicodeDecodeError, RecursionError):
+    except RecursionError:
         raise InputError(f"{path}: not a readable YAML file") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

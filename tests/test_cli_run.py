@@ -230,7 +230,7 @@ def test_search_export_retrain_report(tiny_config: Path, trained: Path, tmp_path
     assert call("describe", f"{run}:{chosen[:6]}").returncode == 0
     assert_one_line(call("export", run, "--ids", "zzz"), "no evaluation has an id that begins with 'zzz'")
     assert_one_line(call("export", run, "--formats", "onxx"), "'onxx' is not known")
-    assert_one_line(call("export", run, "--networks", "0"), "must be 1 or more")
+    assert_one_line(call("export", run, "--networks", "0"), "export: networks=0 is not possible; it must be at least 1")
 
     done = call("retrain", tiny_config, "--run-dir", run, "--retrain.initialize_from", "inherited")
     assert done.returncode == 0, done.stderr

@@ -11,8 +11,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.config import Config, config_docs, load_config, note_config, save_config
-from nas.configuration import build, deep_merge, field_docs, parse_override, parse_yaml, read_yaml_file, to_plain
+from nas.config import (
+    Config,
+    build,
+    config_docs,
+    deep_merge,
+    field_docs,
+    load_config,
+    note_config,
+    parse_override,
+    parse_yaml,
+    read_yaml_file,
+    save_config,
+    to_plain,
+)
 from search_spaces.errors import InputError
 from tests.paths import REPO
 

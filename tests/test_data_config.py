@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.configuration import field_docs
+from nas.config import field_docs
 from nas.data.config import DataConfig
 from nas.data.pose_data import PoseData
 from search_spaces.errors import InputError

@@ -159,7 +159,7 @@ def test_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("changes", [{"threads": 0}, {"batch": 0}, {"rounds": 0}])
 def test_config_is_checked(changes: dict[str, int]) -> None:
-    with pytest.raises(InputError, match="are possible"):
+    with pytest.raises(InputError, match="=0 is not possible; it must be at least 1 and at most"):
         LatencyConfig(**changes)
 
 

@@ -311,7 +311,7 @@ def test_stills_need_the_keypoints_of_the_videos(with_stills: VideoData) -> None
     video = replace(with_stills.config.video, layout="posetrack")
     with pytest.raises(InputError, match=r"data\.video\.stills: .* choose data\.video\.layout"):
         VideoData(replace(with_stills.config, video=video), 3).training_set(SIZE)
-    with pytest.raises(InputError, match="stills must be at least 0 and under 1"):
+    with pytest.raises(InputError, match=r"stills=1\.0 is not possible; it must be at least 0 and under 1"):
         VideoDataConfig(stills=1.0)
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nas.cli.parsing import Parser
 
 if TYPE_CHECKING:
-    from nas.config import Config
-    from nas.configuration import FieldDoc
+    from nas.config import Config, FieldDoc
     from nas.run_folder import RunFolder
 
 __all__ = ["add_config_arguments", "add_override", "add_run_arguments", "read_config", "read_run", "show_fields"]
@@ -115,7 +114,6 @@ def show_fields(sections: Iterable[str], where: str = "CONFIG") -> str:
 
 
 def _entry(doc: FieldDoc) -> Iterator[str]:
-    default = "" if doc.required else f", default {doc.default_text}"
-    yield f"  {doc.dotted}  ({doc.kind}{default})"
+    yield f"  {doc.dotted}  ({doc.kind}, default {doc.default_text})"
     if doc.text:
         yield textwrap.fill(doc.text, 110, initial_indent=" " * 6, subsequent_indent=" " * 6)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Collection
 from typing import Any
 
-from nas.configuration import Located, build, deep_merge, field_docs, holds_words, parse_override
+from nas.config import Located, build, deep_merge, field_docs, holds_words, parse_override
 
 __all__ = ["add_field_options", "from_field_options"]
 

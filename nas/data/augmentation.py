@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from search_spaces.errors import InputError
+from annotated_types import Interval
+
+from nas.ranges import Ranged, Share, ShareUnderOne
 
 __all__ = ["NO_AUGMENTATION", "Augmentation"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation:
+class Augmentation(Ranged):
     """How far and how often a person is turned, scaled and moved in training.
 
     Raises:
         InputError: a probability outside 0 to 1, or a range that makes no sense.
     """
 
-    flip_probability: float = 0.5
+    flip_probability: Share = 0.5
     """Mirror the image, left and right keypoints exchanged; never where their pairs are not known
     (``data.flip_pairs``)."""
-    half_body_probability: float = 0.3
+    half_body_probability: Share = 0.3
     """Show the upper or the lower body alone, of people with at least 9 labelled keypoints."""
-    rotation_deg: float = 60.0
+    rotation_deg: Annotated[float, Interval(ge=0, le=180)] = 60.0
     """Largest rotation."""
-    rotation_probability: float = 0.6
+    rotation_probability: Share = 0.6
     """How often a person is rotated at all."""
-    scale: float = 0.25
+    scale: ShareUnderOne = 0.25
     """Largest change of the crop's size: from 1 - scale to 1 + scale."""
-    shift: float = 0.16
+    shift: ShareUnderOne = 0.16
     """Largest move of the crop, as a part of its size."""
-    shift_probability: float = 0.3
+    shift_probability: Share = 0.3
     """How often the crop is moved at all."""
     distribution: Literal["truncated", "clipped"] = "truncated"
     """How rotation, scale and shift are drawn within their bounds: as MMPose 1.x, or clipped as MMPose 0.x."""
-    color: float = 0.0
+    color: ShareUnderOne = 0.0
     """Strength of random brightness, contrast and tint; 0 is none, 0.2 is light."""
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "half_body", "rotation", "shift"):
-            probability = getattr(self, f"{name}_probability")
-            if not 0 <= probability <= 1:
-                raise InputError(f"{name}_probability must lie between 0 and 1, got {probability}")
-        for name in ("scale", "shift", "color"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 0 and under 1, got {getattr(self, name)}")
-        if not 0 <= self.rotation_deg <= 180:
-            raise InputError(f"rotation_deg must lie between 0 and 180, got {self.rotation_deg}")
 
 
 NO_AUGMENTATION = Augmentation(

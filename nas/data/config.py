@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 from nas.data.augmentation import Augmentation
 from nas.data.codec_name import CodecName
-from search_spaces.errors import InputError
+from nas.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, ShareUnderOne
 
 __all__ = ["DataConfig", "KeypointLayout", "VideoDataConfig"]
 
@@ -16,7 +18,7 @@ KeypointLayout = Literal["posetrack", "coco"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoDataConfig:
+class VideoDataConfig(Ranged):
     """Which videos to train on and to judge by. Codec, padding, augmentation and caches are those of the images.
 
     Raises:
@@ -37,42 +39,28 @@ class VideoDataConfig:
     """Validate with the person boxes of this detection file (COCO format), linked to the tracks."""
     layout: KeypointLayout = "posetrack"
     """Keypoints as PoseTrack18 has them, or as COCO has them (eyes unlabelled), for a key frame network of COCO's."""
-    frame_step: int = 1
+    frame_step: PositiveInt = 1
     """A clip shows every frame (1), every second (2), …"""
-    train_stride: int = 1
+    train_stride: PositiveInt = 1
     """A training clip begins at every frame of a track (1), at every second (2), …"""
-    longest_gap: int = 4
+    longest_gap: NonNegativeInt = 4
     """A track goes on through so many unlabelled frames, with boxes between its neighbours'."""
-    box_jitter: float = 0.04
+    box_jitter: Annotated[float, Interval(ge=0, lt=0.5)] = 0.04
     """In training, move and stretch each frame's box by up to this part of its size, as a detector's boxes jitter."""
-    stills: float = 0.0
+    stills: ShareUnderOne = 0.0
     """This part of the training clips shows people of the still training images (``data.train_annotations``) who move
     as a whole from frame to frame: far more people than videos show, and motion that does not depend on the person."""
-    still_motion: float = 0.03
+    still_motion: Annotated[float, Interval(ge=0, lt=0.2)] = 0.03
     """How far they move from one frame to the next, as a part of the crop's size (a standard deviation); turns and
     changes of size move the crop's border as far."""
-    train_limit: int | None = None
+    train_limit: PositiveInt | None = None
     """Train on random whole videos until their tracks have this many frames; empty: on all."""
-    val_limit: int | None = None
+    val_limit: PositiveInt | None = None
     """Validate on random whole videos until their tracks have this many frames; empty: on all."""
-
-    def __post_init__(self) -> None:
-        for name in ("frame_step", "train_stride", "train_limit", "val_limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        if self.longest_gap < 0:
-            raise InputError(f"longest_gap must not be negative, got {self.longest_gap}")
-        if not 0 <= self.box_jitter < 0.5:
-            raise InputError(f"box_jitter must be at least 0 and under 0.5, got {self.box_jitter}")
-        if not 0 <= self.stills < 1:
-            raise InputError(f"stills must be at least 0 and under 1, got {self.stills}")
-        if not 0 <= self.still_motion < 0.2:
-            raise InputError(f"still_motion must be at least 0 and under 0.2, got {self.still_motion}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(Ranged):
     """Which people to train on and to judge by, and how they are shown. The crop's size comes from the network.
 
     Raises:
@@ -98,9 +86,9 @@ class DataConfig:
     """Leave out detected boxes with a lower score."""
     codec: CodecName = "gaussian"
     """How keypoints become heatmaps and back: gaussian (as published), dark, or udp (unbiased crops and heatmaps)."""
-    sigma: float | None = None
+    sigma: PositiveFloat | None = None
     """Standard deviation of a target in heatmap pixels; empty: 2 at an input height of 256, in proportion at others."""
-    padding: float = 1.25
+    padding: PositiveFloat = 1.25
     """Enlarge each person's box by this factor."""
     flip_pairs: tuple[tuple[str, str], ...] | None = None
     """Keypoints that change places in a mirrored image, [[left name, right name], …]; [] where none do. Empty: as the
@@ -111,29 +99,17 @@ class DataConfig:
     order. Empty: as the data file says, or else the published ones; 0.05 where none is known."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random views in training; the numbers of the released S-ViPNAS."""
-    train_limit: int | None = None
+    train_limit: PositiveInt | None = None
     """Train on all people of random images until there are this many; empty: on everybody."""
-    val_limit: int | None = None
+    val_limit: PositiveInt | None = None
     """Validate on all people of random images until there are this many; empty: on everybody."""
     sample_seed: int = 0
     """Chooses the people where a limit is given, and the calibration crops."""
     cache: Path | None = None
     """Folder of decoded crops; empty: vipnas in the user's cache folder (XDG_CACHE_HOME or ~/.cache)."""
-    picture_cache_gb: float = 16.0
+    picture_cache_gb: NonNegativeFloat = 16.0
     """Keep decoded pictures of all training people if they take no more disk than this; 0: decode in every epoch."""
-    workers: int = 1
+    workers: PositiveInt = 1
     """Threads that prepare training batches in each process while the network computes."""
     video: VideoDataConfig = field(default_factory=VideoDataConfig)
     """Videos, for networks that see one frame after the other."""
-
-    def __post_init__(self) -> None:
-        for name in ("train_limit", "val_limit", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        if not self.padding > 0:
-            raise InputError(f"padding must be positive, got {self.padding}")
-        if self.sigma is not None and not self.sigma > 0:
-            raise InputError(f"sigma must be positive, got {self.sigma}")
-        if self.picture_cache_gb < 0:
-            raise InputError(f"picture_cache_gb must not be negative, got {self.picture_cache_gb}")

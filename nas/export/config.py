@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas.ranges import PositiveInt, Ranged
 from search_spaces import InputError
 
 __all__ = ["FORMATS", "ExportConfig"]
@@ -12,21 +13,18 @@ FORMATS = ("safetensors", "onnx", "mmpose")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(Ranged):
     """Which networks of the front are written, and how."""
 
-    networks: int | None = None
+    networks: PositiveInt | None = None
     """How many networks of the front to export, spread evenly over its latencies; empty: all of them."""
     formats: tuple[str, ...] = ("safetensors", "onnx")
     """Beside architecture.json and the card: safetensors, onnx, mmpose (a config and a checkpoint for MMPose 1.x)."""
-    calibration_crops: int = 512
+    calibration_crops: PositiveInt = 512
     """Training crops (of video networks: clips) for the BatchNorm statistics."""
 
     def __post_init__(self) -> None:
-        if self.networks is not None and self.networks < 1:
-            raise InputError(f"export.networks: {self.networks}; must be 1 or more")
-        if self.calibration_crops < 1:
-            raise InputError(f"export.calibration_crops: {self.calibration_crops}; must be 1 or more")
+        super().__post_init__()
         for name in self.formats:
             if name not in FORMATS:
                 raise InputError(f"export.formats: {name!r} is not known; choose from {', '.join(FORMATS)}")

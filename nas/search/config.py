@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval
+
+from nas.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, Share
 from search_spaces.errors import InputError
 
 from .objectives import Problem
@@ -13,12 +16,12 @@ __all__ = ["SearchConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig:
+class SearchConfig(Ranged):
     """How architectures are chosen, and how many are evaluated where."""
 
-    evaluations: int = 200
+    evaluations: PositiveInt = 200
     """Candidates to evaluate, failed ones included; a resumed run counts those of before."""
-    minutes: float | None = None
+    minutes: PositiveFloat | None = None
     """Stop asking for candidates after this time, whatever comes first; a resumed run counts the time of before. What a
     guided search still judges to the end comes after it."""
     algorithm: Literal["guided", "evolution", "random"] | None = None
@@ -31,33 +34,33 @@ class SearchConfig:
     also what it measures, with the direction, as pck:max.)"""
     constraints: tuple[str, ...] = ()
     """Bounds that a network of the front has to keep, such as "latency_ms <= 20" or "ap >= 0.3"."""
-    population_size: int = 20
+    population_size: Annotated[int, Interval(ge=2)] = 20
     """Parents that are kept. Smaller converges faster, larger covers more; the first candidates are random."""
-    mutation_rate: float = 0.1
+    mutation_rate: Share = 0.1
     """Probability that a gene of a child changes."""
-    crossover_probability: float = 0.7
+    crossover_probability: Share = 0.7
     """Probability that a child has two parents."""
-    children: int = 16
+    children: PositiveInt = 16
     """guided: children that are made for each question; the one that the model expects most of is asked."""
-    least_gain: float = 0.6
+    least_gain: NonNegativeFloat = 0.6
     """guided: a network that was looked at is judged to the end if the front is expected to gain more hypervolume by it
     than this times what a candidate has brought on average. Less gives a front of more networks, and costs more."""
-    late_gene_bias: float = 0.0
+    late_gene_bias: Share = 0.0
     """From 0 to 1: mutate later layers more often than earlier ones. Children then share their first stages with a
     parent and are cheaper where activations are reused; the front gains a little less from each."""
-    workers: int = 2
+    workers: NonNegativeInt = 2
     """Evaluation workers, one thread each. 0 evaluates in this process, without Ray (and without a timeout)."""
-    queue: int = 1
+    queue: PositiveInt = 1
     """Candidates a worker holds, the one in evaluation included; 2 pays when one takes less than some 10 ms."""
-    gpus_per_worker: float = 0.0
+    gpus_per_worker: NonNegativeFloat = 0.0
     """GPUs that each worker asks of Ray, to run candidates there; fractions share one. 0: candidates run on CPUs."""
     ray_address: str | None = None
     """A running Ray cluster: auto, or HOST:PORT. None starts a local Ray for this search alone."""
-    timeout_s: float = 600.0
+    timeout_s: PositiveFloat = 600.0
     """A candidate that takes longer is recorded as failed and its worker replaced."""
-    max_failures: int = 10
+    max_failures: NonNegativeInt = 10
     """Stop when more candidates than this, and more than a fifth of all, have failed."""
-    snapshot_s: float = 5.0
+    snapshot_s: NonNegativeFloat = 5.0
     """Seconds between two snapshots of the search's state; the journal has every evaluation at once."""
     sync: bool = False
     """Wait for the disk after each evaluation, so that a power cut loses none either."""
@@ -65,22 +68,8 @@ class SearchConfig:
     """Run the same search through Ray Tune (20 ms and more a candidate on top)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.problem()
-        for name in ("evaluations", "queue", "children"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}; 1 or more are possible")
-        for name in ("workers", "gpus_per_worker", "max_failures", "snapshot_s", "least_gain"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}={getattr(self, name)}; 0 or more are possible")
-        if self.population_size < 2:
-            raise InputError(f"population_size={self.population_size}; 2 or more are possible")
-        for name in ("mutation_rate", "crossover_probability", "late_gene_bias"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}={getattr(self, name)}; from 0 to 1 are possible")
-        for name in ("timeout_s", "minutes"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name}={value}; more than 0 is needed")
         if self.tune and self.workers == 0:
             raise InputError("tune needs Ray workers: set workers to 1 or more")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas.evaluation_config import EvaluationConfig
+from nas.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, Share, ShareUnderOne
 from nas.training.schedule import Budget, Schedule, Shape
 from search_spaces import InputError
 
@@ -23,18 +24,18 @@ Auto = Literal["auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Ranged):
     """What a supernet's training and a single network's have in common.
 
     Raises:
         InputError: a value is out of its range; the message names it.
     """
 
-    minutes: float | None = None
+    minutes: PositiveFloat | None = None
     """Time budget. The schedule follows the clock, so the learning rate ends at its end on any machine."""
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Persons a step, in each process."""
-    learning_rate: float = 5e-4
+    learning_rate: PositiveFloat = 5e-4
     """Maximum of the schedule."""
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     """`adamw` takes weight decay off the weights themselves, `adam` adds it to their gradients; `muon` is ahead of both
@@ -42,46 +43,36 @@ class TrainingConfig:
     loss: Literal["auto", "mse", "kl"] = "auto"
     """`mse`, the squared error of the heatmaps, as published; `kl`, their divergence from the targets as distributions,
     for networks whose head ends in a softmax; `auto` is the one that the network is made for."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     """Of the weights of convolutions; scales, shifts and biases have none."""
-    warmup_steps: int = 500
+    warmup_steps: NonNegativeInt = 500
     """Steps of linear warm-up; never more than a tenth of the run."""
     schedule: Shape = "cosine"
     """`cosine` falls to zero at the end of the budget; `flat` stays for its first half and then does so,
     which is ahead in short trainings; `step` is a tenth after each milestone."""
-    gradient_clip: float | None = None
+    gradient_clip: PositiveFloat | None = None
     """Largest norm of all gradients together; null for no limit."""
-    ema_decay: float = 0.999
+    ema_decay: ShareUnderOne = 0.999
     """Decay of the moving average of the weights, which is what is saved; 0 saves the last weights."""
     bf16: bool | Auto = "auto"
     """Compute in bfloat16; `auto` where it is faster (timed once at the start on a CPU)."""
     channels_last: bool | Auto = "auto"
     """Memory format of the activations; `auto` is true on every device that we have measured."""
-    checkpoint_every: int = 500
+    checkpoint_every: PositiveInt = 500
     """Steps between checkpoints; there is one every ten minutes in any case."""
-    log_every: int = 20
+    log_every: PositiveInt = 20
     """Steps between lines of metrics.jsonl."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of weights, order of the data, augmentation and sampled subnets."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """Threads of the computation in each process; null leaves torch's own choice."""
-    processes: int = 1
+    processes: PositiveInt = 1
     """Processes of one thread each on this machine's CPU, where torchrun or srun started none; `batch_size` is that of
     each. Quicker than as many threads."""
     deterministic: bool = False
     """Only deterministic algorithms (slower on a GPU)."""
     device: str = "auto"
     """`auto` is the GPU if there is one; or cpu, cuda, cuda:1."""
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "checkpoint_every", "log_every", "processes"):
-            _require(getattr(self, name) >= 1, self, name, "at least 1")
-        for name in ("minutes", "learning_rate", "gradient_clip", "threads"):
-            value = getattr(self, name)
-            _require(value is None or value > 0, self, name, "more than 0")
-        for name in ("weight_decay", "warmup_steps", "seed"):
-            _require(getattr(self, name) >= 0, self, name, "0 or more")
-        _require(0 <= self.ema_decay < 1, self, "ema_decay", "from 0 to under 1")
 
     @property
     def seconds(self) -> float | None:
@@ -96,11 +87,11 @@ class TrainingConfig:
 class SupernetTrainingConfig(TrainingConfig):
     """Sandwich training of a supernet: each step the largest, the smallest and some random subnets."""
 
-    steps: int | None = None
+    steps: PositiveInt | None = None
     """Budget in steps; with `minutes` too, whichever ends first."""
-    random_subnets: int = 2
+    random_subnets: NonNegativeInt = 2
     """Random subnets a step and process, beside the largest and the smallest."""
-    distillation: float = 0.5
+    distillation: Share = 0.5
     """Share of the largest subnet's heatmaps in the targets of the others; the rest is the ground truth."""
     sharing_groups: Literal["diagonal", "leading"] = "diagonal"
     """How a grouped convolution reads the shared weights: `diagonal` keeps channel identity."""
@@ -108,23 +99,15 @@ class SupernetTrainingConfig(TrainingConfig):
     """How a small kernel reads a larger one: its centre, or through a learned transform."""
     sharing_affine: Literal["shared", "per-groups"] = "shared"
     """BatchNorm's scale and shift: shared, or one for each group count."""
-    largest_every: int = 1
+    largest_every: PositiveInt = 1
     """The largest subnet takes part in every n-th step; where it is costly, 2 or more trains the others oftener."""
 
-    largest_first: float = 0.0
+    largest_first: ShareUnderOne = 0.0
     """Share of the budget in which the largest subnet is trained alone, before the others join. Its steps cost a third
     of a sandwich's, and the others inherit what it has learnt: in short trainings most of the time is best spent so."""
     initialize_from: Path | None = None
     """Weights of a trained network of the space, with which the supernet begins, over all others that it begins with;
     best the largest network, which has them all."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(0 <= self.largest_first < 1, self, "largest_first", "from 0 to under 1")
-        _require(self.steps is None or self.steps >= 1, self, "steps", "at least 1")
-        _require(self.random_subnets >= 0, self, "random_subnets", "0 or more")
-        _require(0 <= self.distillation <= 1, self, "distillation", "from 0 to 1")
-        _require(self.largest_every >= 1, self, "largest_every", "at least 1")
 
     def budget(self) -> Budget:
         """Raises InputError where neither steps nor minutes are given."""
@@ -139,7 +122,7 @@ class SupernetTrainingConfig(TrainingConfig):
 class TemporalTrainingConfig(SupernetTrainingConfig):
     """Sandwich training of a temporal supernet: `batch_size` counts clips, a subnet is one network a frame."""
 
-    batch_size: int = 16
+    batch_size: PositiveInt = 16
     """Clips a step, in each process."""
     train_key: bool = False
     """Train the key frame's network too; otherwise it stays as it was given."""
@@ -152,7 +135,7 @@ class TemporalTrainingConfig(SupernetTrainingConfig):
 class RetrainConfig(TrainingConfig):
     """Training one network. The defaults are the recipe of the released S-ViPNAS (8 processes of 64 persons)."""
 
-    epochs: int | None = 210
+    epochs: PositiveInt | None = 210
     """Budget in passes over the data; with `minutes` too, whichever ends first."""
     schedule: Shape = "step"
     """`step` is a tenth after each milestone; `cosine` falls to zero at the end of the budget; `flat` stays for its
@@ -161,30 +144,26 @@ class RetrainConfig(TrainingConfig):
     """Where `step` lowers the learning rate, as parts of the budget: epochs 170 and 200 of 210."""
     autoscale_lr: bool = False
     """Scale the learning rate with the batch of all processes together, in proportion to 512."""
-    ema_decay: float = 0.0
+    ema_decay: ShareUnderOne = 0.0
     """Decay of the moving average of the weights, which is what is judged and saved; 0 takes the last weights."""
     initialize_from: str = "scratch"
     """`scratch`; `inherited`, the weights from the supernet; or the path of a weights file."""
     initialization: Literal["normal", "kaiming"] = "normal"
     """Weights from scratch: as released, or kaiming, which is ahead in short trainings."""
-    validate_every: int = 10
+    validate_every: PositiveInt = 10
     """Epochs between validations, where the budget is in epochs alone."""
-    validations: int = 4
+    validations: PositiveInt = 4
     """Validations spread over a budget of minutes, the last one at its end."""
     validation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How the network is judged in training."""
     teacher: Path | None = None
     """Weights of a network whose heatmaps are part of the target; it needs the same input size and keypoints."""
-    distillation: float = 0.5
+    distillation: Share = 0.5
     """Share of the teacher's heatmaps in the target, if there is a teacher."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "validate_every", "validations"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, self, name, "at least 1")
         _require(all(0 < part < 1 for part in self.milestones), self, "milestones", "parts of the budget, from 0 to 1")
-        _require(0 <= self.distillation <= 1, self, "distillation", "from 0 to 1")
         _require(bool(self.initialize_from), self, "initialize_from", "scratch, inherited or a path")
 
     def budget(self, steps_per_epoch: int) -> Budget:
@@ -203,7 +182,7 @@ class RetrainConfig(TrainingConfig):
 class VideoRetrainConfig(RetrainConfig):
     """Training a video network: `batch_size` counts clips, `epochs` passes over the clips, stills among them."""
 
-    batch_size: int = 16
+    batch_size: PositiveInt = 16
     """Clips a step, in each process."""
     train_key: bool = False
     """Train the key frame's network too; otherwise it stays as it was given."""

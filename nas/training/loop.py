@@ -13,8 +13,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from nas.configuration import to_plain
-from nas.files import remove_partial
+from nas.files import remove_partial, to_plain
 from nas.training.checkpoint import State, load_checkpoint, save_checkpoint
 from nas.training.config import TrainingConfig
 from nas.training.distributed import Processes

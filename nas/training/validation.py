@@ -13,13 +13,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from evaluators import CocoKeypointAP
-from nas.configuration import to_plain
 from nas.data.cache import CropCache
 from nas.data.pose_data import PoseData
 from nas.evaluation import evaluate_network
 from nas.evaluation_config import EvaluationConfig
 from nas.export.placing import forget_export
-from nas.files import atomic_write_json
+from nas.files import atomic_write_json, to_plain
 from nas.training.config import RetrainConfig
 from nas.training.distributed import Processes
 from nas.training.loop import TrainingLoop

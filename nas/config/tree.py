@@ -8,33 +8,25 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
-from nas.configuration import (
-    FieldDoc,
-    Located,
-    build,
-    deep_merge,
-    field_docs,
-    holds_words,
-    parse_override,
-    read_yaml_file,
-    to_plain,
-)
+from nas.config.help import FieldDoc, field_docs, holds_words
+from nas.config.reading import build
+from nas.config.yaml_source import Keys, deep_merge, parse_override, read_yaml_file
 from nas.data.config import DataConfig
 from nas.evaluation_config import EvaluationConfig
 from nas.export.config import ExportConfig
-from nas.files import atomic_write_text
+from nas.files import atomic_write_text, to_plain
 from nas.latency.config import LatencyConfig
+from nas.ranges import NonNegativeInt, Ranged
 from nas.search.candidate_config import CandidateConfig
 from nas.search.config import SearchConfig
-from nas.training.config import RetrainConfig, SupernetTrainingConfig
-from nas.video_config import VideoConfig
+from nas.training.config import RetrainConfig, SupernetTrainingConfig, TemporalTrainingConfig, VideoRetrainConfig
 from search_spaces.errors import InputError
 
-__all__ = ["Config", "config_docs", "load_config", "note_config", "save_config"]
+__all__ = ["Config", "VideoConfig", "config_docs", "load_config", "note_config", "save_config"]
 
 TIMED = ("train", "search", "retrain")
 """The sections with a budget of ``minutes``."""
@@ -45,12 +37,41 @@ SEEDED = ("train", "retrain", "video.train", "video.retrain")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class VideoConfig:
+    """The temporal level: with ``frames``, the stages of a run work on video networks and on ``data.video``."""
+
+    frames: int = 0
+    """T, the propagated frames after each key frame; 0 is a run on images, and the rest of this section is not read."""
+    key: str | None = None
+    """The key frame's trained network: an export or retrain folder, a weights file, RUN:id, or a run's folder (its best
+    retrained, else exported network); empty: the best of this run's own image networks. The run keeps a copy
+    (key.safetensors), by which its later stages go."""
+    initialize_from_images: Path | None = None
+    """An image supernet of the same space (supernet.safetensors, or its run's folder), with whose weights the frames'
+    networks begin."""
+    features: tuple[int, ...] | None = None
+    """Stages, from 1, after which the previous heatmaps may come in; empty: all whose size fits the heatmaps'."""
+    operations: tuple[Literal["add", "mul", "cat"], ...] = ("add", "mul", "cat")
+    """How they may come in, besides not at all."""
+    ap: Literal["oks", "posetrack"] = "oks"
+    """What the search calls `ap`: COCO's over all frames, or PoseTrack's, for which people need head boxes."""
+    train: TemporalTrainingConfig = field(default_factory=TemporalTrainingConfig)
+    """Training of the temporal supernet, in place of `train`."""
+    retrain: VideoRetrainConfig = field(default_factory=VideoRetrainConfig)
+    """Training of found video networks, in place of `retrain`."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 0:
+            raise InputError(f"frames={self.frames}; 1 or more are possible, or 0 for a run on images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Ranged):
     """What a run is made of. A YAML file gives any part of it; the rest keeps its default."""
 
     run_dir: Path = Path("runs/default")
     """Folder that the run is kept in; made if it is not there."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of everything that is random; a section may have one of its own."""
     minutes: float | None = None
     """Time for all stages together: the sections' own minutes are scaled to this sum."""
@@ -90,8 +111,7 @@ class Config:
         return config
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"seed={self.seed}; 0 or more are possible")
+        super().__post_init__()
         if self.minutes is not None and self.minutes <= 0:
             raise InputError(f"minutes={self.minutes:g}; more than 0 are needed")
 
@@ -109,8 +129,20 @@ def load_config(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config
     source = read_yaml_file(path)
     for dotted, text in overrides:
         source = deep_merge(source, parse_override(dotted, text, holds_words(Config, dotted)))
-    config: Config = build(Config, _with_seed(source, {dotted for dotted, _ in overrides}))
+    config = _with_seed(build(Config, source), dict(source.walk()), {dotted for dotted, _ in overrides})
     return config if config.minutes is None else scaled(config, config.minutes)
+
+
+def _with_seed(config: Config, given: Collection[Keys], overridden: Collection[str]) -> Config:
+    """The run's seed in the sections that have none of their own.
+
+    A seed that was overridden counts for every section whose own was not: a resolved file gives all of them.
+    """
+    seeds = [f"{name}.seed" for name in SEEDED]
+    own = [dotted for dotted in seeds if tuple(dotted.split(".")) in given]
+    if "seed" in overridden:
+        own = [dotted for dotted in own if dotted in overridden]
+    return config.with_sections({dotted: config.seed for dotted in seeds if dotted not in own})
 
 
 def scaled(config: Config, minutes: float) -> Config:
@@ -166,21 +198,3 @@ def _replaced(config: Any, names: Sequence[str], value: Any) -> Any:
 def config_docs() -> Iterable[FieldDoc]:
     """One entry a field, for help texts."""
     return field_docs(Config)
-
-
-def _with_seed(source: Located, overridden: Collection[str]) -> Located:
-    """The run's seed laid under the sections that have none of their own.
-
-    A seed that was overridden counts for every section whose own was not: a resolved file gives all of them.
-    """
-    if not isinstance(source.value, dict) or "seed" not in source.value:
-        return source
-    seed = source.value["seed"]
-    build(int, seed, "seed")  # an error names what the user wrote, not a section
-    for name in SEEDED:
-        laid = Located({"seed": seed}, seed.where)
-        for key in reversed(name.split(".")):
-            laid = Located({key: laid}, seed.where)
-        wins = "seed" in overridden and f"{name}.seed" not in overridden
-        source = deep_merge(source, laid) if wins else deep_merge(laid, source)
-    return source
