@@ -45,16 +45,16 @@ from nas.data.geometry import (
 from nas.data.images import read_image_bgr
 from nas.data.pose_data import PoseData
 from nas.data.tensors import to_tensor
-from nas.memory import keep_freed_memory
-from nas.run_folder import RunFolder
-from nas.search.ask_tell import AskTellSearch
-from nas.search.candidate_config import CandidateConfig
+from nas.processes.memory import keep_freed_memory
+from nas.run.folder import RunFolder
+from nas.search.algorithms.ask_tell import AskTellSearch
+from nas.search.algorithms.hypervolume import hypervolume
+from nas.search.candidates.config import CandidateConfig
+from nas.search.candidates.costs import Costs
+from nas.search.candidates.evaluator import CandidateEvaluator
+from nas.search.candidates.people import CropPeople
 from nas.search.config import SearchConfig
-from nas.search.costs import Costs
 from nas.search.driver import make_search
-from nas.search.evaluator import CandidateEvaluator
-from nas.search.hypervolume import hypervolume
-from nas.search.people import CropPeople
 from search_spaces import PoseArchitecture
 from search_spaces.complexity import count
 from supernet import Supernet, calibrate

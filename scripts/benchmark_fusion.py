@@ -25,15 +25,15 @@ import torch
 from nas.config import load_config
 from nas.data.pose_data import PoseData
 from nas.data.video_data import VideoData
-from nas.evaluation_config import EvaluationConfig
-from nas.files import atomic_write_json
-from nas.run_folder import RunFolder
+from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.prediction import ClipJudge
+from nas.run.files import atomic_write_json
+from nas.run.folder import RunFolder
+from nas.stages.video_quickstart import VIDEO
 from nas.training.clips import TrainingClips
 from nas.training.retrain import retrain_video
-from nas.video_judge import ClipJudge
-from nas.video_quickstart import VIDEO
-from nas.video_weights import load_video_network
-from nas.weights import load_network
+from nas.weights.files import load_network
+from nas.weights.videos import load_video_network
 from search_spaces import FusionChoice, PoseArchitecture, PropagatedFrame, VideoArchitecture
 from search_spaces.complexity import count
 from search_spaces.video_costs import count_frame

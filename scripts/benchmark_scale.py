@@ -24,11 +24,11 @@ import numpy as np
 
 from nas.search.config import SearchConfig
 from nas.search.driver import make_search
-from nas.search.executor import Executor, Outcome
 from nas.search.loop import SearchLoop, SearchProgress
-from nas.search.pool import EvaluationPool
-from nas.search.ray_session import RaySession
-from nas.search.run_log import RunLog
+from nas.search.record.run_log import RunLog
+from nas.search.workers.executor import Executor, Outcome
+from nas.search.workers.pool import EvaluationPool
+from nas.search.workers.ray_session import RaySession
 from search_spaces import PoseArchitecture, SearchSpace, get_space
 
 MEDIAN_S, SPREAD = 10.0, 0.8
@@ -79,7 +79,7 @@ class SurrogateFactory:
 
 
 class SimulatedWorkers:
-    """Workers in virtual time, an :class:`~nas.search.executor.Executor`: never two that finish at once."""
+    """Workers in virtual time, an :class:`~nas.search.workers.executor.Executor`: never two that finish at once."""
 
     def __init__(self, workers: int, evaluate: Surrogate, seed: int = 0) -> None:
         self._free, self._evaluate, self._rng = workers, evaluate, np.random.default_rng(seed)

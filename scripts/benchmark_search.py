@@ -22,14 +22,14 @@ from evaluators import CocoKeypointAP
 from nas.config import load_config
 from nas.data.cache import CropCache
 from nas.data.pose_data import PoseData
-from nas.run_folder import RunFolder
-from nas.search.candidate_config import CandidateConfig
+from nas.run.folder import RunFolder
+from nas.search.algorithms.hypervolume import hypervolume
+from nas.search.candidates.config import CandidateConfig
+from nas.search.candidates.costs import Costs
+from nas.search.candidates.evaluator import CandidateEvaluator
+from nas.search.candidates.people import CropPeople
 from nas.search.config import SearchConfig
-from nas.search.costs import Costs
 from nas.search.driver import make_search
-from nas.search.evaluator import CandidateEvaluator
-from nas.search.hypervolume import hypervolume
-from nas.search.people import CropPeople
 from search_spaces.complexity import count
 from supernet import Supernet
 

@@ -21,10 +21,10 @@ from scipy.stats import kendalltau
 from evaluators import CocoKeypointAP
 from nas.config import load_config
 from nas.data.pose_data import PoseData
-from nas.evaluation import evaluate_network
-from nas.evaluation_config import EvaluationConfig
-from nas.files import atomic_write_json
-from nas.quickstart import CONFIG
+from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.crops import evaluate_network
+from nas.run.files import atomic_write_json
+from nas.stages.quickstart import CONFIG
 from nas.training.retrain import retrain
 from nas.training.supernet import train_supernet
 from search_spaces import PoseArchitecture, get_space

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from nas.data.codecs import Codec
+from nas.processes.distributed import Processes
 from nas.training.config import TrainingConfig
-from nas.training.distributed import Processes
-from nas.weights import pose_metadata
+from nas.weights.files import pose_metadata
 from search_spaces import VideoSearchSpace
 from tests.training_fixture import small_space
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.search.objectives import Problem
+from nas.search.algorithms.objectives import Problem
 
 PROBLEM = Problem.parse(["ap", "latency_ms"])
 

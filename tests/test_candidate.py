@@ -15,10 +15,10 @@ from evaluators.oks import COCO_SIGMAS
 from nas.data.cache import CropCache
 from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
-from nas.search.chain import Chains, Evaluated, Looks
-from nas.search.evaluator import CandidateConfig, CandidateEvaluator, average_recall
-from nas.search.people import CropPeople
-from nas.search.race import Rival
+from nas.search.candidates.chain import Chains, Evaluated, Looks
+from nas.search.candidates.evaluator import CandidateConfig, CandidateEvaluator, average_recall
+from nas.search.candidates.people import CropPeople
+from nas.search.candidates.race import Rival
 from search_spaces import PoseArchitecture, get_space
 from search_spaces.video import frames_of
 from supernet import Supernet, calibrate

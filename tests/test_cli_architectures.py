@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.cli.architectures import resolve_architecture
+from nas.stages.architectures import resolve_architecture
 from search_spaces import InputError, PoseArchitecture, get_space, published
 
 

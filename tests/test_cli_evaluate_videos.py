@@ -12,8 +12,8 @@ import torch
 from evaluators import read_posetrack
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET
-from nas.video_weights import save_video_network
-from nas.weights import pose_metadata, save_network
+from nas.weights.files import pose_metadata, save_network
+from nas.weights.videos import save_video_network
 from supernet import VideoPoseNet
 from tests.clip_toys import small_video_space
 from tests.coco_fixture import edit

@@ -107,7 +107,7 @@ def test_a_full_disk_is_one_line(tiny_config: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     program = (
-        "import sys; from pathlib import Path; import nas.files, os\n"
+        "import sys; from pathlib import Path; import nas.run.files, os\n"
         "write = os.fsync\n"
         "def full(handle): open('/dev/full', 'w').write('x' * 99999)\n"
         "os.fsync = full\n"

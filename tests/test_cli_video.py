@@ -11,8 +11,8 @@ import torch
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET
 from nas.data.posetrack import POSETRACK_KEYPOINT_SET
-from nas.run_lock import RunLock
-from nas.weights import load_metadata, pose_metadata, save_network
+from nas.run.lock import RunLock
+from nas.weights.files import load_metadata, pose_metadata, save_network
 from search_spaces import VideoArchitecture, get_space
 from supernet import PoseNet
 from tests.posetrack_fixture import write_sequence

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.config import build, load_config, parse_yaml, to_plain
-from nas.ranges import PositiveFloat, PositiveInt, Ranged, ShareUnderOne
+from nas.run.ranges import PositiveFloat, PositiveInt, Ranged, ShareUnderOne
 from search_spaces.errors import InputError
 from tests.fuzzing import damaged_json, fuzzed, reads_or_refuses
 from tests.paths import REPO

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nas.cli import main as cli_main
-from nas.convert import convert
 from nas.training.checkpoint import save_checkpoint
-from nas.weights import load_network, save_network
+from nas.weights.files import load_network, save_network
+from nas.weights.mmpose import convert
 from search_spaces import InputError, get_space
 from supernet import PoseNet, Supernet, initialize
 from supernet.mmpose import load_mmpose_state_dict, mmpose_state_dict

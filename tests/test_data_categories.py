@@ -19,7 +19,7 @@ from nas.data.coco import read_coco
 from nas.data.coco_check import check_annotations, check_coco
 from nas.data.config import DataConfig
 from nas.data.pose_data import PoseData
-from nas.evaluation import EvaluationConfig, evaluate
+from nas.evaluation.crops import EvaluationConfig, evaluate
 from search_spaces.errors import InputError
 from tests.coco_fixture import edit, write_folder, write_part
 from tests.program import assert_one_line, call

@@ -21,8 +21,8 @@ from nas.data.codecs import Codec
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.loader import CropTrainingSet
 from nas.data.video_data import VideoData
-from nas.video.boxes import BoxFile
-from nas.video.frames import open_frames
+from nas.predict.boxes import BoxFile
+from nas.predict.frames import open_frames
 from search_spaces.errors import InputError
 from tests.coco_fixture import edit, write_part
 from tests.posetrack_fixture import write_sequence

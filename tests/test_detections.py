@@ -14,8 +14,8 @@ from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints, read_coco
 from nas.data.codecs import Codec
 from nas.data.posetrack import read_posetrack_videos
-from nas.video.boxes import BoxFile, GivenBoxes
-from nas.video.frames import Frame, FrameSource
+from nas.predict.boxes import BoxFile, GivenBoxes
+from nas.predict.frames import Frame, FrameSource
 from search_spaces.errors import InputError
 from tests.coco_fixture import edit, write_part
 from tests.posetrack_fixture import write_sequence

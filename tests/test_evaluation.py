@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from evaluators import CocoKeypointAP
 from nas.data.pose_data import PoseData
-from nas.evaluation import (
+from nas.evaluation.crops import (
     EvaluationConfig,
     evaluate,
     evaluate_network,
@@ -23,7 +23,7 @@ from nas.evaluation import (
     predict_keypoints,
     without_doubles,
 )
-from nas.weights import load_network, save_network
+from nas.weights.files import load_network, save_network
 from search_spaces import InputError
 from supernet import PoseNet, Supernet, initialize
 from tests.coco_fixture import edit

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.search.ask_tell import AskTellSearch, SearchExhausted
-from nas.search.evolution import EvolutionarySearch
-from nas.search.guided import GuidedSearch
-from nas.search.hypervolume import hypervolume
-from nas.search.objectives import Problem
-from nas.search.random_search import RandomSearch
+from nas.search.algorithms.ask_tell import AskTellSearch, SearchExhausted
+from nas.search.algorithms.evolution import EvolutionarySearch
+from nas.search.algorithms.guided import GuidedSearch
+from nas.search.algorithms.hypervolume import hypervolume
+from nas.search.algorithms.objectives import Problem
+from nas.search.algorithms.random_search import RandomSearch
 from search_spaces import get_space
 from search_spaces.errors import InputError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nas.config import load_config
-from nas.weights import save_network
+from nas.weights.files import save_network
 from search_spaces import get_space
 from supernet import PoseNet
 from tests.paths import REPO

@@ -14,18 +14,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import nas.export.onnx_export as onnx_export_module
-from nas.convert import convert
+import nas.deploy.onnx as onnx_export_module
 from nas.data.config import DataConfig
 from nas.data.pose_data import PoseData
-from nas.evaluation import EvaluationConfig, evaluate_network
+from nas.evaluation.crops import EvaluationConfig, evaluate_network
 from nas.export.origin import INHERITED, weights_key
 from nas.export.trained import export_weights
-from nas.files import atomic_write_json
+from nas.run.files import atomic_write_json
 from nas.training.config import RetrainConfig
 from nas.training.retrain import retrain
-from nas.video_weights import load_video_network, save_video_network
-from nas.weights import load_metadata, load_network, save_network
+from nas.weights.files import load_metadata, load_network, save_network
+from nas.weights.mmpose import convert
+from nas.weights.videos import load_video_network, save_video_network
 from search_spaces import InputError
 from supernet import PoseNet, VideoPoseNet, initialize
 from supernet.mmpose import mmpose_state_dict

@@ -16,8 +16,8 @@ from torch import Tensor
 from nas.data.pose_data import PoseData
 from nas.training.config import RetrainConfig
 from nas.training.retrain import retrain
-from nas.video_weights import load_any_network, load_video_network, save_video_network
-from nas.weights import load_metadata, load_network, load_weights
+from nas.weights.files import load_metadata, load_network, load_weights
+from nas.weights.videos import load_any_network, load_video_network, save_video_network
 from search_spaces import InputError
 from supernet import PoseNet, Supernet, VideoPoseNet
 from tests.clip_toys import small_video_space

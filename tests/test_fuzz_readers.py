@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from evaluators import CocoKeypointAP, PoseTrackFrame, posetrack_per_joint, read_posetrack, write_posetrack
 from nas.config import load_config
-from nas.convert import read_checkpoint
 from nas.data.coco import read_coco
 from nas.data.coco_check import check_annotations
 from nas.data.coco_folder import find_images_folder, first_file_name
@@ -24,13 +23,14 @@ from nas.data.instances import stack_instances
 from nas.data.posetrack import read_posetrack_videos
 from nas.data.posetrack_check import check_posetrack
 from nas.latency import LatencyTable
-from nas.run_folder import RunFolder, read_json_lines
-from nas.search.journal import Journal, read_journal
-from nas.search.resume import read_snapshot, recorded_identity
+from nas.predict.boxes import BoxFile
+from nas.predict.frames import FrameSource, open_frames
+from nas.run.folder import RunFolder, read_json_lines
+from nas.search.record.journal import Journal, read_journal
+from nas.search.record.resume import read_snapshot, recorded_identity
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
-from nas.video.boxes import BoxFile
-from nas.video.frames import FrameSource, open_frames
-from nas.weights import load_network, save_network
+from nas.weights.files import load_network, save_network
+from nas.weights.mmpose import read_checkpoint
 from search_spaces import PoseArchitecture, SearchSpace, get_space, published
 from search_spaces.complexity import count
 from supernet import PoseNet, Supernet

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas.search.algorithms.evolution import EvolutionarySearch
+from nas.search.algorithms.guided import PROMOTED_FROM, GuidedSearch
+from nas.search.algorithms.history import history_of
+from nas.search.algorithms.hypervolume import hypervolume
+from nas.search.algorithms.objectives import Problem
+from nas.search.algorithms.random_search import RandomSearch
+from nas.search.algorithms.surrogate import GaussianProcess, Genes, unit_genes
 from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
-from nas.search.evolution import EvolutionarySearch
-from nas.search.guided import PROMOTED_FROM, GuidedSearch
-from nas.search.history import history_of
-from nas.search.hypervolume import hypervolume
-from nas.search.journal import latest, read_journal
 from nas.search.loop import TooManyFailures
-from nas.search.objectives import Problem
-from nas.search.random_search import RandomSearch
-from nas.search.surrogate import GaussianProcess, Genes, unit_genes
+from nas.search.record.journal import latest, read_journal
 from search_spaces.errors import InputError
 
 from .search_toys import PROBLEM, LookingFactory, ToyArchitecture, ToySpace, toy_look, toy_values

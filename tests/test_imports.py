@@ -20,6 +20,12 @@ MAY_IMPORT = {
     "nas": {"search_spaces", "supernet", "evaluators"},
     "scripts": {"search_spaces", "supernet", "evaluators", "nas"},
 }
+FLOORS = (
+    "run", "processes", "data", "deploy", "weights", "latency", "evaluation", "search", "training", "report", "export",
+    "predict", "config", "stages", "cli",
+)  # fmt: skip
+"""The folders of ``nas``, from below: what stands lower knows nothing of what stands higher."""
+LOOSE = {"__init__", "__main__"}
 HEAVY = ("torch", "ray", "cv2", "onnx", "onnxruntime", "scipy", "matplotlib", "rich", "pandas")
 
 
@@ -48,6 +54,49 @@ def test_search_spaces_import_the_standard_library_and_numpy_only() -> None:
     for path in sorted((REPO / "search_spaces").rglob("*.py")):
         foreign = imported_packages(path) - allowed
         assert not foreign, f"{path.relative_to(REPO)} imports {foreign}"
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The dotted names that a file of ours imports from, relative ones resolved, wherever in it the import stands."""
+    package = path.relative_to(REPO).parent.parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *((node.module,) if node.module else ())))
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_no_import_within_nas_runs_upwards() -> None:
+    rank = {name: floor for floor, name in enumerate(FLOORS)}
+    for path in sorted((REPO / "nas").rglob("*.py")):
+        room = path.relative_to(REPO / "nas").parts[0].removesuffix(".py")
+        assert room in rank or room in LOOSE, f"{path.relative_to(REPO)}: stands in no room of nas; see FLOORS"
+        for module in imported_modules(path):
+            target = module.split(".")[1] if module.startswith("nas.") else None
+            if room in rank and target in rank:
+                assert rank[target] <= rank[room], f"{path.relative_to(REPO)} imports {module}, from a higher floor"
+
+
+@pytest.mark.parametrize("room", ["search_spaces", "supernet", "evaluators"])
+def test_no_modules_of_a_room_import_each_other_in_a_circle(room: str) -> None:
+    files = {
+        ".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (REPO / room).rglob("*.py")
+    }
+    # A package's face only hands names on: who imports from it means the modules behind it.
+    edges = {
+        name: {module for module in imported_modules(path) if module in files and files[module].name != "__init__.py"}
+        for name, path in files.items()
+        if path.name != "__init__.py"
+    }
+    while ends := [name for name, targets in edges.items() if not targets & edges.keys()]:
+        for name in ends:
+            del edges[name]
+    assert not edges, f"these import each other in a circle: {sorted(edges)}"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["spaces", "--help"], ["nonsense"]])

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from nas.cli.networks import inherited_state
 from nas.data.codecs import Codec
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.keypoint_order import OtherKeypointsError, keypoint_order, require_same_order
@@ -20,19 +19,20 @@ from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, COCO_KEYPOINT_SET
 from nas.data.pose_data import PoseData
 from nas.data.posetrack import POSETRACK_KEYPOINT_SET
 from nas.data.video_data import VideoData
-from nas.evaluation import evaluate
-from nas.evaluation_config import EvaluationConfig
-from nas.run_folder import RunFolder
+from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.crops import evaluate
+from nas.predict.model import load_pose_model
+from nas.predict.ordered_step import OrderedStep, fit_to_boxes
+from nas.processes.distributed import Processes
+from nas.run.folder import RunFolder
+from nas.stages.key import fit_to_data
+from nas.stages.networks import inherited_state
 from nas.training.config import RetrainConfig
-from nas.training.distributed import Processes
 from nas.training.retrain import load_teacher, retrain
 from nas.training.setting import adopt_weights
 from nas.training.supernet import train_supernet
-from nas.video.model import load_pose_model
-from nas.video.ordered_step import OrderedStep, fit_to_boxes
-from nas.video_key import fit_to_data
-from nas.weights import keypoint_names, load_metadata, load_network, pose_metadata, save_network
-from nas.weights_order import network_in_order, reordered, require_keypoints, state_in_order
+from nas.weights.files import keypoint_names, load_metadata, load_network, pose_metadata, save_network
+from nas.weights.order import network_in_order, reordered, require_keypoints, state_in_order
 from search_spaces import InputError
 from supernet import PoseNet, Supernet, VideoPoseNet
 from tests.clip_toys import small_video_space
@@ -399,7 +399,7 @@ def test_an_ordered_step_hands_previous_heatmaps_back_in_the_networks_order() ->
 
 
 def test_poses_of_coco_in_any_order_and_convention_become_a_posetrack_file() -> None:
-    from nas.video.result_files import posetrack_keypoints
+    from nas.predict.result_files import posetrack_keypoints
 
     points = np.random.default_rng(0).uniform(0, 100, (2, 17, 3))
     expected = posetrack_keypoints(points, COCO_KEYPOINT_NAMES)

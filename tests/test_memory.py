@@ -11,7 +11,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from nas.memory import keep_freed_memory
+from nas.processes.memory import keep_freed_memory
 
 if sys.argv[1] == "kept" and not keep_freed_memory():
     print(-1)

@@ -18,20 +18,20 @@ from nas.data.loader import CropTrainingSet
 from nas.data.pose_data import PoseData
 from nas.data.posetrack import read_posetrack_videos
 from nas.data.video_data import VideoData
-from nas.evaluation import evaluate
-from nas.evaluation_config import EvaluationConfig
+from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.crops import evaluate
 from nas.export.mmpose_export import mmpose_config
 from nas.latency.config import LatencyConfig
-from nas.run_folder import RunFolder
-from nas.search.candidate_config import CandidateConfig
+from nas.predict.model import read_keypoint_set
+from nas.processes.distributed import Processes
+from nas.run.folder import RunFolder
+from nas.search.candidates.config import CandidateConfig
 from nas.search.config import SearchConfig
 from nas.search.session import search_images
+from nas.stages.evaluate_videos import evaluate_on_videos
 from nas.training.config import RetrainConfig
-from nas.training.distributed import Processes
 from nas.training.retrain import retrain
 from nas.training.supernet import train_supernet
-from nas.video.model import read_keypoint_set
-from nas.video_results import evaluate_on_videos
 from search_spaces import InputError, published
 from tests.clip_toys import small_video_space
 from tests.coco_fixture import edit

@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 import torch
 
-from nas.convert import convert, read_checkpoint
 from nas.data.codecs import Codec
 from nas.export.mmpose_export import export_mmpose, mmpose_config
-from nas.weights import load_network
+from nas.weights.files import load_network
+from nas.weights.mmpose import convert, read_checkpoint
 from search_spaces import InputError, SearchSpace, from_mmpose, get_space, published, space_names, to_mmpose
 from search_spaces.mmpose.architectures import MOBILENETV3, RESNET
 from supernet import PoseNet, fold

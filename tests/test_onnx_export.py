@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-import nas.export.onnx_export as onnx_export_module
-from nas.export.deployment import SubPixelDeconvolution, deployment_form, merge_groups
-from nas.export.onnx_export import export_onnx, onnx_bytes
+import nas.deploy.onnx as onnx_export_module
+from nas.deploy.deployment import SubPixelDeconvolution, deployment_form, merge_groups
+from nas.deploy.onnx import export_onnx, onnx_bytes
 from nas.latency.meter import network_of
 from search_spaces import PoseArchitecture, get_space, published, published_names, space_names
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from nas.config import load_config, save_config
-from nas.export.network_export import refuse_other_weights
-from nas.overwriting import refuse_foreign_config, refuse_over_inputs
-from nas.run_folder import RunFolder
-from nas.weights import save_network
+from nas.export.networks import refuse_other_weights
+from nas.run.folder import RunFolder
+from nas.run.overwriting import refuse_foreign_config, refuse_over_inputs
+from nas.weights.files import save_network
 from search_spaces import InputError
 from tests.program import assert_one_line, call
 from tests.trained_fixture import architecture, trained_weights, write_people
@@ -161,7 +161,7 @@ def test_weights_that_somebody_put_into_an_export_are_kept(tmp_path: Path) -> No
     shutil.copyfile(net, folder / "weights.safetensors")
     with pytest.raises(InputError, match=r"weights\.safetensors: is there and was not made by vipnas export"):
         refuse_other_weights(run, [{"id": architecture().id}])
-    from nas.weights import load_network
+    from nas.weights.files import load_network
 
     save_network(folder / "weights.safetensors", load_network(net), {"origin": "inherited, calibrated"})
     refuse_other_weights(run, [{"id": architecture().id}])

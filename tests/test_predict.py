@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from evaluators import read_posetrack
-from nas.video.frames import open_frames
-from nas.video.model import find_model_file, load_pose_model
-from nas.weights import pose_metadata, save_network
+from nas.predict.frames import open_frames
+from nas.predict.model import find_model_file, load_pose_model
+from nas.weights.files import pose_metadata, save_network
 from search_spaces import InputError, get_space
 from supernet import PoseNet
 from tests.paths import REPO, shared

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import pytest
 
-from nas.video.containers import read_container
-from nas.video.frame_clock import FrameClock
-from nas.video.frames import open_frames
-from nas.video.pictures_out import VideoFile
+from nas.predict.containers import read_container
+from nas.predict.frame_clock import FrameClock
+from nas.predict.frames import open_frames
+from nas.predict.pictures_out import VideoFile
 from search_spaces import InputError
 from tests.paths import REPO
 from tests.predict_fixture import frame_of, write_detections, write_network, write_video
@@ -148,7 +148,7 @@ def test_boxes_stay_with_their_frames(network: Path, tmp_path: Path) -> None:
 
 def test_libraries_print_nothing_while_they_decode(tmp_path: Path) -> None:
     video = write_damaged(tmp_path / "v.avi", {8})
-    code = f"from nas.video.frames import open_frames; print(len(list(open_frames({str(video)!r}))))"
+    code = f"from nas.predict.frames import open_frames; print(len(list(open_frames({str(video)!r}))))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("24", "")
 

@@ -13,15 +13,15 @@ from evaluators import POSETRACK_KEYPOINTS
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, COCO_KEYPOINT_SET
 from nas.data.tensors import to_tensor
-from nas.video.boxes import BoxFile, GivenBoxes
-from nas.video.crops import Cropper
-from nas.video.detector import OnnxPersonDetector
-from nas.video.drawing import PoseDrawer, skeleton_of, track_color
-from nas.video.frames import Frame, FrameSource, natural_order, open_frames
-from nas.video.people import DetectedPeople, FollowedPeople, next_box
-from nas.video.pictures_out import VideoFile
-from nas.video.result_files import FramePoses, posetrack_keypoints, write_results
-from nas.video.smoothing import OneEuroFilter
+from nas.predict.boxes import BoxFile, GivenBoxes
+from nas.predict.crops import Cropper
+from nas.predict.detector import OnnxPersonDetector
+from nas.predict.drawing import PoseDrawer, skeleton_of, track_color
+from nas.predict.frames import Frame, FrameSource, natural_order, open_frames
+from nas.predict.people import DetectedPeople, FollowedPeople, next_box
+from nas.predict.pictures_out import VideoFile
+from nas.predict.result_files import FramePoses, posetrack_keypoints, write_results
+from nas.predict.smoothing import OneEuroFilter
 from search_spaces import InputError
 from tests.predict_fixture import frame_of, write_detector, write_video
 

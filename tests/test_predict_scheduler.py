@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nas.data.geometry import apply_affine
-from nas.video.scheduler import StepScheduler
+from nas.predict.scheduler import StepScheduler
 
 
 class MemoryStep:

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from nas.video.frame_clock import FrameClock
-from nas.video.frames import Frame, FrameSource, open_frames
-from nas.video.pictures_out import VideoFile
-from nas.video.video_rate import fps_without_loss, mp4_fps, slots_of
+from nas.predict.frame_clock import FrameClock
+from nas.predict.frames import Frame, FrameSource, open_frames
+from nas.predict.pictures_out import VideoFile
+from nas.predict.video_rate import fps_without_loss, mp4_fps, slots_of
 from search_spaces import InputError
 from tests.predict_fixture import frame_of, write_network, write_video
 from tests.program import assert_one_line, call
@@ -251,7 +251,7 @@ def test_frames_that_come_too_quickly_are_left_out_with_a_word(
 def test_a_mistake_in_the_times_does_not_fill_the_disk(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.video.pictures_out.LONGEST_PAUSE", 20)
+    monkeypatch.setattr("nas.predict.pictures_out.LONGEST_PAUSE", 20)
     video = VideoFile(tmp_path / "v.mp4", 10)
     for number, time_s in enumerate((0.0, 0.1, 95443.7, 95443.8)):
         video.add(grey(8 * number), "x", time_s)
@@ -286,7 +286,7 @@ def test_a_camera_s_video_lasts_as_long_as_it_was_watched(tmp_path: Path, monkey
         def release(self) -> None:
             pass
 
-    monkeypatch.setattr("nas.video.frames.open_capture", lambda number: Camera())
+    monkeypatch.setattr("nas.predict.frames.open_capture", lambda number: Camera())
     source = open_frames("camera:7")
     frames: list[Frame] = list(source)
     assert [frame.index for frame in frames][-1] == 2

@@ -11,10 +11,10 @@ import torch
 from nas.data.codecs import Codec
 from nas.data.geometry import compose_affine, invert_affine
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
-from nas.video.model import OnlineRuntime, load_pose_model, make_step
-from nas.video.scheduler import StepScheduler
-from nas.video_weights import save_video_network
-from nas.weights import pose_metadata
+from nas.predict.model import OnlineRuntime, load_pose_model, make_step
+from nas.predict.scheduler import StepScheduler
+from nas.weights.files import pose_metadata
+from nas.weights.videos import save_video_network
 from search_spaces import get_video_space
 from supernet import VideoPoseNet
 

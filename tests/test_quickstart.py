@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nas import quickstart as quickstart_module
 from nas.config import save_config
-from nas.quickstart import latest_run_folder, new_run_folder, plan, planned, quickstart
-from nas.run_folder import RunFolder
+from nas.run.folder import RunFolder
+from nas.stages import quickstart as quickstart_module
+from nas.stages.quickstart import latest_run_folder, new_run_folder, plan, planned, quickstart
 from search_spaces.errors import InputError
 from tests.program import assert_one_line, call
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from nas.search import ray_session
+from nas.search.workers import ray_session
 from search_spaces.errors import InputError
 from tests.paths import REPO
 
 TASK = """
-from nas.search.ray_session import RaySession
+from nas.search.workers.ray_session import RaySession
 with RaySession(cpus=1):
     import ray
 

@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from nas.data.pose_data import PoseData
-from nas.run_folder import RunFolder
-from nas.run_lock import RunLock
-from nas.search.evaluator import CandidateEvaluator
-from nas.search.journal import read_journal
+from nas.run.folder import RunFolder
+from nas.run.lock import RunLock
+from nas.search.candidates.evaluator import CandidateEvaluator
+from nas.search.record.journal import read_journal
 from nas.training.supernet import train_supernet
 from search_spaces import InputError
 from supernet import Supernet

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.export.network_export import find_records
+from nas.export.networks import find_records
 from nas.report.build import write_report
 from nas.report.describe import latency_source
 from nas.report.predictions import best_weights
 from nas.report.records import read_records
-from nas.run_folder import RunFolder
+from nas.run.folder import RunFolder
 from search_spaces import InputError, get_space
 
 SPACE = get_space("resnet-tiny")

@@ -13,14 +13,14 @@ import torch
 
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
+from nas.evaluation.baselines import judge_baselines, read_baselines
 from nas.report.bars import Bars
 from nas.report.build import write_report
 from nas.report.records import read_records
 from nas.report.video_body import shown_records
-from nas.run_folder import RunFolder
-from nas.video_baselines import judge_baselines, read_baselines
-from nas.video_weights import save_video_network
-from nas.weights import save_network
+from nas.run.folder import RunFolder
+from nas.weights.files import save_network
+from nas.weights.videos import save_video_network
 from search_spaces import FusionChoice, InputError, PropagatedFrame, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet
 from tests.clip_toys import small_video_space
@@ -153,7 +153,7 @@ def test_baselines_are_judged_once_and_kept(run: RunFolder, monkeypatch: pytest.
     assert [one.is_key for one in found] == [True, False]
     assert [one.clip_latency_ms for one in found] == pytest.approx([3.0, 2.1])
     assert len(found[0].ap_by_position) == 3
-    monkeypatch.setattr("nas.video_judge.ClipJudge.metrics", None)  # nothing is judged again
+    monkeypatch.setattr("nas.evaluation.prediction.ClipJudge.metrics", None)  # nothing is judged again
     assert judge_baselines(run, data) == found == read_baselines(run)
     with pytest.raises(TypeError, match="not callable"):  # other clips
         judge_baselines(run, VideoData(data.config, 1))

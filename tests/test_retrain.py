@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from nas.data.pose_data import PoseData
-from nas.evaluation import EvaluationConfig, evaluate, evaluate_network
+from nas.evaluation.crops import EvaluationConfig, evaluate, evaluate_network
+from nas.processes.distributed import Processes
 from nas.training import loop as loop_module
 from nas.training.clips import TrainingClips
 from nas.training.config import RetrainConfig
-from nas.training.distributed import Processes
 from nas.training.losses import heatmap_mse
 from nas.training.retrain import retrain
-from nas.weights import load_network, save_network
+from nas.weights.files import load_network, save_network
 from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, initialize
 from tests.training_fixture import pose_data, small_space

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.files import atomic_write_text, remove_partial
-from nas.run_lock import RunLock
+from nas.run.files import atomic_write_text, remove_partial
+from nas.run.lock import RunLock
 from search_spaces.errors import InputError
 
 from .paths import REPO
@@ -22,7 +22,7 @@ from .paths import REPO
 HOLDER = """
 import sys, time
 from pathlib import Path
-from nas.run_lock import RunLock
+from nas.run.lock import RunLock
 lock = RunLock(Path(sys.argv[1]), "a search")
 print("held", flush=True)
 time.sleep(60)
@@ -63,9 +63,9 @@ def test_a_file_system_without_locks_is_warned_of(
 
 def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; import nas.files\n"
+        "import os, sys; from pathlib import Path; import nas.run.files\n"
         "os.fsync = lambda file: os.kill(os.getpid(), 9)\n"
-        "nas.files.atomic_write_text(Path(sys.argv[1]), 'half')\n"
+        "nas.run.files.atomic_write_text(Path(sys.argv[1]), 'half')\n"
     )
     path = tmp_path / "checkpoint.pt"
     atomic_write_text(path, "whole")

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from nas.latency import LatencyConfig, LatencyMeter
-from nas.run_folder import RunFolder
+from nas.run.folder import RunFolder
 from nas.search import session
-from nas.search.candidate_config import CandidateConfig
-from nas.search.cluster_latency import latencies_in_slot, slot_fingerprint
+from nas.search.candidates.config import CandidateConfig
 from nas.search.config import SearchConfig
 from nas.search.driver import run_search
-from nas.search.journal import read_journal
 from nas.search.loop import SearchProgress
-from nas.search.node_files import FilesMissing, NodeFiles, fetching
-from nas.search.ray_session import LATENCY_SLOT, RaySession
+from nas.search.record.journal import read_journal
+from nas.search.workers.cluster_latency import latencies_in_slot, slot_fingerprint
+from nas.search.workers.node_files import FilesMissing, NodeFiles, fetching
+from nas.search.workers.ray_session import LATENCY_SLOT, RaySession
 from search_spaces import InputError, get_space
 from supernet import Supernet
 from tests.search_toys import ToyArchitecture, ToyFactory, ToySpace
@@ -190,7 +190,7 @@ def test_nodes_join_and_leave_while_a_search_goes_on(quiet_ray: Path, tmp_path: 
 
 def test_the_evaluation_environment_of_other_nodes_is_their_own(quiet_ray: Path) -> None:
     """Nothing of the driver's home folder goes to a cluster's workers."""
-    from nas.search.pool import EvaluationPool
+    from nas.search.workers.pool import EvaluationPool
 
     with RaySession(cpus=1) as ray_session:
         assert ray_session.is_local

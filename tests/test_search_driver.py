@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.run_lock import RunLock
+from nas.run.lock import RunLock
+from nas.search.algorithms.history import History, history_of
+from nas.search.algorithms.hypervolume import hypervolume
 from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
-from nas.search.history import History, history_of
-from nas.search.hypervolume import hypervolume
-from nas.search.journal import read_journal
 from nas.search.loop import SearchProgress, TooManyFailures, undisturbed
+from nas.search.record.journal import read_journal
 from search_spaces.errors import InputError
 
 from .paths import REPO

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nas.search.journal import Journal, read_journal
+from nas.search.record.journal import Journal, read_journal
 from search_spaces.errors import InputError
 
 from .paths import REPO
@@ -115,7 +115,7 @@ def test_a_record_with_nan_is_not_written(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
     """A file-size limit stands for the full disk: the kernel writes a part of the record and refuses the rest."""
     program = (
-        "import resource, signal, sys; from pathlib import Path; from nas.search.journal import Journal\n"
+        "import resource, signal, sys; from pathlib import Path; from nas.search.record.journal import Journal\n"
         "from tests.test_search_journal import record\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "journal = Journal(Path(sys.argv[1]))\n"

@@ -13,8 +13,8 @@ import pytest
 
 from nas.search.config import SearchConfig
 from nas.search.driver import run_search
-from nas.search.journal import read_journal
 from nas.search.loop import SearchProgress
+from nas.search.record.journal import read_journal
 
 from .search_toys import ToyArchitecture, ToyFactory, ToySpace
 

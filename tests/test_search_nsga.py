@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.search.front import ParetoFront
-from nas.search.hypervolume import hypervolume, hypervolume_gains
-from nas.search.nsga import crowding_distances, non_dominated_ranks, selection_order
-from nas.search.objectives import Constraint, Objective, Problem
+from nas.search.algorithms.front import ParetoFront
+from nas.search.algorithms.hypervolume import hypervolume, hypervolume_gains
+from nas.search.algorithms.nsga import crowding_distances, non_dominated_ranks, selection_order
+from nas.search.algorithms.objectives import Constraint, Objective, Problem
 from search_spaces.errors import InputError
 
 

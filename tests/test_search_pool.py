@@ -15,11 +15,11 @@ import pytest
 from evaluators import MeasureInputError
 from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
-from nas.search.journal import read_journal
-from nas.search.latency_slot import measure_in_slot
 from nas.search.loop import SearchProgress
-from nas.search.pool import WorkersFailed
-from nas.search.ray_session import RaySession, check_address
+from nas.search.record.journal import read_journal
+from nas.search.workers.latency_slot import measure_in_slot
+from nas.search.workers.pool import WorkersFailed
+from nas.search.workers.ray_session import RaySession, check_address
 from search_spaces.errors import InputError
 
 from .search_toys import LookingFactory, ToyArchitecture, ToyFactory, ToySpace

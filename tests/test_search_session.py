@@ -12,9 +12,10 @@ from evaluators import MeasureInputError
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.blocks import space_blocks
 from nas.latency.table import Fit, block_name
-from nas.search import costs, preparation, session
-from nas.search.candidate_config import CandidateConfig, Precision
-from nas.search.objectives import Problem
+from nas.search import preparation, session
+from nas.search.algorithms.objectives import Problem
+from nas.search.candidates import costs
+from nas.search.candidates.config import CandidateConfig, Precision
 from search_spaces import InputError, SearchSpace, get_space
 
 SPACE = get_space("resnet-tiny")

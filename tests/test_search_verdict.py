@@ -13,7 +13,7 @@ import pytest
 
 from nas.cli.search import show_result
 from nas.report.build import write_report
-from nas.run_folder import RunFolder
+from nas.run.folder import RunFolder
 from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
 from nas.search.verdict import NobodyCounts

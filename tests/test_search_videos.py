@@ -15,12 +15,13 @@ from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
 from nas.latency import LatencyConfig, LatencyMeter
 from nas.latency.video import VideoLatencyTable
-from nas.run_folder import RunFolder
-from nas.search import costs, session
-from nas.search.candidate_config import CandidateConfig
+from nas.run.folder import RunFolder
+from nas.search import session
+from nas.search.candidates import costs
+from nas.search.candidates.config import CandidateConfig
 from nas.search.config import SearchConfig
-from nas.search.node_files import FilesMissing, fetching
-from nas.weights import save_network
+from nas.search.workers.node_files import FilesMissing, fetching
+from nas.weights.files import save_network
 from search_spaces import InputError, get_space
 from supernet import PoseNet, Supernet
 from tests.clip_toys import small_video_space
@@ -123,7 +124,7 @@ def test_a_candidate_is_judged_the_same_from_files_that_were_fetched(
 def test_on_a_cluster_the_tables_and_the_candidates_are_measured_in_a_slot(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nas.search import cluster_latency
+    from nas.search.workers import cluster_latency
     from tests.test_search_session import table
 
     asked: list[str] = []

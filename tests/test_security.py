@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from evaluators import MeasureInputError, read_posetrack
-from nas.cli.architectures import resolve_architecture
 from nas.data.coco import read_coco
 from nas.data.images import read_image_bgr
-from nas.weights import load_network
+from nas.stages.architectures import resolve_architecture
+from nas.weights.files import load_network
 from search_spaces import HeadChoices, InputError, PoseArchitecture, SearchSpace, get_space, published
 from supernet import Supernet
 from tests.coco_fixture import edit, write_folder
@@ -33,7 +33,7 @@ ROOMS = ("search_spaces", "supernet", "evaluators", "nas", "scripts")
 # What may stand in the code although it executes or unpickles what it is given, and why.
 ALLOWED = {
     ("nas/data/synthetic/workers.py", "pickle.load"): "from processes of our own, through a pipe",
-    ("nas/search/pool.py", "cloudpickle.loads"): "what our driver has sent through Ray",
+    ("nas/search/workers/pool.py", "cloudpickle.loads"): "what our driver has sent through Ray",
     ("nas/search/tune.py", "cloudpickle.loads"): "what our driver has sent through Ray",
 }
 FORBIDDEN = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load"}
@@ -219,7 +219,7 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 
 LISTENING = """
 import json, os
-from nas.search.ray_session import RaySession
+from nas.search.workers.ray_session import RaySession
 from tests.test_security import descendants, listening
 with RaySession(cpus=1):
     import ray

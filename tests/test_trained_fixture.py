@@ -8,9 +8,9 @@ import pytest
 
 from nas.data.config import DataConfig
 from nas.data.pose_data import PoseData
-from nas.evaluation import evaluate_network
-from nas.evaluation_config import EvaluationConfig
-from nas.weights import load_network
+from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.crops import evaluate_network
+from nas.weights.files import load_network
 from tests.trained_fixture import INPUT_SIZE, trained_weights, write_people
 
 

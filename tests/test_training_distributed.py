@@ -17,14 +17,14 @@ from torch import Tensor
 
 from nas.data.loader import TrainBatches
 from nas.data.pose_data import PoseData
-from nas.evaluation import EvaluationConfig, evaluate
-from nas.training import distributed
+from nas.evaluation.crops import EvaluationConfig, evaluate
+from nas.evaluation.prediction import ClipJudge
+from nas.processes import distributed
+from nas.processes.local import wants_processes
 from nas.training.config import SupernetTrainingConfig
-from nas.training.local import wants_processes
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.supernet import sampled_subnets, train_supernet
-from nas.video_judge import ClipJudge
-from nas.video_weights import load_video_network
+from nas.weights.videos import load_video_network
 from search_spaces import InputError, SearchSpace
 from supernet import Supernet
 from tests.paths import REPO

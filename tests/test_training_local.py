@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.processes.local import run_on_processes
 from nas.training.config import RetrainConfig
-from nas.training.local import run_on_processes
 from nas.training.retrain import retrain
 from nas.training.supernet import train_supernet
 from search_spaces import InputError
@@ -67,8 +67,8 @@ def test_sigterm_ends_the_processes() -> None:
 GROUP = """
 import sys, time
 from pathlib import Path
-from nas.training.interruption import noticing_interruption
-from nas.training.local import run_on_processes
+from nas.processes.interruption import noticing_interruption
+from nas.processes.local import run_on_processes
 
 def save_when_asked(folder, progress):
     import os

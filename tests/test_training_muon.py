@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.training.distributed import Processes
+from nas.processes.distributed import Processes
 from nas.training.muon import ADAM_SHARE, Muon, orthogonalized
 
 

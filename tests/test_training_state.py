@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from nas.processes.interruption import noticing_interruption
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.ema import MovingAverage
-from nas.training.interruption import noticing_interruption
 from nas.training.metrics import MetricsLog
 from search_spaces import InputError
 

@@ -20,7 +20,7 @@ from nas.training import loop as loop_module
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.supernet import sampled_subnets, train_supernet
-from nas.weights import save_network
+from nas.weights.files import save_network
 from search_spaces import InputError, get_space
 from supernet import PoseNet, Supernet
 from tests.paths import shared

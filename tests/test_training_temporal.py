@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.processes.distributed import Processes
 from nas.training import loop as loop_module
 from nas.training.config import TemporalTrainingConfig, VideoRetrainConfig
-from nas.training.distributed import Processes
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.retrain import retrain_video
 from nas.training.supernet import sampled_subnets, train_temporal_supernet
-from nas.video_weights import load_video_network, save_video_network
-from nas.weights import load_network, load_weights, save_network
+from nas.weights.files import load_network, load_weights, save_network
+from nas.weights.videos import load_video_network, save_video_network
 from search_spaces import FusionChoice, InputError, PropagatedFrame, VideoArchitecture
 from supernet import PoseNet, Supernet, VideoPoseNet, resample_heatmaps
 from tests.clip_toys import ToyClips, small_video_space

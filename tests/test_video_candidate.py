@@ -13,11 +13,11 @@ from nas.data.augment import NO_AUGMENTATION
 from nas.data.clip_cache import ClipCache
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
-from nas.search.candidate_config import CandidateConfig
-from nas.search.evaluator import CandidateEvaluator
-from nas.search.people import ClipPeople
-from nas.search.race import Rival
-from nas.video_evaluation import people_shown, posetrack_measures
+from nas.evaluation.clips import people_shown, posetrack_measures
+from nas.search.candidates.config import CandidateConfig
+from nas.search.candidates.evaluator import CandidateEvaluator
+from nas.search.candidates.people import ClipPeople
+from nas.search.candidates.race import Rival
 from search_spaces import InputError, VideoArchitecture
 from search_spaces.video_costs import count_video
 from supernet import PoseNet, Supernet, VideoPoseNet, calibrate_video

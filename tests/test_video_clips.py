@@ -11,9 +11,9 @@ import torch
 from nas.data.augmentation import Augmentation
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
+from nas.processes.distributed import Processes
 from nas.training.clips import TrainingClips
 from nas.training.config import TemporalTrainingConfig
-from nas.training.distributed import Processes
 from search_spaces import InputError
 from tests.posetrack_fixture import write_sequence
 

@@ -13,8 +13,8 @@ from evaluators import CocoKeypointAP, read_posetrack
 from nas.data.clip_cache import ClipCache
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
-from nas.evaluation_config import EvaluationConfig
-from nas.video_evaluation import ClipMeasure, posetrack_measures, summary, write_posetrack_predictions
+from nas.evaluation.clips import ClipMeasure, posetrack_measures, summary, write_posetrack_predictions
+from nas.evaluation.config import EvaluationConfig
 from search_spaces.errors import InputError
 from tests.coco_fixture import edit
 from tests.paths import shared

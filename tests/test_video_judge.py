@@ -14,8 +14,8 @@ from nas.data.clip_cache import ClipCache
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.flip import flip_back
 from nas.data.video_data import VideoData
-from nas.evaluation_config import EvaluationConfig
-from nas.video_judge import ClipJudge, mirrored_maps, predict_clips
+from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.prediction import ClipJudge, mirrored_maps, predict_clips
 from search_spaces import FusionChoice, InputError, PropagatedFrame, VideoArchitecture
 from supernet import PoseNet, UncalibratedSubnet, VideoPoseNet, resample_heatmaps
 from tests.clip_toys import small_video_space

@@ -13,10 +13,10 @@ from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET
 from nas.data.posetrack import POSETRACK_KEYPOINT_SET
 from nas.data.video_data import VideoData
-from nas.run_folder import RunFolder
-from nas.video_key import find_key, fit_to_data, load_key
-from nas.video_weights import save_video_network
-from nas.weights import pose_metadata, save_network
+from nas.run.folder import RunFolder
+from nas.stages.key import find_key, fit_to_data, load_key
+from nas.weights.files import pose_metadata, save_network
+from nas.weights.videos import save_video_network
 from search_spaces import InputError
 from supernet import PoseNet, VideoPoseNet
 from tests.clip_toys import small_video_space

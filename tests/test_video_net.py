@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import nas.export.onnx_export as onnx_export_module
+import nas.deploy.onnx as onnx_export_module
 from nas.data.codecs import Codec, CodecName
 from nas.data.geometry import apply_affine, compose_affine, invert_affine, warp_matrices
-from nas.export.onnx_export import export_video_onnx
+from nas.deploy.onnx import export_video_onnx
 from search_spaces import FusionChoice, PropagatedFrame, VideoArchitecture, get_video_space
 from supernet import PoseNet, PropagatedNet, VideoPoseNet, fold, initialize, resample_heatmaps
 

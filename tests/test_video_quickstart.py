@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-import nas.quickstart as quickstart_module
+import nas.stages.quickstart as quickstart_module
 from nas.config import load_config
-from nas.video_quickstart import VIDEO_CONFIG, VideoPlan, plan_video, planned_video, quickstart_video
-from nas.video_weights import load_video_network
+from nas.stages.video_quickstart import VIDEO_CONFIG, VideoPlan, plan_video, planned_video, quickstart_video
+from nas.weights.videos import load_video_network
 from search_spaces import InputError
 from tests.coco_fixture import write_folder
 from tests.paths import REPO
@@ -58,7 +58,9 @@ def test_an_interrupted_one_goes_on_as_it_was_begun(tmp_path: Path, monkeypatch:
     assert planned_video(tmp_path / "none") is None
 
     given: list[Any] = []
-    monkeypatch.setattr("nas.video_quickstart.quickstart_video", lambda *words: given.extend(words) or interrupted())
+    monkeypatch.setattr(
+        "nas.stages.video_quickstart.quickstart_video", lambda *words: given.extend(words) or interrupted()
+    )
     done = call("quickstart", "--video", "--run-dir", tmp_path / "run", "--resume")
     assert done.returncode == 130
     assert given[0] == begun

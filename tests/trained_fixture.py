@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nas.data.config import DataConfig
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from nas.data.pose_data import PoseData
-from nas.weights import pose_metadata, save_network
+from nas.weights.files import pose_metadata, save_network
 from search_spaces import HeadChoices, PoseArchitecture, SearchSpace, StageChoices, StemChoices
 from supernet import PoseNet
 from tests.coco_fixture import keypoint_color

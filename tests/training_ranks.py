@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from torch import nn
 
-import nas.video_judge
+import nas.evaluation.prediction
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
-from nas.evaluation import EvaluationConfig, evaluate
-from nas.training import loop, shared_sum
+from nas.evaluation.crops import EvaluationConfig, evaluate
+from nas.evaluation.prediction import ClipJudge
+from nas.processes import shared_sum
+from nas.processes.distributed import joined
+from nas.training import loop
 from nas.training.clips import TrainingClips
 from nas.training.config import RetrainConfig, VideoRetrainConfig
-from nas.training.distributed import joined
 from nas.training.retrain import retrain, retrain_video
 from nas.training.supernet import train_supernet
-from nas.video_judge import ClipJudge
 from search_spaces import InputError
 from tests.clip_toys import small_video_space
 from tests.posetrack_fixture import write_sequence
@@ -144,8 +145,8 @@ def video(out: Path) -> None:
     clips = TrainingClips(data, space.input_size, space.heatmap_size)
     judge = ClipJudge.of(data, space.input_size, config.validation)
     ran: list[int] = []
-    predict = nas.video_judge.predict_clips
-    nas.video_judge.predict_clips = lambda *given: (ran.append(len(given[-1])), predict(*given))[1]
+    predict = nas.evaluation.prediction.predict_clips
+    nas.evaluation.prediction.predict_clips = lambda *given: (ran.append(len(given[-1])), predict(*given))[1]
     result = retrain_video(space.largest(), clips, judge, config, out / "retrain")
     with joined("cpu") as processes:
         found = {"metrics": result.metrics, "ran": ran, "clips": len(judge.clips)}

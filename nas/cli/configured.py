@@ -12,7 +12,7 @@ from nas.cli.parsing import Parser
 
 if TYPE_CHECKING:
     from nas.config import Config, FieldDoc
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
 
 __all__ = ["add_config_arguments", "add_override", "add_run_arguments", "read_config", "read_run", "show_fields"]
 
@@ -80,7 +80,7 @@ def read_config(arguments: argparse.Namespace) -> Config:
             written by hand, and the command would note its own over it.
     """
     from nas.config import load_config
-    from nas.overwriting import refuse_foreign_config
+    from nas.run.overwriting import refuse_foreign_config
 
     config = load_config(arguments.config, [*arguments.short_overrides, *arguments.overrides])
     if arguments.notes_config:
@@ -95,7 +95,7 @@ def read_run(arguments: argparse.Namespace) -> tuple[RunFolder, Config]:
         InputError: there is no run, or as :func:`nas.config.load_config`.
     """
     from nas.config import load_config
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
 
     run = RunFolder.existing(arguments.run)
     overrides = [("run_dir", str(arguments.run)), *arguments.short_overrides, *arguments.overrides]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nas.cli.architectures import ARCH_HELP
+from nas.stages.architectures import ARCH_HELP
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from nas.cli.architectures import resolve_architecture
-    from nas.convert import convert
+    from nas.stages.architectures import resolve_architecture
+    from nas.weights.mmpose import convert
 
     architecture = resolve_architecture(arguments.architecture)
     output = arguments.output or arguments.checkpoint.with_suffix(".safetensors")

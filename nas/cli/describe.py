@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Literal
 
-from nas.cli.architectures import ARCH_HELP
+from nas.stages.architectures import ARCH_HELP
 
 if TYPE_CHECKING:
     from search_spaces import PoseArchitecture, VideoArchitecture
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from nas.cli.architectures import resolve_any_architecture
+    from nas.stages.architectures import resolve_any_architecture
     from search_spaces import PoseArchitecture
 
     architecture = resolve_any_architecture(arguments.architecture)

@@ -22,7 +22,7 @@ from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from nas.config import Config
-    from nas.video_results import VideoResult
+    from nas.stages.evaluate_videos import VideoResult
 
 __all__ = ["add_arguments", "run"]
 
@@ -46,9 +46,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
-    from nas.cli.networks import weights_to_evaluate
-    from nas.run_folder import RunFolder
-    from nas.video_weights import is_video_file
+    from nas.run.folder import RunFolder
+    from nas.stages.networks import weights_to_evaluate
+    from nas.weights.videos import is_video_file
 
     files = [arguments.weights] if arguments.weights else weights_to_evaluate(config, RunFolder(config.run_dir))
     if arguments.out is not None and len(files) > 1:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _place(weights: Path, is_on_videos: bool, out: Path | None) -> Path:
     """Where the results go."""
-    from nas.video_weights import is_video_file
+    from nas.weights.videos import is_video_file
 
     if out is not None:
         return out
@@ -76,7 +76,7 @@ def _place(weights: Path, is_on_videos: bool, out: Path | None) -> Path:
 
 
 def _refuse_to_overwrite(out: Path, weights: Path, config: Config) -> None:
-    from nas.overwriting import refuse_foreign_results, refuse_over_inputs
+    from nas.run.overwriting import refuse_foreign_results, refuse_over_inputs
 
     advice = "name another folder with --out"
     data, video = config.data, config.data.video
@@ -95,10 +95,10 @@ def _names_images(config: Config) -> bool:
 
 def _judge_on_images(config: Config, files: Sequence[Path], out: Path | None) -> None:
     from nas.cli.output import print_table
-    from nas.cli.stage import is_first_process
     from nas.data.pose_data import PoseData
-    from nas.evaluation import evaluate
-    from nas.weights import load_weights
+    from nas.evaluation.crops import evaluate
+    from nas.processes.rank import is_first_process
+    from nas.weights.files import load_weights
 
     rows = []
     of_keypoints: dict[int, PoseData] = {}
@@ -113,10 +113,10 @@ def _judge_on_images(config: Config, files: Sequence[Path], out: Path | None) ->
 
 
 def _judge_on_videos(config: Config, files: Sequence[Path], out: Path | None) -> None:
-    from nas.cli.stage import is_first_process
     from nas.data.video_data import VideoData
-    from nas.video_results import evaluate_on_videos
-    from nas.video_weights import is_video_file, load_video_weights
+    from nas.processes.rank import is_first_process
+    from nas.stages.evaluate_videos import evaluate_on_videos
+    from nas.weights.videos import is_video_file, load_video_weights
 
     if config.data.detections is not None and config.data.video.val_detections is None and is_first_process():
         print(
@@ -137,7 +137,7 @@ def _judge_on_videos(config: Config, files: Sequence[Path], out: Path | None) ->
 
 def _print_video_tables(results: Sequence[VideoResult], config: Config) -> None:
     from nas.cli.output import print_table
-    from nas.video_results import POSETRACK_COLUMNS
+    from nas.stages.evaluate_videos import POSETRACK_COLUMNS
 
     detections = config.data.video.val_detections
     boxes = f"boxes of {detections}" if detections else "ground-truth boxes"

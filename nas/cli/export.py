@@ -41,7 +41,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
 
     if _names_weights(arguments.run) and not RunFolder.is_run(arguments.run):
         return _export_weights(arguments)
@@ -74,7 +74,7 @@ def _export_front(arguments: argparse.Namespace) -> int:
     from nas.cli.output import print_table
     from nas.cli.progress import counting
     from nas.data.pose_data import PoseData
-    from nas.export.network_export import export_networks
+    from nas.export.networks import export_networks
 
     data = PoseData(config.data, run.load_space().keypoints)
     with counting("exporting") as progress:
@@ -85,8 +85,8 @@ def _export_front(arguments: argparse.Namespace) -> int:
 
 
 def _export_weights(arguments: argparse.Namespace) -> int:
-    from nas.cli.networks import network_file
     from nas.export.config import ExportConfig
+    from nas.stages.networks import network_file
 
     weights = network_file(str(arguments.run))
     given = [*arguments.short_overrides, *arguments.overrides, *(("ids", one) for one in arguments.ids)]
@@ -97,7 +97,7 @@ def _export_weights(arguments: argparse.Namespace) -> int:
     if arguments.padding is not None and not arguments.padding > 0:
         raise InputError(f"--padding: must be positive, got {arguments.padding}")
     from nas.export.trained import BEST, export_beside, export_weights
-    from nas.video.model import read_keypoint_set
+    from nas.predict.model import read_keypoint_set
 
     if arguments.output is None:
         if weights.name != BEST or any(getattr(arguments, name) is not None for name in OF_WEIGHTS):

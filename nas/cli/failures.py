@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evaluators.errors import MeasureInputError
-from nas.errors import Stopped
+from nas.run.stopped import Stopped
 from search_spaces.errors import InputError
 
 __all__ = [

@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.cli.architectures import ARCH_HELP
 from nas.cli.field_options import add_field_options, from_field_options
+from nas.stages.architectures import ARCH_HELP
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from nas.cli.architectures import resolve_architecture
-    from nas.files import atomic_write_json
     from nas.latency import LatencyConfig, measure_architectures
-    from nas.overwriting import refuse_over_inputs
+    from nas.run.files import atomic_write_json
+    from nas.run.overwriting import refuse_over_inputs
+    from nas.stages.architectures import resolve_architecture
 
     if arguments.json:
         refuse_over_inputs([arguments.json], map(Path, arguments.architectures), "name another file with --json")

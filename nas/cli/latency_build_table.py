@@ -47,7 +47,7 @@ def _refuse_to_overwrite(output: Path, space_file: Path, space: SearchSpace, con
     """Measuring again on the same machine and setting is the only reason to write over a table."""
     from evaluators.errors import MeasureInputError
     from nas.latency import LatencyMeter, LatencyTable
-    from nas.overwriting import refuse_over_inputs
+    from nas.run.overwriting import refuse_over_inputs
 
     advice = "name another file with --output"
     refuse_over_inputs([output], [space_file], advice)

@@ -19,11 +19,11 @@ from nas.data.codec_name import CODEC_NAMES
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
-    from nas.video.boxes import BoxSource
-    from nas.video.frames import FrameSource
-    from nas.video.people import People
-    from nas.video.pictures_out import PictureSink
-    from nas.video.predict import Prediction
+    from nas.predict.boxes import BoxSource
+    from nas.predict.frames import FrameSource
+    from nas.predict.people import People
+    from nas.predict.pictures_out import PictureSink
+    from nas.predict.predict import Prediction
 
 __all__ = ["add_arguments", "run"]
 
@@ -83,13 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
     import cv2
     import torch
 
-    from nas.video.boxes import BoxFile
-    from nas.video.frames import open_frames
-    from nas.video.model import load_pose_model, read_keypoint_set
-    from nas.video.ordered_step import fit_to_boxes
-    from nas.video.people import DetectedPeople, FollowedPeople
-    from nas.video.predict import Predictor, predict
-    from nas.video.smoothing import OneEuroFilter
+    from nas.predict.boxes import BoxFile
+    from nas.predict.frames import open_frames
+    from nas.predict.model import load_pose_model, read_keypoint_set
+    from nas.predict.ordered_step import fit_to_boxes
+    from nas.predict.people import DetectedPeople, FollowedPeople
+    from nas.predict.predict import Predictor, predict
+    from nas.predict.smoothing import OneEuroFilter
 
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
@@ -167,8 +167,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _box_source(arguments: argparse.Namespace, source: FrameSource) -> BoxSource:
-    from nas.video.boxes import BoxFile, DetectedBoxes, GivenBoxes, WholeFrame
-    from nas.video.detector import OnnxPersonDetector
+    from nas.predict.boxes import BoxFile, DetectedBoxes, GivenBoxes, WholeFrame
+    from nas.predict.detector import OnnxPersonDetector
 
     if arguments.boxes is not None:
         return BoxFile(arguments.boxes, source, arguments.box_score, arguments.category)
@@ -199,7 +199,7 @@ def _check_outputs(arguments: argparse.Namespace, source: FrameSource, stem: Pat
 
 
 def _sink(arguments: argparse.Namespace, source: FrameSource, stem: Path | None) -> PictureSink | None:
-    from nas.video.pictures_out import ImageFiles, OneImage, VideoFile
+    from nas.predict.pictures_out import ImageFiles, OneImage, VideoFile
 
     if stem is None or arguments.no_video:
         return None
@@ -251,7 +251,7 @@ def _progress() -> Iterator[Callable[[int, int | None, float], None]]:
 
 def _tell(done: Prediction) -> None:
     from nas.cli.output import print_table
-    from nas.video.stopwatch import PARTS
+    from nas.predict.stopwatch import PARTS
 
     times = done.times
     rows = [(part, f"{times.median_ms[part]:.2f}", f"{times.p90_ms[part]:.2f}") for part in (*PARTS, "total")]

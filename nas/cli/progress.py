@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from nas.cli.stage import is_first_process
+from nas.processes.rank import is_first_process
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _folder(arguments: argparse.Namespace, default: Path) -> Path:
-    from nas.overwriting import refuse_foreign_config
-    from nas.quickstart import latest_run_folder, new_run_folder
+    from nas.run.overwriting import refuse_foreign_config
+    from nas.stages.quickstart import latest_run_folder, new_run_folder
 
     if arguments.resume:
         folder = Path(arguments.run_dir or latest_run_folder(default))
@@ -73,7 +73,7 @@ def _minutes(arguments: argparse.Namespace, default: float) -> float:
 def _run_images(arguments: argparse.Namespace) -> int:
     from nas.cli.failures import keeping_state
     from nas.cli.output import print_table
-    from nas.quickstart import plan, planned, quickstart
+    from nas.stages.quickstart import plan, planned, quickstart
 
     started = time.monotonic()
     folder = _folder(arguments, RUN_DIR)
@@ -101,7 +101,7 @@ def _run_images(arguments: argparse.Namespace) -> int:
 def _run_videos(arguments: argparse.Namespace) -> int:
     from nas.cli.failures import keeping_state
     from nas.cli.output import print_table
-    from nas.video_quickstart import plan_video, planned_video, quickstart_video
+    from nas.stages.video_quickstart import plan_video, planned_video, quickstart_video
 
     started = time.monotonic()
     folder = _folder(arguments, VIDEO_RUN_DIR)

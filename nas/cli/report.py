@@ -17,7 +17,7 @@ from nas.cli.parsing import Parser
 
 if TYPE_CHECKING:
     from nas.config import Config
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
 
 __all__ = ["add_arguments", "run"]
 
@@ -48,9 +48,9 @@ def _pictures(run: RunFolder, config: Config) -> str:
 
 def _report_on_videos(run: RunFolder, config: Config, *, pictures: bool) -> Path:
     from nas.data.video_data import VideoData
+    from nas.evaluation.baselines import judge_baselines, read_baselines
     from nas.report.build import write_report
     from nas.report.clip_pictures import clip_pictures, networks_to_show
-    from nas.video_baselines import judge_baselines, read_baselines
 
     if not pictures:
         return write_report(run, baselines=read_baselines(run))

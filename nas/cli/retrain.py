@@ -21,7 +21,7 @@ from search_spaces.errors import InputError
 if TYPE_CHECKING:
     from nas.config import Config
     from nas.data.pose_data import PoseData
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
     from nas.training.retrain import RetrainResult
     from search_spaces import PoseArchitecture
 
@@ -52,12 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
 
         return retrain(config, arguments, _take_over)
     config.retrain.budget(1)
-    from nas.cli.networks import networks_to_retrain
     from nas.cli.output import print_table
-    from nas.cli.stage import is_first_process
     from nas.cli.trained import TrainedExports
     from nas.data.pose_data import PoseData
-    from nas.run_folder import RunFolder
+    from nas.processes.rank import is_first_process
+    from nas.run.folder import RunFolder
+    from nas.stages.networks import networks_to_retrain
 
     folder = RunFolder(config.run_dir)
     networks = networks_to_retrain(config, folder)
@@ -82,9 +82,10 @@ def _retrain(
     architecture: PoseArchitecture, config: Config, data: PoseData, folder: RunFolder, resume: bool
 ) -> RetrainResult:
     from nas.cli.failures import keeping_state
-    from nas.cli.networks import inherited_state
     from nas.cli.progress import training
-    from nas.cli.stage import is_first_process, noting_config, refuse_to_retrain_over
+    from nas.cli.stage import noting_config, refuse_to_retrain_over
+    from nas.processes.rank import is_first_process
+    from nas.stages.networks import inherited_state
     from nas.training.retrain import retrain
 
     out = folder.retrain(architecture.id)
@@ -106,7 +107,7 @@ def _retrain(
 
 def _take_over(checkpoint: Path, folder: RunFolder, ids: Sequence[str]) -> None:
     """Bring a checkpoint from elsewhere, with what was kept beside it, to where the training looks for it."""
-    from nas.cli.stage import is_first_process
+    from nas.processes.rank import is_first_process
 
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such checkpoint")

@@ -16,7 +16,7 @@ from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from nas.config import Config
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
     from nas.search.driver import SearchResult
 
 __all__ = ["add_arguments", "run"]
@@ -48,7 +48,7 @@ def _search_images(config: Config, arguments: argparse.Namespace) -> tuple[Searc
     from nas.cli.progress import counting, searching
     from nas.cli.stage import load_space, noting_config, open_run, refuse_to_overwrite
     from nas.data.pose_data import PoseData
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
     from nas.search.session import search_networks
 
     space = load_space(config)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
+from nas.processes.rank import is_first_process
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from nas.config import Config
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
     from nas.training.config import RetrainConfig
     from search_spaces import SearchSpace
 
 __all__ = [
     "check_heatmaps",
-    "is_first_process",
     "load_space",
     "noting_config",
     "open_run",
@@ -29,18 +28,13 @@ __all__ = [
 Arguments = ParamSpec("Arguments")
 
 
-def is_first_process() -> bool:
-    """Whether this process writes and prints, where torchrun or srun started several."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
-
-
 def open_run(config: Config, space: SearchSpace) -> RunFolder:
     """Make the run's folder, and note the space in it.
 
     Raises:
         InputError: the folder holds a run on another space.
     """
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
 
     run = RunFolder(config.run_dir)
     if is_first_process():
@@ -58,7 +52,7 @@ def noting_config(
     leaves the file as it was. A stage that has nothing left to do never calls it; then the end counts.
     """
     from nas.config import note_config
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
 
     noted = False
 
@@ -116,7 +110,7 @@ def refuse_to_retrain_over(folder: Path, config: RetrainConfig, resume: bool) ->
     Raises:
         InputError: there is a training; or its weights are what the new one is to begin with, or to learn from.
     """
-    from nas.overwriting import refuse_over_inputs
+    from nas.run.overwriting import refuse_over_inputs
 
     checkpoint, best = folder / "checkpoint.pt", folder / "best.safetensors"
     refuse_to_overwrite(checkpoint, "a training", resume)

@@ -33,9 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     config.train.budget()
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
-    from nas.cli.stage import is_first_process, load_space, noting_config, open_run, refuse_to_overwrite
+    from nas.cli.stage import load_space, noting_config, open_run, refuse_to_overwrite
     from nas.data.pose_data import PoseData
-    from nas.run_folder import RunFolder
+    from nas.processes.rank import is_first_process
+    from nas.run.folder import RunFolder
     from nas.training.supernet import train_supernet
 
     space = load_space(config)

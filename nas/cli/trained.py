@@ -27,8 +27,8 @@ class TrainedExports:
 
     def write(self, folder: Path) -> None:
         """Export the network that was trained in this folder."""
-        from nas.cli.stage import is_first_process
         from nas.export.trained import export_retrained
+        from nas.processes.rank import is_first_process
 
         if not is_first_process():
             return

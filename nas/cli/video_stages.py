@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nas.config import Config
     from nas.data.video_data import VideoData
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
     from nas.search.driver import SearchResult
     from nas.training.validation import RetrainResult
     from search_spaces import PoseArchitecture, VideoArchitecture, VideoSearchSpace
@@ -41,12 +41,13 @@ def train_supernet(config: Config, resume: bool) -> int:
     config.video.train.budget()
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
-    from nas.cli.stage import is_first_process, noting_config, refuse_to_overwrite
-    from nas.overwriting import refuse_over_inputs
-    from nas.run_folder import RunFolder
+    from nas.cli.stage import noting_config, refuse_to_overwrite
+    from nas.processes.rank import is_first_process
+    from nas.run.folder import RunFolder
+    from nas.run.overwriting import refuse_over_inputs
+    from nas.stages.key import find_key, fit_to_data, load_key
     from nas.training.clips import TrainingClips
     from nas.training.supernet import train_temporal_supernet
-    from nas.video_key import find_key, fit_to_data, load_key
 
     run = RunFolder(config.run_dir)
     checkpoint = run.temporal_metrics.with_name(CHECKPOINT)
@@ -103,8 +104,8 @@ def _video_data(config: Config, keypoints: int) -> VideoData:
 def _image_supernet(path: Path | None, data: VideoData) -> Supernet | None:
     if path is None:
         return None
-    from nas.run_folder import RunFolder
-    from nas.weights_order import require_keypoints
+    from nas.run.folder import RunFolder
+    from nas.weights.order import require_keypoints
     from search_spaces import SearchSpace
     from supernet import Supernet
 
@@ -122,7 +123,7 @@ def search(config: Config, resume: bool) -> tuple[SearchResult, RunFolder]:
     from nas.cli.failures import keeping_state
     from nas.cli.progress import counting, searching
     from nas.cli.stage import noting_config, refuse_to_overwrite
-    from nas.run_folder import RunFolder
+    from nas.run.folder import RunFolder
     from nas.search.session import search_networks
 
     run = RunFolder.existing(config.run_dir)
@@ -184,7 +185,7 @@ def export(run: RunFolder, config: Config, ids: list[str]) -> int:
     from nas.cli.output import print_table
     from nas.cli.progress import counting
     from nas.data.video_data import VideoData
-    from nas.export.video_export import export_videos
+    from nas.export.videos import export_videos
 
     space = run.load_video_space()
     data = VideoData(config.data, space.length, space.keypoints)
@@ -212,11 +213,11 @@ def retrain(
         take_over: brings a checkpoint from elsewhere into the folder of the network with this id.
     """
     config.video.retrain.budget(1)
-    from nas.cli.networks import videos_to_retrain
     from nas.cli.output import print_table
-    from nas.cli.stage import is_first_process
     from nas.cli.trained import TrainedExports
-    from nas.run_folder import RunFolder
+    from nas.processes.rank import is_first_process
+    from nas.run.folder import RunFolder
+    from nas.stages.networks import videos_to_retrain
 
     run = RunFolder(config.run_dir)
     networks = videos_to_retrain(config, run)
@@ -240,10 +241,11 @@ def _retrain(
 ) -> RetrainResult:
     from nas.cli.failures import keeping_state
     from nas.cli.progress import training
-    from nas.cli.stage import is_first_process, noting_config, refuse_to_retrain_over
+    from nas.cli.stage import noting_config, refuse_to_retrain_over
+    from nas.evaluation.prediction import ClipJudge
+    from nas.processes.rank import is_first_process
     from nas.training.clips import TrainingClips
     from nas.training.retrain import retrain_video
-    from nas.video_judge import ClipJudge
 
     settings = config.video.retrain
     out = run.retrain(architecture.id)
@@ -271,9 +273,9 @@ def _key_of(architecture: VideoArchitecture, config: Config, data: VideoData, ru
 
     None where the file of weights to begin with has it, or it is trained too and there is none.
     """
-    from nas.cli.stage import is_first_process
-    from nas.video_key import fit_to_data, load_key
-    from nas.weights import load_metadata, load_network, load_weights
+    from nas.processes.rank import is_first_process
+    from nas.stages.key import fit_to_data, load_key
+    from nas.weights.files import load_metadata, load_network, load_weights
 
     settings = config.video.retrain
     if settings.initialize_from not in ("scratch", "inherited"):
@@ -290,9 +292,9 @@ def _inherited_state(
     architecture: VideoArchitecture, run: RunFolder, data: VideoData
 ) -> Mapping[str, Tensor] | None:
     """The network's weights as it was exported, or else as the temporal supernet has them; None without either."""
-    from nas.cli.networks import exported_weights
-    from nas.cli.stage import is_first_process
-    from nas.weights_order import pose_network_in_order, require_keypoints, state_in_order
+    from nas.processes.rank import is_first_process
+    from nas.stages.networks import exported_weights
+    from nas.weights.order import pose_network_in_order, require_keypoints, state_in_order
     from search_spaces import VideoSearchSpace
     from supernet import Supernet
 

@@ -8,7 +8,7 @@ from nas.config.help import FieldDoc, field_docs, holds_words
 from nas.config.reading import build
 from nas.config.tree import Config, VideoConfig, config_docs, load_config, note_config, save_config
 from nas.config.yaml_source import Located, deep_merge, parse_override, parse_yaml, read_yaml_file
-from nas.files import to_plain
+from nas.run.files import to_plain
 
 __all__ = [
     "Config",

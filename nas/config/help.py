@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nas.ranges import union_members
+from nas.run.ranges import union_members
 
 __all__ = ["FieldDoc", "describe_type", "field_docs", "field_types", "holds_words", "section_of"]
 

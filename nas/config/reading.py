@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nas.config.help import describe_type, field_types, section_of
 from nas.config.yaml_source import Keys, Located, shortened
-from nas.files import to_plain
-from nas.ranges import out_of_range, ranges, union_members
+from nas.run.files import to_plain
+from nas.run.ranges import out_of_range, ranges, union_members
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def build(cls: type, source: Located) -> Any:
 
     Args:
         cls: has a default for every field. Fields are dataclasses, ``int``, ``float``, ``str``, ``bool``, ``Path``,
-            ``Literal``, unions, tuples, lists, mappings, and nestings of these, with ranges as in :mod:`nas.ranges`.
+            ``Literal``, unions, tuples, lists, mappings, and nestings of these, ranges as in :mod:`nas.run.ranges`.
 
     Raises:
         InputError: one line with the file and line, the dotted key, the value and what is allowed.

@@ -16,12 +16,12 @@ from nas.config.help import FieldDoc, field_docs, holds_words
 from nas.config.reading import build
 from nas.config.yaml_source import Keys, deep_merge, parse_override, read_yaml_file
 from nas.data.config import DataConfig
-from nas.evaluation_config import EvaluationConfig
+from nas.evaluation.config import EvaluationConfig
 from nas.export.config import ExportConfig
-from nas.files import atomic_write_text, to_plain
 from nas.latency.config import LatencyConfig
-from nas.ranges import NonNegativeInt, Ranged
-from nas.search.candidate_config import CandidateConfig
+from nas.run.files import atomic_write_text, to_plain
+from nas.run.ranges import NonNegativeInt, Ranged
+from nas.search.candidates.config import CandidateConfig
 from nas.search.config import SearchConfig
 from nas.training.config import RetrainConfig, SupernetTrainingConfig, TemporalTrainingConfig, VideoRetrainConfig
 from search_spaces.errors import InputError

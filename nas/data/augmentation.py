@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from nas.ranges import Ranged, Share, ShareUnderOne
+from nas.run.ranges import Ranged, Share, ShareUnderOne
 
 __all__ = ["NO_AUGMENTATION", "Augmentation"]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.files import atomic_write_json
+from nas.run.files import atomic_write_json
 from search_spaces.errors import InputError
 
 __all__ = ["build_once", "content_key", "damage_of"]

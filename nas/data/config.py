@@ -10,7 +10,7 @@ from annotated_types import Interval
 
 from nas.data.augmentation import Augmentation
 from nas.data.codec_name import CodecName
-from nas.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, ShareUnderOne
+from nas.run.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, ShareUnderOne
 
 __all__ = ["DataConfig", "KeypointLayout", "VideoDataConfig"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.data.tensors import IMAGE_MEAN, IMAGE_STD
-from nas.heatmap_meaning import HeatmapMeaning
+from nas.weights.meaning import HeatmapMeaning
 from search_spaces import PoseArchitecture, VideoArchitecture
 from search_spaces.complexity import count
 from search_spaces.video_costs import count_video

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.ranges import PositiveInt, Ranged
+from nas.run.ranges import PositiveInt, Ranged
 from search_spaces import InputError
 
 __all__ = ["FORMATS", "ExportConfig"]

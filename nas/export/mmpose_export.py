@@ -15,7 +15,7 @@ import torch
 
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, COCO_KEYPOINT_SET, KeypointSet
-from nas.files import atomic_write_bytes, atomic_write_text
+from nas.run.files import atomic_write_bytes, atomic_write_text
 from search_spaces import InputError, PoseArchitecture, to_mmpose
 from supernet import PoseNet
 from supernet.mmpose import mmpose_state_dict

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.files import atomic_write_json, atomic_write_text
-from nas.heatmap_meaning import HeatmapMeaning
-from nas.video_weights import save_video_network
-from nas.weights import save_network
+from nas.deploy.onnx import export_onnx, export_video_onnx
+from nas.run.files import atomic_write_json, atomic_write_text
+from nas.weights.files import save_network
+from nas.weights.meaning import HeatmapMeaning
+from nas.weights.videos import save_video_network
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture, to_mmpose
 from supernet import PoseNet, VideoPoseNet, fold
-
-from .onnx_export import export_onnx, export_video_onnx
 
 __all__ = ["WEIGHTS", "no_mmpose", "write_network"]
 

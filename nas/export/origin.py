@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.data.build_once import content_key
-
-from .placing import read_object
+from nas.run.placing import read_object
 
 __all__ = ["INHERITED", "KEY_TRAINED_ON", "Origin", "inherited_line", "read_origin", "weights_key"]
 

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from nas.data.codec_name import CodecName
-from nas.heatmap_meaning import HeatmapMeaning
-from nas.overwriting import refuse_over_inputs
 from nas.report.describe import latency_source
-from nas.run_folder import RunFolder
-from nas.run_lock import RunLock
-from nas.video_weights import load_any_network
-from nas.weights import load_metadata
+from nas.run.folder import RunFolder
+from nas.run.lock import RunLock
+from nas.run.overwriting import refuse_over_inputs
+from nas.run.placing import placed_in, read_facts, read_object
+from nas.weights.files import load_metadata
+from nas.weights.meaning import HeatmapMeaning
+from nas.weights.videos import load_any_network
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet
 
 from .card import Figures, card
 from .network_files import WEIGHTS, no_mmpose, write_network
 from .origin import KEY_TRAINED_ON, Origin, read_origin, weights_key
-from .placing import placed_in, read_facts, read_object
 
 __all__ = ["BEST", "KEY_FOLDER", "ExportedWeights", "export_beside", "export_retrained", "export_weights"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from nas.ranges import Ranged
+from nas.run.ranges import Ranged
 from search_spaces import InputError
 
 __all__ = ["LatencyConfig"]

@@ -25,7 +25,7 @@ from evaluators.latency.runtimes import (
     runtime_version,
     torch_threads,
 )
-from nas.export.deployment import deployment_form
+from nas.deploy.deployment import deployment_form
 from search_spaces import PoseArchitecture, PropagatedFrame
 from supernet import PoseNet, PropagatedNet, fold
 from supernet.networks import build_frame
@@ -136,7 +136,7 @@ class LatencyMeter:
         if runtime == "torch":
             deployment = deploy_torch(module, inputs, precision)
         else:
-            from nas.export.onnx_export import onnx_bytes
+            from nas.deploy.onnx import onnx_bytes
 
             model, arrays = onnx_bytes(module, inputs), tuple(tensor.numpy() for tensor in inputs)
             if runtime == "onnxruntime":

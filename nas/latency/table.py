@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from evaluators.errors import MeasureInputError
 from evaluators.latency.fingerprint import Fingerprint
 from evaluators.latency.protocol import Protocol
-from nas.files import atomic_write_json
+from nas.run.files import atomic_write_json
 from search_spaces import PoseArchitecture, SearchSpace
 from search_spaces.fields import canonical_json
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from evaluators.errors import MeasureInputError
 from evaluators.latency.fingerprint import Fingerprint
-from nas.files import atomic_write_json
+from nas.run.files import atomic_write_json
 from search_spaces import FusionChoice, PoseArchitecture, PropagatedFrame, VideoArchitecture, VideoSearchSpace
 from supernet import fold
 from supernet.networks import Fusion

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas.files import atomic_write_text
-from nas.run_folder import RunFolder
-from nas.video_baselines import Baseline
+from nas.evaluation.baselines import Baseline
+from nas.run.files import atomic_write_text
+from nas.run.folder import RunFolder
 from search_spaces import InputError, PoseArchitecture, published, published_names
 from search_spaces.complexity import count
 from search_spaces.words import comparison_rows

@@ -12,11 +12,11 @@ import torch
 
 from nas.data.clip_cache import ClipCache
 from nas.data.video_data import VideoData
-from nas.evaluation_config import EvaluationConfig
-from nas.run_folder import RunFolder
-from nas.video_judge import predict_clips
-from nas.video_weights import is_video_file
-from nas.weights_order import network_in_order
+from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.prediction import predict_clips
+from nas.run.folder import RunFolder
+from nas.weights.order import network_in_order
+from nas.weights.videos import is_video_file
 from search_spaces import VideoArchitecture
 from supernet import VideoPoseNet
 

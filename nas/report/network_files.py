@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from nas.run_folder import RunFolder
+from nas.run.folder import RunFolder
 
 from .records import read_each
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from nas.data.pose_data import PoseData
-from nas.run_folder import RunFolder
-from nas.weights_order import pose_network_in_order
+from nas.run.folder import RunFolder
+from nas.weights.order import pose_network_in_order
 
 from .pictures import draw_heatmaps, draw_skeleton, jpeg_data_uri
 from .records import read_each

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nas.run_folder import RunFolder, read_json_lines
-from nas.search.journal import latest
+from nas.run.folder import RunFolder, read_json_lines
+from nas.search.record.journal import latest
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from search_spaces.video import load_any_architecture
 

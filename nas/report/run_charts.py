@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nas.search.history import history_of
-from nas.search.journal import STATUSES
-from nas.search.objectives import Problem
+from nas.search.algorithms.history import history_of
+from nas.search.algorithms.objectives import Problem
+from nas.search.record.journal import STATUSES
 from search_spaces.video import any_architecture
 from search_spaces.words import network_lines
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from nas.video_baselines import Baseline
+from nas.evaluation.baselines import Baseline
 from search_spaces import VideoArchitecture
 from search_spaces.video_costs import count_video
 from search_spaces.words import network_lines

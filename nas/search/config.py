@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from nas.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, Share
+from nas.run.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, Share
+from nas.search.algorithms.objectives import Problem
 from search_spaces.errors import InputError
-
-from .objectives import Problem
 
 __all__ = ["SearchConfig"]
 

@@ -14,22 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from nas.run_lock import RunLock
+from nas.run.lock import RunLock
+from nas.search.algorithms.ask_tell import AskTellSearch
+from nas.search.algorithms.evolution import EvolutionarySearch
+from nas.search.algorithms.guided import GuidedSearch
+from nas.search.algorithms.history import HistoryPoint
+from nas.search.algorithms.protocols import Space
+from nas.search.algorithms.random_search import RandomSearch
+from nas.search.record.journal import Record
+from nas.search.record.run_log import RunLog
+from nas.search.workers.executor import Executor, Factory, InProcessExecutor
+from nas.search.workers.latency_slot import MeasureFactory, measure_in_slot
+from nas.search.workers.pool import EvaluationPool
+from nas.search.workers.ray_session import RaySession
 
-from .ask_tell import AskTellSearch
 from .config import SearchConfig
-from .evolution import EvolutionarySearch
-from .executor import Executor, Factory, InProcessExecutor
-from .guided import GuidedSearch
-from .history import HistoryPoint
-from .journal import Record
-from .latency_slot import MeasureFactory, measure_in_slot
 from .loop import Ended, SearchLoop, SearchProgress
-from .pool import EvaluationPool
-from .protocols import Space
-from .random_search import RandomSearch
-from .ray_session import RaySession
-from .run_log import RunLog
 from .verdict import require_counted
 
 __all__ = ["SEARCHING", "SearchResult", "Terminated", "make_search", "run_search"]
@@ -102,7 +102,7 @@ def run_search(
     """Searches, and leaves ``evaluations.jsonl``, ``search_state.json`` and ``pareto.json`` in ``run_dir``.
 
     Args:
-        factory: picklable; makes the evaluator in each worker (see :mod:`nas.search.executor`).
+        factory: picklable; makes the evaluator in each worker (see :mod:`nas.search.workers.executor`).
         rng: the only source of randomness.
         resume: go on with the search that the folder holds.
         initial: architectures evaluated first.

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nas.errors import Stopped
+from nas.run.stopped import Stopped
+from nas.search.algorithms.ask_tell import SearchExhausted
+from nas.search.record.journal import Record
+from nas.search.record.run_log import RunLog
+from nas.search.workers.executor import Executor, Outcome
 from search_spaces.errors import InputError
 
-from .ask_tell import SearchExhausted
 from .config import SearchConfig
-from .executor import Executor, Outcome
-from .journal import Record
-from .run_log import RunLog
 
 __all__ = [
     "Ended",

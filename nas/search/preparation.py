@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from evaluators.latency.fingerprint import Fingerprint
 from nas.latency import LatencyConfig
+from nas.search.algorithms.objectives import KNOWN_OBJECTIVES, Problem
+from nas.search.candidates.config import CandidateConfig, Precision
 from search_spaces import InputError
 
-from .candidate_config import CandidateConfig, Precision
 from .config import SearchConfig
-from .objectives import KNOWN_OBJECTIVES, Problem
 
 __all__ = [
     "candidate_identity",

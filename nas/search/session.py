@@ -21,11 +21,18 @@ from nas.data.codecs import Codec
 from nas.data.pose_data import PoseData, sigma_identity
 from nas.data.posetrack import PoseTrackVideos
 from nas.data.video_data import VideoData
+from nas.evaluation.clips import people_shown
 from nas.latency import LatencyConfig
 from nas.latency.video import frame_latencies
-from nas.run_folder import RunFolder
-from nas.run_lock import RunLock
-from nas.video_evaluation import people_shown
+from nas.run.folder import RunFolder
+from nas.run.lock import RunLock
+from nas.search.candidates.config import CandidateConfig, Precision
+from nas.search.candidates.costs import Costs, latency_source, meter_of, table_costs
+from nas.search.candidates.evaluator import CandidateEvaluator, precision_dtype
+from nas.search.candidates.people import ClipPeople, CropPeople, People
+from nas.search.record.resume import recorded_identity
+from nas.search.workers.executor import Factory
+from nas.search.workers.node_files import FilesMissing, NodeFiles
 from search_spaces import (
     InputError,
     PoseArchitecture,
@@ -37,15 +44,9 @@ from search_spaces import (
     published_names,
 )
 
-from .candidate_config import CandidateConfig, Precision
 from .config import SearchConfig
-from .costs import Costs, latency_source, meter_of, table_costs
 from .driver import SEARCHING, SearchResult, run_search
-from .evaluator import CandidateEvaluator, precision_dtype
-from .executor import Factory
 from .loop import SearchProgress
-from .node_files import FilesMissing, NodeFiles
-from .people import ClipPeople, CropPeople, People
 from .preparation import (
     candidate_identity,
     check_device,
@@ -56,7 +57,6 @@ from .preparation import (
     latency_identity,
     on_one_thread,
 )
-from .resume import recorded_identity
 
 __all__ = ["ApKind", "CandidateFactory", "FrontMeasure", "search_networks", "with_algorithm"]
 
@@ -101,7 +101,7 @@ class CandidateFactory:
     def __call__(self) -> CandidateEvaluator:
         import torch
 
-        from nas.weights import load_network
+        from nas.weights.files import load_network
         from supernet import Supernet
 
         check_device(self.device)
@@ -127,7 +127,7 @@ class CandidateFactory:
         return CropPeople(self.crops, CocoKeypointAP(self.truth.ground_truth, self.truth.sigmas), self.truth.sigmas)
 
     def portable(self) -> tuple[Factory, dict[str, Path]]:
-        """For workers that may not see this machine's files: see :mod:`nas.search.node_files`."""
+        """For workers that may not see this machine's files: see :mod:`nas.search.workers.node_files`."""
         weights = tuple(NodeFiles.of(path.parent, [path.name]) for path in (self.supernet, self.key) if path)
         caches = tuple(NodeFiles.of(_crops(cache).path, CropCache.FILES) for cache in (self.calibration, self.crops))
         labels = [sequence.file for sequence in self.videos.sequences] if self.videos else []
@@ -289,8 +289,8 @@ def _initial(space: Space) -> list[Any]:
 def _check_files(run: RunFolder, space: Space, data: PoseData | VideoData) -> None:
     """Before workers start: the supernet is there and of this space, and a key frame's network, too; they predict the
     data's keypoints in their order."""
-    from nas.weights import load_network
-    from nas.weights_order import require_keypoints
+    from nas.weights.files import load_network
+    from nas.weights.order import require_keypoints
     from supernet import Supernet
 
     files = [run.temporal, run.key] if isinstance(space, VideoSearchSpace) else [run.supernet]

@@ -14,16 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nas.search.algorithms.ask_tell import SearchExhausted
+from nas.search.record.run_log import RunLog
+from nas.search.workers.executor import Factory, Outcome, evaluate_one, outcome
+from nas.search.workers.node_files import fetching, portable, put_files
+from nas.search.workers.pool import WorkersFailed
+from nas.search.workers.ray_session import environment
 from search_spaces.errors import InputError
 
-from .ask_tell import SearchExhausted
 from .config import SearchConfig
-from .executor import Factory, Outcome, evaluate_one, outcome
 from .loop import Ended, FailureLimit, SearchProgress, TooManyFailures, check_measures, progress_of
-from .node_files import fetching, portable, put_files
-from .pool import WorkersFailed
-from .ray_session import environment
-from .run_log import RunLog
 
 __all__ = ["make_searcher", "make_trainable", "tune_search"]
 

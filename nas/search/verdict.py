@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nas.errors import Stopped
-
-from .history import History
-from .objectives import Problem
+from nas.run.stopped import Stopped
+from nas.search.algorithms.history import History
+from nas.search.algorithms.objectives import Problem
 
 __all__ = ["NobodyCounts", "front_warning", "require_counted"]
 

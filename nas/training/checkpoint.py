@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nas.files import atomic_write_bytes
+from nas.run.files import atomic_write_bytes
 from search_spaces import InputError
 
 __all__ = ["load_checkpoint", "save_checkpoint"]

@@ -18,9 +18,9 @@ from nas.data.build_once import content_key
 from nas.data.codecs import Codec
 from nas.data.pose_data import PoseData, mirror_identity
 from nas.data.video_data import VideoData
+from nas.processes.distributed import Processes
 from nas.training.config import TrainingConfig
-from nas.training.distributed import Processes
-from nas.weights import pose_metadata as described
+from nas.weights.files import pose_metadata as described
 from search_spaces import InputError
 from supernet import resample_heatmaps
 
@@ -76,7 +76,7 @@ class ClipSource(Protocol):
 
     @property
     def pose_metadata(self) -> dict[str, str]:
-        """What a file of weights says of the heatmaps: ``nas.weights.pose_metadata``."""
+        """What a file of weights says of the heatmaps: ``nas.weights.files.pose_metadata``."""
 
     def training_batches(self, config: TrainingConfig, processes: Processes) -> ClipBatches:
         """This process's part of the stream: ``config.batch_size`` clips a step, by ``config.seed``.

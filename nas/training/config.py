@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nas.evaluation_config import EvaluationConfig
-from nas.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, Share, ShareUnderOne
+from nas.evaluation.config import EvaluationConfig
+from nas.run.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Ranged, Share, ShareUnderOne
 from nas.training.schedule import Budget, Schedule, Shape
 from search_spaces import InputError
 

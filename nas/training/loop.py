@@ -13,12 +13,12 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from nas.files import remove_partial, to_plain
+from nas.processes.distributed import Processes
+from nas.processes.interruption import Interruption, noticing_interruption
+from nas.run.files import remove_partial, to_plain
 from nas.training.checkpoint import State, load_checkpoint, save_checkpoint
 from nas.training.config import TrainingConfig
-from nas.training.distributed import Processes
 from nas.training.ema import MovingAverage
-from nas.training.interruption import Interruption, noticing_interruption
 from nas.training.metrics import MetricsLog, ProgressCallback
 from nas.training.muon import Muon
 from nas.training.schedule import Budget, Schedule

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nas.files import atomic_write_text
+from nas.run.files import atomic_write_text
 
 __all__ = ["MetricsLog", "ProgressCallback"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.training.distributed import Processes
+from nas.processes.distributed import Processes
 
 __all__ = ["Muon", "orthogonalized"]
 

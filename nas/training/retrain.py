@@ -14,21 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.pose_data import PoseData
-from nas.evaluation import keypoint_facts
-from nas.files import atomic_write_json
+from nas.evaluation.crops import keypoint_facts
+from nas.processes.distributed import Processes, joined
+from nas.processes.local import run_on_processes, wants_processes
+from nas.processes.precision import Precision, choose_precision
+from nas.run.files import atomic_write_json
 from nas.training.clips import ClipBatch, ClipSource, TrainingClips, check_length, handed_on
 from nas.training.config import RetrainConfig, VideoRetrainConfig
-from nas.training.distributed import Processes, joined
-from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
-from nas.training.precision import Precision, choose_precision
 from nas.training.setting import computing, state_key, writing_alone
 from nas.training.validation import CropJudge, Judge, RetrainResult, Validation
-from nas.video_weights import save_video_weights
-from nas.weights import keypoint_names, load_metadata, load_network, save_weights
-from nas.weights_order import in_order, state_in_order
+from nas.weights.files import keypoint_names, load_metadata, load_network, save_weights
+from nas.weights.order import in_order, state_in_order
+from nas.weights.videos import save_video_weights
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet, initialize
 

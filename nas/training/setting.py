@@ -5,37 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
 
 from nas.data.build_once import content_key
-from nas.run_lock import RunLock
+from nas.processes.distributed import Processes
+from nas.processes.threads import threads_of
+from nas.run.lock import RunLock
 from nas.training.config import SupernetTrainingConfig, TrainingConfig
-from nas.training.distributed import Processes
-from nas.weights_order import pose_network_in_order
+from nas.weights.order import pose_network_in_order
 from search_spaces import InputError
 from supernet import Supernet
 
 __all__ = ["adopt_weights", "computing", "state_key", "threads_of", "writing_alone"]
-
-
-class _Threaded(Protocol):
-    @property
-    def threads(self) -> int | None: ...
-
-
-@contextlib.contextmanager
-def threads_of(config: _Threaded) -> Iterator[None]:
-    """torch's threads as configured, and as they were afterwards."""
-    before = torch.get_num_threads()
-    try:
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -24,16 +24,16 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.pose_data import PoseData
+from nas.processes.distributed import Processes, joined
+from nas.processes.local import run_on_processes, wants_processes
+from nas.processes.precision import Precision, choose_precision
 from nas.training.clips import ClipBatch, ClipSource, TrainingClips, check_length, handed_on
 from nas.training.config import SupernetTrainingConfig, TemporalTrainingConfig
-from nas.training.distributed import Processes, joined
-from nas.training.local import run_on_processes, wants_processes
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
-from nas.training.precision import Precision, choose_precision
 from nas.training.setting import adopt_weights, computing, state_key, writing_alone
-from nas.weights import keypoint_names, save_network
+from nas.weights.files import keypoint_names, save_network
 from search_spaces import (
     InputError,
     PoseArchitecture,

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from evaluators import CocoKeypointAP
 from nas.data.cache import CropCache
 from nas.data.pose_data import PoseData
-from nas.evaluation import evaluate_network
-from nas.evaluation_config import EvaluationConfig
-from nas.export.placing import forget_export
-from nas.files import atomic_write_json, to_plain
+from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.crops import evaluate_network
+from nas.processes.distributed import Processes
+from nas.run.files import atomic_write_json, to_plain
+from nas.run.placing import forget_export
 from nas.training.config import RetrainConfig
-from nas.training.distributed import Processes
 from nas.training.loop import TrainingLoop
 
 __all__ = ["CropJudge", "Judge", "RetrainResult", "Validation"]

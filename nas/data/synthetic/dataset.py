@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.files import atomic_write_json
+from nas.run.files import atomic_write_json
 from search_spaces.errors import InputError
 
 from .workers import make_all

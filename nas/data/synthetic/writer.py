@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.files import atomic_write_json
+from nas.run.files import atomic_write_json
 
 from .frame import render_frame
 from .labels import PersonLabel

@@ -1,0 +1,144 @@
+"""ONNX files of our networks, written directly: some tens of ms where torch's exporters take seconds.
+
+The folded network is traced symbolically (torch.fx) and run once; each operation met on the way becomes one ONNX node.
+A module with an operation that is not in the table below goes through torch's TorchScript exporter instead.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from nas.deploy.onnx_graph import OPSET, GraphWriter, UnsupportedError
+from nas.run.files import atomic_write_bytes
+from supernet import PropagatedNet, VideoPoseNet
+
+__all__ = ["export_onnx", "export_video_onnx", "onnx_bytes"]
+
+TOLERANCE = 1e-3
+"""Largest difference between onnxruntime and torch, in standard deviations of the output."""
+
+
+def export_onnx(
+    net: nn.Module,
+    path: Path,
+    input_size: tuple[int, int],
+    *,
+    batch: int | None = 1,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``path`` and check that onnxruntime computes from it what torch does.
+
+    Args:
+        net: folded, in eval mode, fp32, on the CPU; images ``(N, 3, H, W)`` → heatmaps. The network of a propagated
+            frame has a second input, ``previous_heatmaps``, resampled to the present crop.
+        path: the file, written whole or not at all.
+        input_size: (height, width) of the images.
+        batch: the number of images, or None for any.
+        metadata: goes into the file.
+
+    Raises:
+        RuntimeError: onnxruntime's output differs from torch's.
+    """
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(batch or 2, 3, *input_size, generator=generator)]
+    if isinstance(net, PropagatedNet):
+        size = net.architecture.heatmap_size
+        inputs.append(torch.rand(batch or 2, net.architecture.keypoints, *size, generator=generator))
+    data = onnx_bytes(net, tuple(inputs), dynamic_batch=batch is None, metadata=metadata)
+    for count in {batch or 1, batch or 2}:
+        _check(net, data, [value[:count] for value in inputs], path)
+    atomic_write_bytes(path, data)
+
+
+def export_video_onnx(
+    net: VideoPoseNet, folder: Path, *, batch: int | None = None, metadata: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Write ``frame0.onnx`` (the key frame), ``frame1.onnx`` … into ``folder``: one step each, checked.
+
+    A frame with fusion has the inputs ``images`` and ``previous_heatmaps``; the caller resamples those to the present
+    crop. Without fusion a frame has the input ``images`` alone. The output is ``heatmaps``.
+
+    Args:
+        net: folded, in eval mode, fp32, on the CPU.
+        batch: the number of persons, or None for any.
+        metadata: goes into each file, with ``position`` and ``fusion``.
+
+    Raises:
+        RuntimeError: onnxruntime's output differs from torch's.
+    """
+    paths = []
+    for position, subnet in enumerate(net.networks):
+        fusion = str(net.architecture.frames[position - 1].fusion) if position else "none"
+        facts = {**(metadata or {}), "position": str(position), "fusion": fusion}
+        paths.append(folder / f"frame{position}.onnx")
+        export_onnx(subnet, paths[-1], net.architecture.input_size, batch=batch, metadata=facts)
+    return paths
+
+
+def _check(net: nn.Module, data: bytes, inputs: Sequence[Tensor], path: Path) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    (found,) = session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
+    with torch.no_grad():
+        expected = net(*inputs).numpy()
+    if found.shape != expected.shape:
+        raise RuntimeError(f"{path}: onnxruntime gives the shape {found.shape}, torch {expected.shape}")
+    difference = float(np.abs(found - expected).max()) / (float(expected.std()) or 1.0)
+    if not difference <= TOLERANCE:
+        raise RuntimeError(f"{path}: onnxruntime differs from torch by {difference:.2g} standard deviations")
+
+
+def onnx_bytes(
+    net: nn.Module,
+    inputs: tuple[Tensor, ...],
+    *,
+    dynamic_batch: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """The network as a serialised ONNX model; see :func:`export_onnx`. Inputs keep their names; the output is
+    ``heatmaps``."""
+    import onnx
+
+    try:
+        writer = GraphWriter(net)
+        with torch.no_grad():
+            output = writer.run(*inputs)
+        model = writer.model(inputs, output, dynamic_batch)
+    except (UnsupportedError, fx.proxy.TraceError):
+        model = onnx.load_from_string(_torchscript_bytes(net, inputs, dynamic_batch))
+    for key, value in (metadata or {}).items():
+        model.metadata_props.add(key=key, value=value)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _torchscript_bytes(net: nn.Module, inputs: tuple[Tensor, ...], dynamic_batch: bool) -> bytes:
+    """By torch's own exporter (the older one, several times faster than its successor)."""
+    names = [f"input{index}" for index in range(len(inputs))] if len(inputs) > 1 else ["images"]
+    axes = {name: {0: "batch"} for name in (*names, "heatmaps")} if dynamic_batch else None
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net,
+            inputs,
+            cast(Any, buffer),  # the stubs know paths only
+            input_names=names,
+            output_names=["heatmaps"],
+            opset_version=OPSET,
+            dynamic_axes=axes,
+            dynamo=False,
+        )
+    return buffer.getvalue()

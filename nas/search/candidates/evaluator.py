@@ -1,0 +1,214 @@
+"""What one candidate costs: inherited weights, calibration, AP on the cached crops, and the other objectives.
+
+This is the product's speed. Crops are decoded once and memory-mapped; networks run folded, channels-last, in bfloat16
+where it pays, on one thread; 64 crops calibrate BatchNorm; there is no flip test; AP is vectorised; a candidate is
+looked at on a few people first, and judged to the end if the search asks for that (guided search); one that is clearly
+worse than one that costs no more is dropped early (racing on paired OKS); and whatever candidates have in common is
+computed once (:mod:`nas.search.candidates.chain`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nas.data.codecs import Codec
+from nas.search.candidates.chain import Chain, Chains, Decoded, Evaluated, Looks, to_layout
+from nas.search.candidates.config import CandidateConfig, Precision
+from nas.search.candidates.people import People
+from nas.search.candidates.race import Race, Rival
+from search_spaces import PoseArchitecture, SearchSpace, VideoArchitecture, VideoSearchSpace
+from search_spaces.video import frames_of
+from supernet import PoseNet, Supernet
+from supernet.calibration import Clips
+
+__all__ = ["CandidateConfig", "CandidateEvaluator", "Costs", "average_recall", "precision_dtype"]
+
+Architecture = PoseArchitecture | VideoArchitecture
+Costs = Callable[[Any], tuple[Mapping[str, float], Sequence[float]]]
+"""Architecture → the measures that need no image (latency_ms, macs, params), and the latency of each of its networks in
+ms (or nothing)."""
+
+
+class CandidateEvaluator:
+    """architecture → evaluation record; lives as long as its worker does.
+
+    Args:
+        supernet: trained; its weights are inherited.
+        calibration: normalised training clips (N, F, 3, H, W), crops being clips of one frame, and the maps between
+            their crops.
+        people: of the validation data, in random order.
+        codec: decodes the heatmaps.
+        costs: see :data:`Costs`.
+        race_on: names of the costs that the search minimises or bounds: a candidate races only against candidates that
+            are no worse in any of them.
+        config: see :class:`CandidateConfig`; ``chunk`` counts people, or clips.
+        device: where networks run: cpu or cuda. The supernet stays where it is.
+        given: the trained networks of the frames before the searched ones: of videos the key frame's.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        calibration: Clips,
+        people: People,
+        codec: Codec,
+        costs: Costs,
+        race_on: Sequence[str] = ("latency_ms",),
+        config: CandidateConfig | None = None,
+        device: str = "cpu",
+        given: Sequence[PoseNet] = (),
+    ) -> None:
+        self.config = config or CandidateConfig()
+        self.people, self.codec, self.costs = people, codec, costs
+        self.device, self._given = torch.device(device), len(given)
+        images, maps = (None if one is None else one.to(self.device) for one in calibration)
+        assert images is not None
+        self.dtype = precision_dtype(self.config.precision, supernet.space, images[:, 0])
+        self._images: dict[tuple[int, int], Tensor] = {}
+        budget = self.config.cache_mb << 20
+        all_images = len(people) * people.frames * images[0, 0].numel() * self.dtype.itemsize
+        self._image_budget = min(all_images, budget // 2)
+        left = budget - self._image_budget
+        x, y = codec.stride.tolist()
+        rows = people.rows_with(self.config.first_look) if self.config.first_look else 0
+        self._first = slice(0, rows if rows < len(people) else 0)
+        if self._first.stop:
+            self._look = Looks(supernet, given, self._first_clips(), (x, y), self.dtype, left // 4)
+            left -= left // 4
+        evaluated = Evaluated(self._chunk_images, self._chunk_maps, self._decode, (x, y))
+        self._chains = Chains(supernet, given, (images, maps), evaluated, self.dtype, left)
+        self._race = Race(self.config, race_on)
+
+    def __call__(self, architecture: Architecture) -> dict[str, Any]:
+        """The record's fields of a first look, status ``screened``, or without one those of :meth:`complete`."""
+        if not self._first.stop:
+            return self.complete(architecture)
+        started = time.process_time()
+        found = [self._decode(heatmaps)[0] for heatmaps in self._look(frames_of(architecture))]
+        similarity = self.people.oks(np.stack(found, axis=1), self._first)
+        costs, latencies = self.costs(architecture)
+        return {
+            # Their average recall is all but linear in their AP, and tells more apart where people are few.
+            "objectives": {"ap": average_recall(similarity), **costs},
+            "status": "screened",
+            "persons": len(similarity),
+            "metrics": {"mean_oks": float(similarity.mean()), **_by_position(latencies)},
+            "cpu_s": time.process_time() - started,
+        }
+
+    def complete(self, architecture: Architecture) -> dict[str, Any]:
+        """The record's fields: objectives, status (``complete`` or ``raced``), persons, metrics, note, cpu_s."""
+        started = time.process_time()
+        costs, latencies = self.costs(architecture)
+        record = self._judge(self._chains.of(frames_of(architecture)), dict(costs))
+        self._chains.trim()
+        record["metrics"].update(_by_position(latencies))
+        return {**record, "cpu_s": time.process_time() - started}
+
+    def _judge(self, chain: Chain, costs: dict[str, float]) -> dict[str, Any]:
+        found: list[Decoded] = []
+        similarity = np.empty(0)
+        for chunk in range(self._chunks):
+            found.append(chain.keypoints(chunk))
+            rows = self._rows(chunk)
+            similarity = np.concatenate([similarity, self.people.similarity(found[-1][0], rows)])
+            winner = self._race.lost_to(similarity, costs)
+            if winner is not None and chunk < self._chunks - 1:
+                dropped = self._race.dropped(winner, similarity, costs, self.people.unit)
+                return {**dropped, "persons": self.people.count(slice(0, rows.stop))}
+        places, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        ap, metrics = self.people.measure(places, scores)
+        if len(similarity):  # there is none where nothing but key frames is labelled
+            self._race.remember(Rival(costs, ap, similarity))
+        return {
+            "objectives": {"ap": ap, **costs},
+            "status": "complete",
+            "persons": self.people.count(slice(0, len(self.people))),
+            "metrics": metrics,
+        }
+
+    # People ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _chunks(self) -> int:
+        return -(-len(self.people) // self.config.chunk)
+
+    def _rows(self, chunk: int) -> slice:
+        return slice(chunk * self.config.chunk, min((chunk + 1) * self.config.chunk, len(self.people)))
+
+    def _chunk_images(self, chunk: int, position: int) -> Tensor:
+        at = (chunk, position)
+        if at in self._images:
+            return self._images[at]
+        images = self.people.images(self._rows(chunk), position)
+        images = images.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
+        held = sum(one.nbytes for one in self._images.values())
+        if position >= self._given and held + images.nbytes <= self._image_budget:  # a given frame is run once
+            self._images[at] = images
+        return images
+
+    def _chunk_maps(self, chunk: int, position: int) -> Tensor:
+        maps = self.people.previous_from_current(self._rows(chunk))
+        assert maps is not None
+        return torch.from_numpy(maps[:, position]).to(self.device)
+
+    def _first_clips(self) -> Clips:
+        images = [self.people.images(self._first, position) for position in range(self.people.frames)]
+        maps = self.people.previous_from_current(self._first)
+        between = None if maps is None else torch.from_numpy(maps).to(self.device)
+        return torch.stack(images, dim=1).to(self.device), between
+
+    def _decode(self, heatmaps: Tensor) -> Decoded:
+        return self.codec.decode_batch(heatmaps.cpu().numpy())
+
+
+def _by_position(latencies: Sequence[float]) -> dict[str, list[float]]:
+    """Of a clip, what each frame takes."""
+    return {"latency_by_position": [float(ms) for ms in latencies]} if len(latencies) > 1 else {}
+
+
+def average_recall(similarity: NDArray[np.float64]) -> float:
+    """The mean, over COCO's OKS thresholds 0.5, 0.55, … 0.95, of the share of people beyond them, made continuous."""
+    return float(np.clip((similarity - 0.475) / 0.5, 0, 1).mean())
+
+
+@torch.inference_mode()
+def precision_dtype(precision: Precision, space: SearchSpace | VideoSearchSpace, images: Tensor) -> torch.dtype:
+    """The element type to run candidates in; ``auto`` times some networks of the space both ways on these images.
+
+    On a GPU ``auto`` is float32.
+    """
+    if precision != "auto" or images.is_cuda:
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    rng, spatial = np.random.default_rng(0), space.spatial if isinstance(space, VideoSearchSpace) else space
+    architectures = [spatial.smallest(), *(spatial.sample(rng) for _ in range(2))]
+    generator = torch.Generator().manual_seed(0)  # how long they take does not depend on their weights
+    return _quicker_dtype((PoseNet(architecture, generator) for architecture in architectures), images)
+
+
+def _quicker_dtype(nets: Iterable[nn.Module], images: Tensor) -> torch.dtype:
+    """float32 or bfloat16: in which the networks, on these images (N, 3, H, W), take less time on this CPU."""
+    seconds = dict.fromkeys((torch.float32, torch.bfloat16), 0.0)
+    for net in nets:
+        net.eval()
+        for dtype in seconds:
+            module = to_layout(net, dtype)
+            seconds[dtype] += _median_seconds(module, images[:16].to(dtype, memory_format=torch.channels_last))
+    return min(seconds, key=lambda dtype: seconds[dtype])
+
+
+def _median_seconds(module: nn.Module, images: Tensor, runs: int = 5) -> float:
+    module(images)
+    times = []
+    for _ in range(runs):
+        started = time.process_time()
+        module(images)
+        times.append(time.process_time() - started)
+    return sorted(times)[runs // 2]

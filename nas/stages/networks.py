@@ -1,0 +1,139 @@
+"""Which networks of a run a command is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search_spaces import InputError, PoseArchitecture, VideoArchitecture
+from search_spaces.video import load_any_architecture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nas.config import Config
+    from nas.run.folder import RunFolder
+
+__all__ = [
+    "exported_weights",
+    "inherited_state",
+    "network_file",
+    "networks_to_retrain",
+    "trained_weights",
+    "videos_to_retrain",
+    "weights_to_evaluate",
+]
+
+
+def exported_weights(run: RunFolder, architecture_id: str) -> Path:
+    return run.export(architecture_id) / "weights.safetensors"
+
+
+def trained_weights(run: RunFolder, architecture_id: str) -> Path:
+    return run.retrain(architecture_id) / "best.safetensors"
+
+
+def network_file(text: str) -> Path:
+    """The file of weights that a user names: itself, the folder that it lies in, or RUN:id.
+
+    Raises:
+        InputError: there is none, or only an ONNX file.
+    """
+    from nas.predict.model import find_model_file
+
+    file = find_model_file(text)
+    if file.suffix != ".safetensors":
+        raise InputError(f"{file}: is an ONNX file already; name weights, a .safetensors file")
+    return file
+
+
+def networks_to_retrain(config: Config, run: RunFolder) -> list[PoseArchitecture]:
+    """The configured architecture, or those that the run has exported.
+
+    Raises:
+        InputError: there is none.
+    """
+    from nas.stages.architectures import resolve_architecture
+
+    if config.architecture is not None:
+        return [resolve_architecture(config.architecture)]
+    found = [one for one in _exported(run) if isinstance(one, PoseArchitecture)]
+    if not found:
+        raise InputError(f"{run.path}: has no exported network; run `vipnas export`, or name one with --architecture")
+    return found
+
+
+def videos_to_retrain(config: Config, run: RunFolder) -> list[VideoArchitecture]:
+    """As :func:`networks_to_retrain`, for a run on videos; all have the configured T.
+
+    Raises:
+        InputError: there is none, or one of another T.
+    """
+    from nas.stages.architectures import resolve_video_architecture
+
+    if config.architecture is not None:
+        found = [resolve_video_architecture(config.architecture)]
+    else:
+        found = [one for one in _exported(run) if isinstance(one, VideoArchitecture)]
+    if not found:
+        raise InputError(
+            f"{run.path}: has no exported video network; run `vipnas export`, or name one with --architecture"
+        )
+    for one in found:
+        if one.length != config.video.frames:
+            raise InputError(
+                f"video.frames: is {config.video.frames}, and the video network {one.id} has {one.length} propagated "
+                f"frames; give --frames {one.length}"
+            )
+    return found
+
+
+def _exported(run: RunFolder) -> list[PoseArchitecture | VideoArchitecture]:
+    return [load_any_architecture(path) for path in sorted((run.path / "export").glob("[!.]*/architecture.json"))]
+
+
+def weights_to_evaluate(config: Config, run: RunFolder) -> list[Path]:
+    """The files of the configured architecture, or of all networks that the run has retrained, or else exported.
+
+    Raises:
+        InputError: there is none.
+    """
+    from nas.stages.architectures import resolve_any_architecture
+
+    if config.architecture is not None:
+        architecture = resolve_any_architecture(config.architecture)
+        candidates = [trained_weights(run, architecture.id), exported_weights(run, architecture.id)]
+        found = [path for path in candidates if path.is_file()][:1]
+        if not found:
+            raise InputError(f"{candidates[0]}: no such file; retrain the network first, or name a file with --weights")
+        return found
+    for stage, name in (("retrain", "best.safetensors"), ("export", "weights.safetensors")):
+        found = sorted((run.path / stage).glob(f"[!.]*/{name}"))
+        if found:
+            return found
+    raise InputError(f"{run.path}: has no retrained and no exported network; name a file with --weights")
+
+
+def inherited_state(
+    run: RunFolder, architecture: PoseArchitecture, names: Sequence[str]
+) -> Mapping[str, Tensor] | None:
+    """The network's weights as it was exported, or else as the supernet has them; None without either.
+
+    Args:
+        names: the data's keypoints, in whose order the heatmaps are to be.
+
+    Raises:
+        InputError: the weights are of other keypoints.
+    """
+    from nas.processes.rank import is_first_process
+    from nas.weights.order import require_keypoints, state_in_order
+    from supernet import Supernet
+
+    exported = exported_weights(run, architecture.id)
+    if exported.is_file():
+        return state_in_order(exported, names, tells=is_first_process())
+    if run.supernet.is_file():
+        require_keypoints(run.supernet, names)
+        return Supernet.load(run.supernet).extract(architecture).module.state_dict()
+    return None

@@ -1,0 +1,295 @@
+"""The whole path in one call: people, supernet, search, export, retraining, evaluation, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nas.config import Config, load_config, save_config
+from nas.data.pose_data import PoseData
+from nas.data.synthetic import SyntheticConfig, synthesize
+from nas.run.files import atomic_write_json
+from nas.run.folder import RunFolder
+from search_spaces import InputError, PoseArchitecture, SearchSpace, get_space
+
+__all__ = [
+    "CONFIG",
+    "Narrator",
+    "QuickstartResult",
+    "SilentNarrator",
+    "export_stage",
+    "latest_run_folder",
+    "new_run_folder",
+    "plan",
+    "planned",
+    "quickstart",
+    "read_people",
+    "retrain_stage",
+    "search_stage",
+    "train_stage",
+]
+
+CONFIG = Path(__file__).with_name("quickstart.yaml")
+
+FIXED_S = 55.0
+"""Seconds, about, that do not scale: starting Ray, measuring the latency table, exporting, judging, the report."""
+SECONDS_AN_IMAGE = 0.02
+IMAGES_A_MINUTE = 420
+MOST_IMAGES = 10_000
+SHARES = {"train": 0.22, "search": 0.05, "retrain": 0.73}
+LEAST_MINUTES = 2.0
+LONG_MINUTES = 30.0
+"""From here on people are seen often enough that turned and tinted views of them pay."""
+LONG_AUGMENTATION = [("rotation_probability", "0.3"), ("rotation_deg", "30"), ("scale", "0.2"), ("color", "0.2")]
+BATCH = 48
+"""People a step, over all processes."""
+MOST_PROCESSES = 4
+PEOPLE = "synthetic_people.json"
+"""In the run's folder: what is to be drawn."""
+
+
+class Narrator(Protocol):
+    """Tells the user what happens. Each method is a context that yields a progress callback."""
+
+    def stage(self, text: str) -> None: ...
+
+    def counting(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]: ...
+
+    def training(self, what: str) -> AbstractContextManager[Callable[[float, float, float], None]]: ...
+
+    def searching(self) -> AbstractContextManager[Callable[[Any], None]]: ...
+
+
+class SilentNarrator:
+    """For callers that do not watch."""
+
+    def stage(self, text: str) -> None:
+        pass
+
+    @contextmanager
+    def counting(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: None
+
+    @contextmanager
+    def training(self, what: str) -> Iterator[Callable[[float, float, float], None]]:
+        yield lambda fraction, loss, seconds_left: None
+
+    @contextmanager
+    def searching(self) -> Iterator[Callable[[Any], None]]:
+        yield lambda progress: None
+
+
+@dataclass(frozen=True)
+class QuickstartResult:
+    """What came out, and where it lies."""
+
+    run: RunFolder
+    report: Path
+    network: PoseArchitecture
+    untrained_ap: float
+    """Of the same network before any training, on the same people: what the figures are to be compared with."""
+    inherited_ap: float
+    retrained_ap: float
+    evaluated: int
+    candidates_a_minute: float
+
+
+def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, SyntheticConfig | None]:
+    """The configuration of a quickstart of about so many minutes, and the data to make (None: the user's are used).
+
+    Raises:
+        InputError: fewer minutes than the path needs.
+    """
+    if not minutes >= LEAST_MINUTES:
+        raise InputError(f"--minutes {minutes:g}: the whole path needs {LEAST_MINUTES:g} minutes at least")
+    images = int(min(MOST_IMAGES, max(400, IMAGES_A_MINUTE * minutes)))
+    making_s = SECONDS_AN_IMAGE * images if data is None else 0.0
+    rest = max(60 * minutes - FIXED_S - making_s, 20 * minutes) / 60
+    overrides = [("minutes", "null")]
+    cores = min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    for stage in ("train", "retrain"):
+        overrides += [(f"{stage}.processes", str(cores)), (f"{stage}.batch_size", str(BATCH // cores))]
+    overrides += [("search.workers", str(cores))]
+    if minutes >= LONG_MINUTES:
+        overrides += [(f"data.augmentation.{name}", value) for name, value in LONG_AUGMENTATION]
+    overrides += [(f"{stage}.minutes", str(round(share * rest, 4))) for stage, share in SHARES.items()]
+    config = load_config(CONFIG, overrides)
+    people = dataclasses.replace(config.data, folder=data or run_dir / "data")
+    config = dataclasses.replace(config, run_dir=run_dir, data=people)
+    synthetic = None
+    if data is None:
+        synthetic = SyntheticConfig(train_images=images, val_images=400, videos_train=0, videos_val=0, seed=config.seed)
+    return config, synthetic
+
+
+def planned(run_dir: Path) -> tuple[Config, SyntheticConfig | None] | None:
+    """What the quickstart in a folder was begun with; None where it had not got as far as to write it.
+
+    Raises:
+        InputError: the folder's configuration cannot be read.
+    """
+    path, people = RunFolder(run_dir).config, run_dir / PEOPLE
+    if not path.is_file():
+        return None
+    config = load_config(path, [("run_dir", str(run_dir))])
+    if not people.is_file():
+        return config, None
+    try:
+        content = json.loads(people.read_text(encoding="utf-8"))
+        return config, SyntheticConfig(**{**content, "image_size": tuple(content["image_size"])})
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{people}: damaged; remove it to go on with the data as they are") from None
+
+
+def new_run_folder(folder: Path) -> Path:
+    """``folder``, or with a number behind it where that holds a run already."""
+    return next(candidate for candidate in _numbered(folder) if not _is_used(candidate))
+
+
+def latest_run_folder(folder: Path) -> Path:
+    """What :func:`new_run_folder` gave last; ``folder`` if it never did."""
+    return ([folder, *itertools.takewhile(_is_used, _numbered(folder))])[-1]
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    yield folder
+    for number in itertools.count(2):
+        yield folder.with_name(f"{folder.name}-{number}")
+
+
+def _is_used(folder: Path) -> bool:
+    return folder.exists() and any(folder.iterdir())
+
+
+def quickstart(
+    config: Config, synthetic: SyntheticConfig | None, narrator: Narrator | None = None
+) -> QuickstartResult:
+    """Run every stage that the run's folder does not have yet: calling it again goes on where it was stopped.
+
+    Raises:
+        InputError: the data cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what is done is kept.
+    """
+    narrator = narrator or SilentNarrator()
+    run, space = RunFolder(config.run_dir), get_space(config.space)
+    if synthetic is not None:  # before the drawing, which may be interrupted too
+        content = {name: value for name, value in dataclasses.asdict(synthetic).items() if name != "workers"}
+        atomic_write_json(run.path / PEOPLE, content)
+        save_config(config, run.config)
+    data = read_people(config, synthetic, space, narrator)
+    run.write_space(space)
+    save_config(config, run.config)
+    train_stage(config, space, data, run, narrator)
+    rate = search_stage(config, space, data, run, narrator)
+    network, inherited = export_stage(config, data, run, narrator)
+    retrained = retrain_stage(config, data, run, network, narrator)
+    from nas.report.build import write_report
+    from nas.report.predictions import prediction_pictures
+    from nas.search.record.journal import latest, read_journal
+
+    narrator.stage("writing the report")
+    report = write_report(run, prediction_pictures(run.retrain(network.id) / "best.safetensors", data))
+    evaluated = len(latest(read_journal(run.journal)))
+    untrained = _untrained_ap(network, data, config.candidate.calibration_crops)
+    return QuickstartResult(run, report, network, untrained, inherited, retrained, evaluated, rate)
+
+
+def read_people(
+    config: Config, synthetic: SyntheticConfig | None, space: SearchSpace, narrator: Narrator
+) -> PoseData:
+    """Make the synthetic people if they are wanted, and read the annotations."""
+    if synthetic is not None:
+        assert config.data.folder is not None
+        total = synthetic.train_images + synthetic.val_images
+        videos = synthetic.videos_train + synthetic.videos_val
+        of_videos = f" and {videos} videos" if videos else ""
+        narrator.stage(f"drawing {total} images{of_videos} of moving people")
+        with narrator.counting("images") as progress:
+            synthesize(config.data.folder, synthetic, progress)
+    narrator.stage(f"reading {config.data.folder} and decoding its people once")
+    data = PoseData(config.data, space.keypoints)
+    data.read()
+    mirrors = config.data.augmentation.flip_probability > 0 or config.retrain.validation.flip_test
+    data.tell_of_keypoints("val", mirrors=mirrors, judges=True)
+    data.training_set(space.input_size)
+    data.validation_crops(space.input_size)
+    return data
+
+
+def train_stage(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> None:
+    """Train the supernet, if it is not there yet."""
+    from nas.training.supernet import train_supernet
+
+    if run.supernet.is_file():
+        return
+    narrator.stage(f"training the supernet of {space.name}: {space.size:.1e} networks in one set of weights")
+    with narrator.training("supernet") as progress:
+        train_supernet(space, data, config.train, run.path, resume=True, progress=progress)
+
+
+def search_stage(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> float:
+    """Candidates a minute."""
+    from nas.search.session import search_networks
+
+    if list((run.path / "export").glob("[!.]*/architecture.json")):
+        return 0.0
+    narrator.stage("measuring latencies on this machine, then searching for AP and latency")
+    with narrator.counting("latency table") as table, narrator.searching() as progress:
+        result = search_networks(
+            space, data, config.search, config.candidate, config.latency, run, seed=config.seed, resume=True,
+            progress=progress, table_progress=table,
+        )  # fmt: skip
+    return result.candidates_a_minute
+
+
+def export_stage(config: Config, data: PoseData, run: RunFolder, narrator: Narrator) -> tuple[PoseArchitecture, float]:
+    """The most accurate exported network of the front, and its AP with inherited weights."""
+    from nas.export.networks import export_networks
+
+    narrator.stage("exporting networks of the front: weights, ONNX, card")
+    if not list((run.path / "export").glob("[!.]*/architecture.json")):
+        with narrator.counting("networks") as progress:
+            export_networks(run, data, config.export, progress=progress)
+    facts = sorted((run.path / "export").glob("[!.]*/facts.json"))
+    ap, folder = max((json.loads(path.read_text(encoding="utf-8"))["inherited"]["AP"], path.parent) for path in facts)
+    return PoseArchitecture.load(folder / "architecture.json"), ap
+
+
+def retrain_stage(
+    config: Config, data: PoseData, run: RunFolder, network: PoseArchitecture, narrator: Narrator
+) -> float:
+    """Train an exported network on, as far as it is not yet, and export it; its AP."""
+    from nas.export.trained import export_retrained
+    from nas.training.retrain import retrain
+    from nas.weights.order import state_in_order
+
+    state = state_in_order(run.export(network.id) / "weights.safetensors", data.train.keypoint_names)
+    narrator.stage(f"retraining {network.id}")
+    with narrator.training("retraining") as progress:
+        result = retrain(
+            network, data, config.retrain, run.retrain(network.id), state, resume=True, progress=progress
+        )
+    export_retrained(run.retrain(network.id), config.export.formats)
+    return result.best_ap
+
+
+def _untrained_ap(network: PoseArchitecture, data: PoseData, calibration_crops: int) -> float:
+    """With random weights, calibrated as everything else is."""
+    import torch
+
+    from nas.evaluation.config import EvaluationConfig
+    from nas.evaluation.crops import evaluate_network
+    from supernet import PoseNet, UncalibratedSubnet, calibrate
+
+    size = network.input_size
+    crops = data.calibration_crops(size, calibration_crops)
+    net = calibrate(UncalibratedSubnet(PoseNet(network, torch.Generator().manual_seed(0))), [crops.tensor()])
+    settings = dataclasses.replace(EvaluationConfig(), flip_test=False)
+    return evaluate_network(net, data.validation_crops(size), data.val, data.codec(size), settings).metrics["AP"]
