@@ -296,7 +296,10 @@ def wrapped(draw: Any, state: State) -> Any:
             case 0:
                 content = {draw(st.sampled_from(["model", "ema", "net", "", "a.b", "optimizer"])): content}
             case 1:
-                content = {**content, draw(st.one_of(st.sampled_from(list(content)), nasty.filter(_hashes))): draw(nasty)}
+                content = {
+                    **content,
+                    draw(st.one_of(st.sampled_from(list(content)), nasty.filter(_hashes))): draw(nasty),
+                }
             case 2:
                 content = {**content, "model": draw(st.sampled_from([state, content, {}]))}
             case 3:

@@ -324,7 +324,9 @@ def test_the_two_forms_of_the_command_are_told_apart(weights: Path, tmp_path: Pa
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").touch()
-    assert_one_line(call("export", run, "--output", tmp_path / "x"), "--output: is for weights, and ", "is a run, whose")
+    assert_one_line(
+        call("export", run, "--output", tmp_path / "x"), "--output: is for weights, and ", "is a run, whose"
+    )
     assert_one_line(call("export", weights), f"{weights}: say where its export goes: --output DIR")
     out = ("--output", tmp_path / "x")
     assert_one_line(call("export", weights, *out, "--ids", "ab"), "--ids: is for a run")
@@ -353,7 +355,7 @@ def test_a_network_that_mmpose_does_not_have_is_exported_without_it(
     assert names(tmp_path / "net") == IMAGE_FILES | {"best.safetensors"}
     [record] = caplog.records
     assert "net: exported without a form for MMPose: head.normalization=softmax" in record.message
-    with pytest.raises(InputError, match="MMPose has no such head.*leave mmpose out of the formats"):
+    with pytest.raises(InputError, match=r"MMPose has no such head.*leave mmpose out of the formats"):
         export_weights(tmp_path / "net" / "best.safetensors", tmp_path / "out", ("mmpose",))
     assert not (tmp_path / "out").exists()
 

@@ -17,7 +17,7 @@ from nas.data.pose_data import PoseData
 from nas.training.config import RetrainConfig
 from nas.training.retrain import retrain
 from nas.video_weights import load_any_network, load_video_network, save_video_network
-from nas.weights import load_metadata, load_network, load_weights, save_network
+from nas.weights import load_metadata, load_network, load_weights
 from search_spaces import InputError
 from supernet import PoseNet, Supernet, TemporalSupernet, VideoPoseNet
 from tests.clip_toys import small_video_space
@@ -94,7 +94,6 @@ def test_no_command_goes_on_with_them(tmp_path: Path) -> None:
     text = f"run_dir: {tmp_path}/run\ndata: {{folder: {people}, cache: {tmp_path}/cache, codec: udp}}\n"
     config.write_text(text + "retrain: {epochs: 1, batch_size: 4}\n", encoding="utf-8")
 
-
     (tmp_path / "net.json").write_text(json.dumps(architecture().to_json()), encoding="utf-8")
     retrain_words = ("retrain", config, "--architecture", tmp_path / "net.json")
     for words in (
@@ -134,5 +133,3 @@ def test_a_checkpoint_with_such_weights_is_not_gone_on_with(tmp_path: Path) -> N
     torch.save(content, path)
     with pytest.raises(InputError, match=r"checkpoint\.pt: stem\.conv\.conv\.weight holds \d+ values that are not"):
         retrain(small_space().smallest(), data, config, tmp_path / "out", resume=True)
-
-

@@ -127,7 +127,9 @@ def test_latencies_are_not_written_over_what_they_are_measured_of(tmp_path: Path
     before = net.read_bytes()
     assert_one_line(call("latency", net, "--json", net), f"{net}: is read by this command, which would write over it")
     space = tmp_path / "space.yaml"
-    text = "name: x\nfamily: resnet\ninput_size: [64, 64]\nstem: {width: 8}\nhead: {width: [8], groups: [1], layers: 1}\n"
+    text = (
+        "name: x\nfamily: resnet\ninput_size: [64, 64]\nstem: {width: 8}\nhead: {width: [8], groups: [1], layers: 1}\n"
+    )
     space.write_text(text + "stages: [{width: 8, depth: 1, groups: 1, stride: 2}]\n", encoding="utf-8")
     for output, said in ((space, "is read by this command"), (net, "is there and is no latency table")):
         assert_one_line(call("latency", "build-table", space, "--output", output), f"{output}: {said}", "--output")
@@ -142,7 +144,13 @@ def test_a_latency_table_of_another_machine_is_kept(tmp_path: Path) -> None:
 
     fingerprint = dataclasses.replace(LatencyMeter(LatencyConfig()).fingerprint, cpu="of another machine")
     table = LatencyTable(
-        fingerprint=fingerprint, batch=1, reference_ms=1.0, space="resnet-tiny", fit=Fit(1.0, 0.0), measured=1, blocks={}
+        fingerprint=fingerprint,
+        batch=1,
+        reference_ms=1.0,
+        space="resnet-tiny",
+        fit=Fit(1.0, 0.0),
+        measured=1,
+        blocks={},
     )
     table.save(tmp_path / "table.json")
     before = content(tmp_path)

@@ -31,7 +31,7 @@ COMMANDS = (
     Command("describe", "show what a network is made of and what it costs", "vipnas describe s-vipnas-res50"),
     Command("train-supernet", "train the supernet of a space", "vipnas train-supernet configs/quickstart.yaml"),
     Command("search", "search networks by accuracy and latency", "vipnas search configs/quickstart.yaml"),
-    Command("export", "write networks of the front, or any weights, to files", "vipnas export runs/quickstart --networks 3"),
+    Command("export", "write the front's networks, or any weights, to files", "vipnas export runs/quickstart"),
     Command("retrain", "train found or published networks", "vipnas retrain configs/quickstart.yaml"),
     Command("evaluate", "judge trained networks by COCO's measures", "vipnas evaluate configs/quickstart.yaml"),
     Command(
