@@ -272,6 +272,7 @@ def test_predict_asks_which_category_is_meant_where_nobody_can_know(known: Path,
         ((0, 3), ("--category", "3"), 8),
         ((0, 3), (), "category ids 0, 3; which are people's"),
         ((0, 0), ("--category", "person"), "says no names of categories"),
+        ((0, 0), ("--category", "9" * 5000), "says no names of categories"),
         ((0, 0), ("--category", "1"), "all 16 boxes are of other categories (0) than 1"),
     ],
 )

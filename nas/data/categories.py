@@ -115,9 +115,10 @@ def find_detected_category(
     """
     found = sorted(set(category_ids))
     if wanted is not None:
-        if not is_whole_number(wanted) and not (isinstance(wanted, str) and wanted.strip().isdecimal()):
+        text = str(wanted).strip()
+        if not text.isdecimal() or len(text) > 18:
             raise InputError(f"{path}: a list of detections says no names of categories; give --category an id")
-        return int(wanted), ""
+        return int(text), ""
     if len(found) <= 1:
         return (found[0] if found else 1), ""
     if 1 in found:
@@ -180,7 +181,7 @@ def _asked_for(document: Json, path: Path, wanted: str | int) -> Json:
             return found[0]
         if found:
             raise InputError(f"{path}: several categories are {text!r}: {_listed(found)}; give the id of one")
-    raise InputError(f"{path}: no category is {text!r} (data.category); there are {_listed(categories)}")
+    raise InputError(f"{path}: no category is {_short(text)} (data.category); there are {_listed(categories)}")
 
 
 def _folded(name: object) -> str | None:
