@@ -20,6 +20,11 @@ def test_an_interrupted_search_goes_on(name: str, expected: Expected, other: str
     a_search_goes_on(name, expected, other)
 
 
+@pytest.mark.parametrize("name", ["images", "guided"])
+def test_a_search_goes_on_from_its_journal_alone(name: str, expected: Expected, other: str | None) -> None:
+    a_search_goes_on(name, expected, other, kept="journal")
+
+
 def test_an_interrupted_retraining_goes_on(expected: Expected, other: str | None) -> None:
     run = afresh("images")
     a_retraining_goes_on(run, expected["retrainings"]["images"], other, run / "config.yaml", "--resume")

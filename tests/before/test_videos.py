@@ -18,6 +18,10 @@ def test_an_interrupted_search_goes_on(expected: Expected, other: str | None) ->
     a_search_goes_on("videos", expected, other)
 
 
+def test_a_search_goes_on_from_its_journal_alone(expected: Expected, other: str | None) -> None:
+    a_search_goes_on("videos", expected, other, kept="journal")
+
+
 def test_an_interrupted_retraining_goes_on(expected: Expected, other: str | None) -> None:
     run = afresh("videos")
     a_retraining_goes_on(run, expected["retrainings"]["videos"], other, run / "config.yaml", "--resume")
