@@ -73,7 +73,7 @@ def test_space_files(name: str, tmp_path: Path) -> None:
 
 
 def test_configuration_files(tmp_path: Path) -> None:
-    text = (REPO / "nas" / "quickstart.yaml").read_bytes()
+    text = (REPO / "configs" / "quickstart.yaml").read_bytes()
     words = st.text(max_size=60).map(lambda word: word.encode(errors="replace"))
 
     @fuzzed(100)

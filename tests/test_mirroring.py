@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nas.training.video_clips import VideoClips
 
 from nas.data.augment import Augmentation, draw_views
 from nas.data.config import DataConfig, VideoDataConfig
@@ -29,6 +28,7 @@ from nas.search.candidates.config import CandidateConfig
 from nas.search.config import SearchConfig
 from nas.search.session import search_images
 from nas.stages.evaluate_videos import evaluate_on_videos
+from nas.training.clips import TrainingClips
 from nas.training.config import RetrainConfig
 from nas.training.retrain import retrain
 from nas.training.supernet import train_supernet
@@ -294,7 +294,7 @@ def test_clips_are_not_mirrored_without_pairs_which_is_said(videos: Path, caplog
         data = VideoData(config, space.length)
         if names is not None:
             data.__dict__["train"] = replaced(data, names)
-        clips = VideoClips(data, space.input_size, space.heatmap_size)
+        clips = TrainingClips(data, space.input_size, space.heatmap_size)
         batches = clips.training_batches(quick_config(steps=2), Processes())
         seen.append(next(iter(batches.batches())).keypoints_px)
     [message] = caplog.messages

@@ -348,6 +348,7 @@ def _validation(
 ) -> Validation:
     summary: dict[str, Any] = {"architecture": net.architecture.id}
     if isinstance(judge, CropJudge):
+        judge.data.read()  # both parts, which must go together
         summary["persons"] = len(judge.crops)  # cut now: nothing is trained for people by whom it cannot be judged
         summary |= keypoint_facts(judge.data.val.keypoint_set)
         if processes.is_first:
