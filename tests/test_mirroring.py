@@ -26,7 +26,7 @@ from nas.processes.distributed import Processes
 from nas.run.folder import RunFolder
 from nas.search.candidates.config import CandidateConfig
 from nas.search.config import SearchConfig
-from nas.search.session import search_images
+from nas.search.session import search_networks
 from nas.stages.evaluate_videos import evaluate_on_videos
 from nas.training.clips import TrainingClips
 from nas.training.config import RetrainConfig
@@ -186,7 +186,7 @@ def test_every_stage_on_images_says_once_that_mirroring_is_off(
     assert (said(OFF), said(GUESS)) == (1, 0)
 
     search = SearchConfig(evaluations=3, algorithm="evolution", objectives=("ap", "macs"), workers=0, population_size=2)
-    search_images(small_space(), fresh(), search, CandidateConfig(persons=4), LatencyConfig(), run)
+    search_networks(small_space(), fresh(), search, CandidateConfig(persons=4), LatencyConfig(), run)
     assert (said(OFF), said(GUESS)) == (0, 1), "a search mirrors nobody, and judges"
 
     retrain(architecture(), fresh(), quick_retrain(), run.retrain("a"))
