@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluators import KEYPOINT_AP_NAMES, CocoKeypointAP, oks_nms, rescore, soft_oks_nms
+from evaluators.oks import oks
 from nas.data.build_once import content_key
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints
 from nas.data.codecs import Codec
 from nas.data.flip import flip_test
+from nas.data.instances import InstanceArrays
 from nas.data.keypoint_sets import KeypointSet
 from nas.data.pose_data import PoseData
 from nas.evaluation.config import EvaluationConfig
@@ -64,6 +66,10 @@ class Evaluation:
     """Which people were left by the suppression of doubles."""
     category_ids: NDArray[np.int64]
     """(N,) of the boxes that the people were seen in; AP is over all of them as one class."""
+
+    def oks(self, true: InstanceArrays, sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N,) of each person, in ground-truth boxes; 0 where a person has no labelled keypoint."""
+        return oks(self.keypoints_px, true.keypoints_px, true.visibility, true.areas, sigmas)
 
     def results(self) -> list[dict[str, Any]]:
         """COCO's result format, of the people that were kept."""

@@ -1,0 +1,233 @@
+"""The truth of a space's ranking: its networks trained from scratch to the end, one JSON line each.
+
+    python scripts/benchmark_ranking.py data DATA --photographs DIR --people DIR
+    python scripts/benchmark_ranking.py plan --random 12
+    python scripts/benchmark_ranking.py train FOLDER --data DATA          # as often and as many at once as you like
+    python scripts/benchmark_ranking.py plan --front RUN                  # of a search in the same space
+    python scripts/benchmark_ranking.py latency --runtime onnxruntime     # on a quiet machine
+
+The truth lies in docs/truth (--truth): space.yaml; recipe.yaml, with which every network is trained; networks.jsonl,
+which networks and of which population; trainings.jsonl and latencies.jsonl. `train` takes what is planned and not yet
+trained, in the order of the plan; several of them share the work, and one that is stopped goes on from its checkpoint.
+FOLDER keeps the weights. docs/truth/README.md says what the figures mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.config import load_config
+from nas.data.pose_data import PoseData
+from nas.latency.config import LatencyConfig
+from nas.latency.meter import measure_architectures
+from nas.run.folder import RunFolder, read_json_lines
+from nas.training.retrain import retrain
+from search_spaces import PoseArchitecture, SearchSpace, get_space
+from search_spaces.complexity import count
+
+TRUTH = Path(__file__).parents[1] / "docs" / "truth"
+SEEDS = 3
+"""Of the first random networks of a plan: how far a training's chance moves the figures."""
+PARTS = ("train", "val")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--truth", type=Path, default=TRUTH)
+    commands = parser.add_subparsers(dest="command", required=True)
+    data = commands.add_parser("data", help="put photographs and drawn people together in one folder")
+    data.add_argument("folder", type=Path)
+    data.add_argument("--photographs", type=Path, required=True)
+    data.add_argument("--people", type=Path, required=True, help="what `vipnas data synthesize` has made")
+    plan = commands.add_parser("plan", help="choose networks")
+    plan.add_argument("--random", type=int, default=0, help="so many random networks, the first six with three seeds")
+    plan.add_argument("--front", type=Path, help="25 networks along the front of this run, 13 beside them")
+    train = commands.add_parser("train", help="train what is planned")
+    train.add_argument("folder", type=Path)
+    train.add_argument("--data", type=Path, required=True)
+    latency = commands.add_parser("latency", help="measure all planned networks")
+    latency.add_argument("--runtime", default="onnxruntime")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.command == "data":
+        merge(arguments.folder, arguments.photographs, arguments.people)
+    elif arguments.command == "plan":
+        if arguments.random:
+            plan_random(arguments.truth, arguments.random)
+        if arguments.front:
+            plan_front(arguments.truth, RunFolder.existing(arguments.front))
+    elif arguments.command == "train":
+        train_all(arguments.truth, arguments.folder, arguments.data)
+    else:
+        measure_all(arguments.truth, arguments.runtime)
+
+
+# Data ----------------------------------------------------------------------------------------------------------------
+
+
+def merge(folder: Path, *sources: Path) -> None:
+    """One COCO folder of several: images by links, ids numbered anew."""
+    for part in PARTS:
+        whole: dict[str, Any] = {"images": [], "annotations": []}
+        for number, source in enumerate(sources):
+            content = json.loads((source / "annotations" / f"person_keypoints_{part}.json").read_text())
+            whole.setdefault("categories", content["categories"])
+            images = source / "images"
+            images = images / part if (images / part).is_dir() else images
+            renamed = {image["id"]: len(whole["images"]) + n for n, image in enumerate(content["images"], 1)}
+            for image in content["images"]:
+                name = f"{number}_{image['file_name'].replace('/', '_')}"
+                link = folder / "images" / name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    link.symlink_to((images / image["file_name"]).resolve(strict=True))
+                size = {"width": image["width"], "height": image["height"]}
+                whole["images"].append({"id": renamed[image["id"]], "file_name": name, **size})
+            for one in content["annotations"]:
+                kept = {key: one[key] for key in ("iscrowd", "keypoints", "num_keypoints", "bbox", "area")}
+                place = {"id": len(whole["annotations"]) + 1, "image_id": renamed[one["image_id"]], "category_id": 1}
+                whole["annotations"].append({**kept, **place})
+        path = folder / "annotations" / f"person_keypoints_{part}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(whole))
+        print(f"{path}: {len(whole['images'])} images, {len(whole['annotations'])} people")
+
+
+# Plan ----------------------------------------------------------------------------------------------------------------
+
+
+def planned(truth: Path) -> list[dict[str, Any]]:
+    path = truth / "networks.jsonl"
+    return list(read_json_lines(path)) if path.is_file() else []
+
+
+def _plan(truth: Path, population: str, networks: Sequence[PoseArchitecture], seeds: int, **facts: Any) -> None:
+    known = {entry["id"] for entry in planned(truth)}
+    for network in networks:
+        if network.id not in known:
+            cost = count(network)
+            entry = {
+                "id": network.id, "population": population, "seeds": seeds, **facts,
+                "macs": cost.macs, "parameters": cost.parameters, "architecture": network.to_json(),
+            }  # fmt: skip
+            append(truth / "networks.jsonl", entry)
+
+
+def plan_random(truth: Path, number: int) -> None:
+    """Uniform draws of the space."""
+    space, rng = get_space(str(truth / "space.yaml")), np.random.default_rng(0)
+    networks = [space.sample(rng) for _ in range(number)]
+    _plan(truth, "random", networks[:6], SEEDS)
+    _plan(truth, "random", networks[6:], 1)
+
+
+def plan_front(truth: Path, run: RunFolder, along: int = 25, beside: int = 13) -> None:
+    """Networks evenly spread over the front's latencies, and some of them with one gene changed."""
+    space = get_space(str(truth / "space.yaml"))
+    front = sorted(run.load_front(), key=lambda entry: entry["latency_ms"])
+    members = [PoseArchitecture.from_json(entry["architecture"]) for entry in front]
+    chosen = [members[i] for i in sorted(set(np.linspace(0, len(members) - 1, along).round().astype(int)))]
+    _plan(truth, "front", chosen, 1, run=run.load_space().name)
+    rng = np.random.default_rng(1)
+    for index in np.linspace(0, len(chosen) - 1, beside).round().astype(int):
+        _plan(truth, "beside", [_neighbour(chosen[index], space, rng)], 1, beside=chosen[index].id)
+
+
+def _neighbour(network: PoseArchitecture, space: SearchSpace, rng: np.random.Generator) -> PoseArchitecture:
+    genes = np.array(space.encode(network))
+    while True:
+        place = int(rng.integers(len(genes)))
+        changed = genes.copy()
+        changed[place] = rng.integers(space.gene_sizes[place])
+        other = space.decode(changed)
+        if other.id != network.id:
+            return other
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+def train_all(truth: Path, folder: Path, data_folder: Path) -> None:
+    config = load_config(truth / "recipe.yaml", [("data.folder", str(data_folder))])
+    data = PoseData(config.data, get_space(str(truth / "space.yaml")).keypoints)
+    wanted = [(entry, seed) for entry in planned(truth) for seed in range(entry["seeds"])]
+    # the plan's order, but the first seed of everything first
+    for entry, seed in sorted(wanted, key=lambda one: one[1]):
+        name = f"{entry['id']}-{seed}"
+        with working_on(folder / f"{name}.lock") as mine:
+            if not mine or (entry["id"], seed) in trained(truth):
+                continue
+            network = PoseArchitecture.from_json(entry["architecture"])
+            began = time.process_time()
+            settings = config.retrain.replace(seed=seed)
+            retrain(network, data, settings, folder / name, resume=True)
+            results = json.loads((folder / name / "results.json").read_text())
+            curve = [{key: one[key] for key in ("step", "AP", "mean_oks")} for one in results["validations"]]
+            line = {
+                "id": entry["id"], "seed": seed, "ap": curve[-1]["AP"], "mean_oks": curve[-1]["mean_oks"],
+                "steps": curve[-1]["step"], "curve": curve, "cpu_s": round(time.process_time() - began, 1),
+                "people": len(data.val.instances),
+            }  # fmt: skip
+            append(truth / "trainings.jsonl", line)
+            print(f"{name}: AP {line['ap']:.4f}, mean OKS {line['mean_oks']:.4f}, {line['cpu_s']:.0f} s", flush=True)
+
+
+def trained(truth: Path) -> set[tuple[str, int]]:
+    path = truth / "trainings.jsonl"
+    return {(line["id"], line["seed"]) for line in read_json_lines(path)} if path.is_file() else set()
+
+
+# Latency -------------------------------------------------------------------------------------------------------------
+
+
+def measure_all(truth: Path, runtime: str) -> None:
+    config = replace(LatencyConfig(), runtime=runtime)
+    entries = planned(truth)
+    networks = [PoseArchitecture.from_json(entry["architecture"]) for entry in entries]
+    measured = measure_architectures(networks, config)
+    for entry, one in zip(entries, measured, strict=True):
+        line = {"id": entry["id"], "runtime": runtime, "latency_ms": round(one.latency_ms, 5)}
+        append(truth / "latencies.jsonl", line)
+        print(line, flush=True)
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """One whole line, also where several processes write."""
+    text = json.dumps(line, allow_nan=False) + "\n"
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(file, text.encode())
+    finally:
+        os.close(file)
+
+
+@contextlib.contextmanager
+def working_on(lock: Path) -> Iterator[bool]:
+    """Whether nobody else has it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+if __name__ == "__main__":
+    main()
