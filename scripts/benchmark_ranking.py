@@ -21,9 +21,8 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,7 +57,7 @@ def main() -> None:
     train.add_argument("folder", type=Path)
     train.add_argument("--data", type=Path, required=True)
     latency = commands.add_parser("latency", help="measure all planned networks")
-    latency.add_argument("--runtime", default="onnxruntime")
+    latency.add_argument("--runtime", choices=("torch", "onnxruntime", "openvino"), default="onnxruntime")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.command == "data":
@@ -192,8 +191,8 @@ def trained(truth: Path) -> set[tuple[str, int]]:
 # Latency -------------------------------------------------------------------------------------------------------------
 
 
-def measure_all(truth: Path, runtime: str) -> None:
-    config = replace(LatencyConfig(), runtime=runtime)
+def measure_all(truth: Path, runtime: Literal["torch", "onnxruntime", "openvino"]) -> None:
+    config = LatencyConfig(runtime=runtime)
     entries = planned(truth)
     networks = [PoseArchitecture.from_json(entry["architecture"]) for entry in entries]
     measured = measure_architectures(networks, config)

@@ -14,8 +14,9 @@ import pytest
 
 from nas.cli import main as cli_main
 from nas.cli.commands import COMMANDS
-from nas.cli.failures import Interrupted, describe_user_error, keeping_state
+from nas.cli.failures import describe_user_error
 from nas.cli.parsing import split_overrides
+from nas.run.stopped import Interrupted, keeping_state
 from search_spaces.errors import InputError
 from tests.paths import REPO
 from tests.program import assert_one_line, call, vipnas
@@ -141,7 +142,7 @@ def test_overrides_are_split_from_the_other_words() -> None:
 def test_an_interruption_ends_with_130_and_tells_where_the_state_is(by: signal.Signals, tmp_path: Path) -> None:
     program = (
         "import sys, time, types; from pathlib import Path; from nas.cli import commands, main; "
-        "from nas.cli.failures import keeping_state\n"
+        "from nas.run.stopped import keeping_state\n"
         "def run(arguments):\n"
         "    with keeping_state(Path('runs/x')):\n"
         "        print('working', flush=True); time.sleep(60)\n"

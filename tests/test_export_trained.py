@@ -21,6 +21,7 @@ from nas.evaluation.crops import EvaluationConfig, evaluate_network
 from nas.export.origin import INHERITED, weights_key
 from nas.export.trained import export_weights
 from nas.run.files import atomic_write_json
+from nas.stages.retrain import export_once
 from nas.training.config import RetrainConfig
 from nas.training.retrain import retrain
 from nas.weights.files import load_metadata, load_network, save_network
@@ -193,17 +194,14 @@ def test_a_new_best_takes_the_old_export_away_before_it_is_written(tmp_path: Pat
 
 
 def test_only_the_first_process_exports(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nas.cli.trained import TrainedExports
-
     folder = tmp_path / "folder"
     with_header(weights, folder / "best.safetensors", **load_metadata(weights))
-    exports = TrainedExports(("onnx",))
     monkeypatch.setenv("RANK", "1")
-    exports.write(folder)
-    exports.tell()
+    assert export_once(folder, ("onnx",)) == (None, "")
     assert names(folder) == {"best.safetensors"}
     monkeypatch.setenv("RANK", "0")
-    exports.write(folder)
+    exported, failure = export_once(folder, ("onnx",))
+    assert (exported.folder, failure) == (folder, "")
     assert names(folder) == {"best.safetensors"} | IMAGE_FILES
 
 

@@ -25,7 +25,7 @@ FLOORS = (
     "predict", "config", "stages", "cli",
 )  # fmt: skip
 """The folders of ``nas``, from below: what stands lower knows nothing of what stands higher."""
-LOOSE = {"__init__", "__main__"}
+LOOSE = {"__init__", "__main__", "api"}
 HEAVY = ("torch", "ray", "cv2", "onnx", "onnxruntime", "scipy", "matplotlib", "rich", "pandas")
 
 

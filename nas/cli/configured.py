@@ -13,8 +13,12 @@ from nas.cli.parsing import Parser
 if TYPE_CHECKING:
     from nas.config import Config, FieldDoc
     from nas.run.folder import RunFolder
+    from nas.stages.context import StageContext
 
-__all__ = ["add_config_arguments", "add_override", "add_run_arguments", "read_config", "read_run", "show_fields"]
+__all__ = [
+    "add_config_arguments", "add_override", "add_run_arguments", "read_config", "read_context", "read_run",
+    "show_fields",
+]  # fmt: skip
 
 _SHORT = (
     ("seed", "N", "seed of everything that is random"),
@@ -86,6 +90,16 @@ def read_config(arguments: argparse.Namespace) -> Config:
     if arguments.notes_config:
         refuse_foreign_config(config.run_dir)
     return config
+
+
+def read_context(arguments: argparse.Namespace) -> StageContext:
+    """What a stage works on: the configuration as :func:`read_config` reads it, and ``--resume``."""
+    config = read_config(arguments)
+    # before anything heavy is imported: a stage without a budget is told at once
+    from nas.cli.progress import Progress
+    from nas.stages.context import StageContext
+
+    return StageContext(config, getattr(arguments, "resume", False), Progress())
 
 
 def read_run(arguments: argparse.Namespace) -> tuple[RunFolder, Config]:

@@ -16,19 +16,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.cli.configured import add_config_arguments, add_override, read_config
+from nas.cli.configured import add_config_arguments, add_override, read_context
 from nas.cli.parsing import Parser
-from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from nas.config import Config
+    from nas.stages.evaluate import ImageResult
     from nas.stages.evaluate_videos import VideoResult
 
 __all__ = ["add_arguments", "run"]
 
 COLUMNS = ("AP", "AP50", "AP75", "APM", "APL", "AR")
-FRAMES = 3
-"""T by which an image network's frames are told apart, where nothing says otherwise."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -45,97 +43,30 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = read_config(arguments)
-    from nas.run.folder import RunFolder
-    from nas.stages.networks import weights_to_evaluate
-    from nas.weights.videos import is_video_file
+    context = read_context(arguments)
+    from nas.processes.rank import is_first_process
+    from nas.stages.evaluate import ImageResult, evaluate_stage
 
-    files = [arguments.weights] if arguments.weights else weights_to_evaluate(config, RunFolder(config.run_dir))
-    if arguments.out is not None and len(files) > 1:
-        raise InputError(f"--out takes the results of one network, and there are {len(files)}; name one")
-    shown = arguments.videos or config.is_video or not _names_images(config)
-    on_videos = [path for path in files if shown or is_video_file(path)]
-    on_images = [path for path in files if path not in on_videos]
-    for path in files:
-        _refuse_to_overwrite(_place(path, path in on_videos, arguments.out), path, config)
-    if on_images:
-        _judge_on_images(config, on_images, arguments.out)
-    if on_videos:
-        _judge_on_videos(config, on_videos, arguments.out)
+    weights = [arguments.weights] if arguments.weights else None
+    results = evaluate_stage(context, weights, arguments.out, every_frame=arguments.videos)
+    if is_first_process():
+        _print_image_table([one for one in results if isinstance(one, ImageResult)], context.config)
+        _print_video_tables([one for one in results if not isinstance(one, ImageResult)], context.config)
     return 0
 
 
-def _place(weights: Path, is_on_videos: bool, out: Path | None) -> Path:
-    """Where the results go."""
-    from nas.weights.videos import is_video_file
-
-    if out is not None:
-        return out
-    of_frames = is_on_videos and not is_video_file(weights)
-    return weights.parent / ("evaluation_videos" if of_frames else "evaluation")
-
-
-def _refuse_to_overwrite(out: Path, weights: Path, config: Config) -> None:
-    from nas.run.overwriting import refuse_foreign_results, refuse_over_inputs
-
-    advice = "name another folder with --out"
-    data, video = config.data, config.data.video
-    read = (weights, data.detections, data.val_annotations, video.val_detections, video.val_annotations)
-    written = ("results.json", "keypoints.results.json", "posetrack/ap", "posetrack/mota")
-    refuse_over_inputs([out / name for name in written], read, advice)
-    refuse_foreign_results(out, advice)
-
-
-def _names_images(config: Config) -> bool:
-    """Whether there are still images to judge by; where nothing at all is named, the error tells how to name them."""
-    video = config.data.video
-    images = config.data.folder or config.data.val_annotations
-    return images is not None or (video.folder is None and video.val_annotations is None)
-
-
-def _judge_on_images(config: Config, files: Sequence[Path], out: Path | None) -> None:
+def _print_image_table(results: Sequence[ImageResult], config: Config) -> None:
     from nas.cli.output import print_table
-    from nas.data.pose_data import PoseData
-    from nas.evaluation.crops import evaluate
-    from nas.processes.rank import is_first_process
-    from nas.weights.files import load_weights
 
-    rows = []
-    of_keypoints: dict[int, PoseData] = {}
-    for path in files:
-        architecture = load_weights(path)[1]
-        data = of_keypoints.setdefault(architecture.keypoints, PoseData(config.data, architecture.keypoints))
-        measures = evaluate(None, path, data, config.evaluate, _place(path, False, out))
-        rows.append((architecture.id, *(f"{measures[name]:.4f}" for name in COLUMNS)))
-    if is_first_process():
+    if results:
         boxes = f"boxes of {config.data.detections}" if config.data.detections else "ground-truth boxes"
-        print_table(f"{boxes}, {len(data.val.instances)} people", ("network", *COLUMNS), rows)
-
-
-def _judge_on_videos(config: Config, files: Sequence[Path], out: Path | None) -> None:
-    from nas.data.video_data import VideoData
-    from nas.processes.rank import is_first_process
-    from nas.stages.evaluate_videos import evaluate_on_videos
-    from nas.weights.videos import is_video_file, load_video_weights
-
-    if config.data.detections is not None and config.data.video.val_detections is None and is_first_process():
-        print(
-            f"{config.data.detections}: boxes of still images, not of videos: those are judged with ground-truth "
-            "boxes, or with --data.video.val_detections FILE",
-            file=sys.stderr,
-        )
-    results = []
-    of_length: dict[int, VideoData] = {}
-    for path in files:
-        is_video = is_video_file(path)
-        frames = load_video_weights(path)[1].length if is_video else config.video.frames or FRAMES
-        data = of_length.setdefault(frames, VideoData(config.data, frames))
-        results.append(evaluate_on_videos(path, data, config.evaluate, _place(path, True, out)))
-    if is_first_process():
-        _print_video_tables(results, config)
+        rows = [(one.architecture.id, *(f"{one.metrics[name]:.4f}" for name in COLUMNS)) for one in results]
+        print_table(f"{boxes}, {results[0].people} people", ("network", *COLUMNS), rows)
 
 
 def _print_video_tables(results: Sequence[VideoResult], config: Config) -> None:
+    if not results:
+        return
     from nas.cli.output import print_table
     from nas.stages.evaluate_videos import POSETRACK_COLUMNS
 

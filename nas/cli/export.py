@@ -67,20 +67,19 @@ def _export_front(arguments: argparse.Namespace) -> int:
         formats = ",".join(arguments.formats)
         arguments.short_overrides = [*arguments.short_overrides, ("export.formats", f"[{formats}]")]
     run, config = read_run(arguments)
-    if run.is_video:
-        from nas.cli.video_stages import export
-
-        return export(run, config, arguments.ids)
     from nas.cli.output import print_table
-    from nas.cli.progress import counting
-    from nas.data.pose_data import PoseData
-    from nas.export.networks import export_networks
+    from nas.cli.progress import Progress
+    from nas.stages.context import StageContext
+    from nas.stages.export import export_stage
 
-    data = PoseData(config.data, run.load_space().keypoints)
-    with counting("exporting") as progress:
-        exported = export_networks(run, data, config.export, arguments.ids, progress)
-    rows = [(one.architecture.id, f"{one.metrics['AP']:.4f}", str(one.folder)) for one in exported]
-    print_table("Exported networks", ("network", "AP (inherited)", "folder"), rows)
+    exported = export_stage(StageContext(config, narrator=Progress()), arguments.ids)
+    frames = [f"frame {position}" for position in range(1 + run.load_video_space().length)] if run.is_video else []
+    rows = [
+        (one.architecture.id, f"{one.ap:.4f}", *(f"{ap:.4f}" for ap in one.ap_by_position), str(one.folder))
+        for one in exported
+    ]
+    title = "Exported video networks" if run.is_video else "Exported networks"
+    print_table(title, ("network", "AP (inherited)", *frames, "folder"), rows)
     return 0
 
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import errno
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from evaluators.errors import MeasureInputError
-from nas.run.stopped import Stopped
+from nas.run.stopped import Interrupted, Stopped
 from search_spaces.errors import InputError
 
 __all__ = [
     "INTERRUPTED",
     "STOPPED",
     "USER_ERROR",
-    "Interrupted",
     "describe_interruption",
     "describe_stop",
     "describe_user_error",
-    "is_interruption",
-    "keeping_state",
 ]
 
 STOPPED = 1
@@ -32,30 +26,6 @@ _OF_THE_FILE_SYSTEM = {
     errno.ELOOP, errno.EFBIG, errno.EIO, errno.ESTALE,
 }  # fmt: skip
 _HOW_TO_GO_ON = "free some space, then give the command again (--resume where there is a run)"
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM in a command whose state is on disk."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(str(folder))
-        self.folder = folder
-
-
-@contextmanager
-def keeping_state(folder: Path) -> Iterator[None]:
-    """Within it, an interruption tells where the state is and how to go on."""
-    try:
-        yield
-    except BaseException as error:
-        if is_interruption(error) and not isinstance(error, Interrupted):
-            raise Interrupted(folder) from error
-        raise
-
-
-def is_interruption(error: BaseException) -> bool:
-    """Whether the process was asked to stop; Ray's own SIGTERM handler leaves with that signal's number."""
-    return isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code == signal.SIGTERM)
 
 
 def describe_interruption(error: BaseException) -> str:

@@ -21,9 +21,9 @@ from nas.cli.failures import (
     describe_interruption,
     describe_stop,
     describe_user_error,
-    is_interruption,
 )
 from nas.cli.parsing import make_parser
+from nas.run.stopped import is_interruption
 
 __all__ = ["main"]
 

@@ -8,6 +8,7 @@ drawn video or image, PoseTrack18 and COCO results; the time of a frame is print
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,13 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.data.codec_name import CODEC_NAMES
+from nas.stages.predict import PredictSettings, predict_stage
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
-    from nas.predict.boxes import BoxSource
-    from nas.predict.frames import FrameSource
-    from nas.predict.people import People
-    from nas.predict.pictures_out import PictureSink
     from nas.predict.predict import Prediction
 
 __all__ = ["add_arguments", "run"]
@@ -79,148 +77,36 @@ def _add_output(group: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    _check(arguments)
-    import cv2
-    import torch
+    settings = _settings(arguments)
+    from nas.cli.progress import frames
 
-    from nas.predict.boxes import BoxFile
-    from nas.predict.frames import open_frames
-    from nas.predict.model import load_pose_model, read_keypoint_set
-    from nas.predict.ordered_step import fit_to_boxes
-    from nas.predict.people import DetectedPeople, FollowedPeople
-    from nas.predict.predict import Predictor, predict
-    from nas.predict.smoothing import OneEuroFilter
-
-    torch.set_num_threads(arguments.threads)
-    cv2.setNumThreads(arguments.threads)
-    keypoint_set = read_keypoint_set(arguments.keypoints) if arguments.keypoints else None
-    model = load_pose_model(
-        arguments.model, arguments.runtime, codec=arguments.codec, keypoint_set=keypoint_set, threads=arguments.threads
-    )
-    source = open_frames(arguments.input, arguments.fps)
-    boxes = _box_source(arguments, source)
-    if isinstance(boxes, BoxFile) and not arguments.keypoints:
-        model = fit_to_boxes(model, boxes.keypoint_names, str(arguments.boxes))
-    sigmas = model.keypoint_set.sigmas
-    limits = {"lost_score": arguments.lost_score, "keypoint_score": arguments.keypoint_score}
-    people: People
-    if arguments.follow or arguments.box:
-        people = FollowedPeople(boxes, sigmas, **limits)
-    else:
-        people = DetectedPeople(boxes, sigmas, **limits, start_score=max(arguments.box_score, 0.0))
-    predictor = Predictor(
-        model,
-        boxes,
-        people,
-        padding=arguments.padding,
-        smooth=OneEuroFilter() if arguments.smooth else None,
-        keypoint_score=arguments.keypoint_score,
-    )
-    stem = arguments.out / f"{source.name}_poses" if arguments.out else None
-    if stem is not None:
-        _check_outputs(arguments, source, stem)
-    sink = _sink(arguments, source, stem)
-    with _window(arguments.show) as show, _progress() as progress:
-        done = predict(
-            source, predictor, model, stem=stem, sink=sink, show=show,
-            max_frames=arguments.max_frames, keypoint_score=arguments.keypoint_score, progress=progress,
-        )  # fmt: skip
+    with frames("predicting") as progress:
+        done = predict_stage(
+            arguments.input, settings, display=_window if arguments.show else None, progress=progress
+        )
     _tell(done)
     if done.interrupted:
         raise KeyboardInterrupt
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    chosen = [
-        option
-        for option, value in (
-            ("--boxes", arguments.boxes),
-            ("--detector", arguments.detector),
-            ("--box", arguments.box),
-            ("--whole-frame", arguments.whole_frame),
-        )
-        if value
-    ]
-    if len(chosen) != 1:
-        given = " and ".join(chosen) or "none of them"
-        raise InputError(f"say where people are with one of --boxes, --detector, --box, --whole-frame; got {given}")
-    for option in ("person_class", "detector_colors"):
-        if arguments.detector is None and getattr(arguments, option) is not None:
-            raise InputError(f"--{option.replace('_', '-')}: is of a --detector, and none is given; leave it out")
-    if arguments.boxes is None and arguments.category is not None:
-        raise InputError("--category: is of --boxes FILE, and none is given; leave it out")
-    if arguments.whole_frame and arguments.follow:
-        raise InputError("--follow: with --whole-frame there is nothing to follow; leave one of them out")
-    if arguments.no_video and (arguments.images or arguments.show):
-        raise InputError("--no-video draws nothing; leave out --images and --show")
+def _settings(arguments: argparse.Namespace) -> PredictSettings:
+    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(PredictSettings)}
+    settings = PredictSettings(**{**given, "box": tuple(map(tuple, arguments.box or ()))})
+    if arguments.no_video and arguments.show:
+        raise InputError("--no-video draws nothing; leave out --show")
     if arguments.out is None and not arguments.show:
         raise InputError("give --out DIR for the results, or --show for a window")
-    if arguments.images and arguments.out is None:
-        raise InputError("--images: give --out DIR for them")
-    for option in ("threads", "max_frames", "fps", "padding"):
-        value = getattr(arguments, option)
-        if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"--{option.replace('_', '-')}: must be positive, got {value}")
-    if arguments.out is not None and arguments.out.exists() and not arguments.out.is_dir():
-        raise InputError(f"--out {arguments.out}: is a file; name a folder")
-
-
-def _box_source(arguments: argparse.Namespace, source: FrameSource) -> BoxSource:
-    from nas.predict.boxes import BoxFile, DetectedBoxes, GivenBoxes, WholeFrame
-    from nas.predict.detector import OnnxPersonDetector
-
-    if arguments.boxes is not None:
-        return BoxFile(arguments.boxes, source, arguments.box_score, arguments.category)
-    if arguments.box:
-        return GivenBoxes(arguments.box)
-    if arguments.whole_frame:
-        return WholeFrame()
-    detector = OnnxPersonDetector(
-        arguments.detector,
-        min_score=arguments.box_score,
-        person_class=arguments.person_class,
-        colors=arguments.detector_colors,
-        threads=arguments.threads,
-    )
-    return DetectedBoxes(detector)
-
-
-def _check_outputs(arguments: argparse.Namespace, source: FrameSource, stem: Path) -> None:
-    """Nothing that is read is written over: results of a run before may be the boxes of this one, in one folder."""
-    suffixes = (".mp4", ".png", ".jpg", ".keypoints.results.json", ".posetrack18.json", "")
-    outputs = [stem.with_name(stem.name + suffix) for suffix in suffixes]
-    given = (arguments.input, arguments.boxes, arguments.detector, arguments.model, arguments.keypoints)
-    inputs = [Path(value) for value in given if value is not None]
-    for output in outputs:
-        for read in (*inputs, *source.files):
-            if output.exists() and read.exists() and output.samefile(read):
-                raise InputError(f"{read}: is read, and {output} would be written over it; give another --out")
-
-
-def _sink(arguments: argparse.Namespace, source: FrameSource, stem: Path | None) -> PictureSink | None:
-    from nas.predict.pictures_out import ImageFiles, OneImage, VideoFile
-
-    if stem is None or arguments.no_video:
-        return None
-    if source.kind == "image":
-        suffix = ".jpg" if source.files[0].suffix.lower() in (".jpg", ".jpeg") else ".png"
-        return OneImage(stem.with_name(stem.name + suffix))
-    if arguments.images:
-        return ImageFiles(stem)
-    return VideoFile(stem.with_name(stem.name + ".mp4"), source.drawing_fps())
+    return settings
 
 
 @contextmanager
-def _window(wanted: bool) -> Iterator[Callable[[Any], bool] | None]:
-    """Yields the function that shows a frame and says whether to go on; None where no window is wanted.
+def _window() -> Iterator[Callable[[Any], bool]]:
+    """Yields the function that shows a frame and says whether to go on.
 
     Raises:
         InputError: there is no display, or OpenCV was built without windows.
     """
-    if not wanted:
-        yield None
-        return
     import cv2
 
     # Qt ends the whole process where it finds no display: it must not be asked.
@@ -239,14 +125,6 @@ def _window(wanted: bool) -> Iterator[Callable[[Any], bool] | None]:
         yield show
     finally:
         cv2.destroyAllWindows()
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int | None, float], None]]:
-    from nas.cli.progress import frames
-
-    with frames("predicting") as follow:
-        yield follow
 
 
 def _tell(done: Prediction) -> None:

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from nas.processes.rank import is_first_process
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress as Bars
 
     from nas.search.loop import SearchProgress
 
-__all__ = ["counting", "frames", "searching", "training"]
+__all__ = ["Progress", "counting", "frames", "searching", "training"]
 
 Follow = Callable[[float, str], None]
 """Takes the fraction done, and a note to show beside it."""
+
+
+class Progress:
+    """A :class:`nas.stages.narrator.Narrator` of a command with one stage: its progress, and nothing said before it."""
+
+    def stage(self, text: str) -> None:
+        pass
+
+    def counting(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        return counting(what)
+
+    def training(self, what: str) -> AbstractContextManager[Callable[[float, float, float], None]]:
+        return training(what)
+
+    def searching(self) -> AbstractContextManager[Callable[[SearchProgress], None]]:
+        return searching()
 
 
 @contextmanager
@@ -75,11 +91,12 @@ def _display() -> Iterator[Callable[[str], Follow]]:
         yield _adder(_shown[-1])
     else:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
 
         columns = [TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:>3.0f} %")]
         note_column = TextColumn("{task.fields[note]}")
-        with Progress(*columns, TimeElapsedColumn(), note_column, console=Console(stderr=True)) as bars:
+        with Bars(*columns, TimeElapsedColumn(), note_column, console=Console(stderr=True)) as bars:
             _shown.append(bars)
             try:
                 yield _adder(bars)
@@ -87,10 +104,10 @@ def _display() -> Iterator[Callable[[str], Follow]]:
                 _shown.pop()
 
 
-_shown: list[Progress] = []
+_shown: list[Bars] = []
 
 
-def _adder(bars: Progress) -> Callable[[str], Follow]:
+def _adder(bars: Bars) -> Callable[[str], Follow]:
     def add(what: str) -> Follow:
         task = bars.add_task(what, total=1.0, note="", visible=False)
 

@@ -14,13 +14,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from nas.search.loop import SearchProgress
+from nas.cli.progress import Progress
 
 __all__ = ["add_arguments", "run"]
 
@@ -71,8 +67,8 @@ def _minutes(arguments: argparse.Namespace, default: float) -> float:
 
 
 def _run_images(arguments: argparse.Namespace) -> int:
-    from nas.cli.failures import keeping_state
     from nas.cli.output import print_table
+    from nas.run.stopped import keeping_state
     from nas.stages.quickstart import plan, planned, quickstart
 
     started = time.monotonic()
@@ -99,8 +95,8 @@ def _run_images(arguments: argparse.Namespace) -> int:
 
 
 def _run_videos(arguments: argparse.Namespace) -> int:
-    from nas.cli.failures import keeping_state
     from nas.cli.output import print_table
+    from nas.run.stopped import keeping_state
     from nas.stages.video_quickstart import plan_video, planned_video, quickstart_video
 
     started = time.monotonic()
@@ -128,8 +124,8 @@ def _run_videos(arguments: argparse.Namespace) -> int:
     return 0
 
 
-class _Terminal:
-    """Tells a person what happens."""
+class _Terminal(Progress):
+    """Tells a person what happens, and when."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -137,18 +133,3 @@ class _Terminal:
     def stage(self, text: str) -> None:
         seconds = time.monotonic() - self._began
         print(f"[{seconds // 60:.0f}:{seconds % 60:02.0f}] {text}", flush=True)
-
-    def counting(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
-        from nas.cli.progress import counting
-
-        return counting(what)
-
-    def training(self, what: str) -> AbstractContextManager[Callable[[float, float, float], None]]:
-        from nas.cli.progress import training
-
-        return training(what)
-
-    def searching(self) -> AbstractContextManager[Callable[[SearchProgress], None]]:
-        from nas.cli.progress import searching
-
-        return searching()

@@ -46,6 +46,12 @@ class ExportedNetwork:
     architecture: PoseArchitecture
     folder: Path
     metrics: dict[str, float]
+    ap_by_position: tuple[float, ...] = ()
+    """Of a video network."""
+
+    @property
+    def ap(self) -> float:
+        return self.metrics["AP"]
 
 
 def choose(front: Sequence[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:

@@ -44,6 +44,14 @@ class ExportedVideo:
     folder: Path
     metrics: ClipMetrics
 
+    @property
+    def ap(self) -> float:
+        return self.metrics.ap
+
+    @property
+    def ap_by_position(self) -> tuple[float, ...]:
+        return self.metrics.ap_by_position
+
 
 def export_videos(
     run: RunFolder,

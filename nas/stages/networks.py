@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search_spaces import InputError, PoseArchitecture, VideoArchitecture
+from nas.stages.architectures import resolve_any_architecture, resolve_architecture, resolve_video_architecture
+from search_spaces import InputError, PoseArchitecture, SearchSpace, VideoArchitecture, VideoSearchSpace
 from search_spaces.video import load_any_architecture
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ __all__ = [
     "network_file",
     "networks_to_retrain",
     "trained_weights",
-    "videos_to_retrain",
     "weights_to_evaluate",
 ]
 
@@ -48,40 +48,24 @@ def network_file(text: str) -> Path:
     return file
 
 
-def networks_to_retrain(config: Config, run: RunFolder) -> list[PoseArchitecture]:
-    """The configured architecture, or those that the run has exported.
+def networks_to_retrain(config: Config, run: RunFolder) -> list[PoseArchitecture | VideoArchitecture]:
+    """The configured architecture, or those that the run has exported, of the kind that the configuration is about.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none; or a video network of another T.
     """
-    from nas.stages.architectures import resolve_architecture
-
-    if config.architecture is not None:
-        return [resolve_architecture(config.architecture)]
-    found = [one for one in _exported(run) if isinstance(one, PoseArchitecture)]
-    if not found:
-        raise InputError(f"{run.path}: has no exported network; run `vipnas export`, or name one with --architecture")
-    return found
-
-
-def videos_to_retrain(config: Config, run: RunFolder) -> list[VideoArchitecture]:
-    """As :func:`networks_to_retrain`, for a run on videos; all have the configured T.
-
-    Raises:
-        InputError: there is none, or one of another T.
-    """
-    from nas.stages.architectures import resolve_video_architecture
-
-    if config.architecture is not None:
-        found = [resolve_video_architecture(config.architecture)]
+    kind = VideoArchitecture if config.is_video else PoseArchitecture
+    found: list[PoseArchitecture | VideoArchitecture]
+    if config.architecture is None:
+        found = [one for one in _exported(run) if isinstance(one, kind)]
     else:
-        found = [one for one in _exported(run) if isinstance(one, VideoArchitecture)]
+        resolve = resolve_video_architecture if config.is_video else resolve_architecture
+        found = [resolve(config.architecture)]
     if not found:
-        raise InputError(
-            f"{run.path}: has no exported video network; run `vipnas export`, or name one with --architecture"
-        )
+        what = "exported video network" if config.is_video else "exported network"
+        raise InputError(f"{run.path}: has no {what}; run `vipnas export`, or name one with --architecture")
     for one in found:
-        if one.length != config.video.frames:
+        if isinstance(one, VideoArchitecture) and one.length != config.video.frames:
             raise InputError(
                 f"video.frames: is {config.video.frames}, and the video network {one.id} has {one.length} propagated "
                 f"frames; give --frames {one.length}"
@@ -99,8 +83,6 @@ def weights_to_evaluate(config: Config, run: RunFolder) -> list[Path]:
     Raises:
         InputError: there is none.
     """
-    from nas.stages.architectures import resolve_any_architecture
-
     if config.architecture is not None:
         architecture = resolve_any_architecture(config.architecture)
         candidates = [trained_weights(run, architecture.id), exported_weights(run, architecture.id)]
@@ -116,9 +98,9 @@ def weights_to_evaluate(config: Config, run: RunFolder) -> list[Path]:
 
 
 def inherited_state(
-    run: RunFolder, architecture: PoseArchitecture, names: Sequence[str]
+    run: RunFolder, architecture: PoseArchitecture | VideoArchitecture, names: Sequence[str]
 ) -> Mapping[str, Tensor] | None:
-    """The network's weights as it was exported, or else as the supernet has them; None without either.
+    """The network's weights as it was exported, or else as the run's supernet has them; None without either.
 
     Args:
         names: the data's keypoints, in whose order the heatmaps are to be.
@@ -127,13 +109,18 @@ def inherited_state(
         InputError: the weights are of other keypoints.
     """
     from nas.processes.rank import is_first_process
-    from nas.weights.order import require_keypoints, state_in_order
+    from nas.weights.order import pose_network_in_order, require_keypoints, state_in_order
     from supernet import Supernet
 
     exported = exported_weights(run, architecture.id)
     if exported.is_file():
         return state_in_order(exported, names, tells=is_first_process())
-    if run.supernet.is_file():
+    if isinstance(architecture, PoseArchitecture) and run.supernet.is_file():
         require_keypoints(run.supernet, names)
-        return Supernet.load(run.supernet).extract(architecture).module.state_dict()
+        return Supernet.load(run.supernet, SearchSpace).extract(architecture).module.state_dict()
+    if isinstance(architecture, VideoArchitecture) and run.temporal.is_file() and run.key.is_file():
+        require_keypoints(run.temporal, names)
+        supernet = Supernet.load(run.temporal, VideoSearchSpace)
+        key = pose_network_in_order(run.key, names, tells=False)
+        return supernet.extract_video(architecture, key).module.state_dict()
     return None

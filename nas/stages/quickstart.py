@@ -6,34 +6,32 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from nas.config import Config, load_config, save_config
 from nas.data.pose_data import PoseData
 from nas.data.synthetic import SyntheticConfig, synthesize
 from nas.run.files import atomic_write_json
 from nas.run.folder import RunFolder
-from search_spaces import InputError, PoseArchitecture, SearchSpace, get_space
+from nas.stages.context import StageContext, load_space
+from nas.stages.narrator import Narrator, SilentNarrator
+from search_spaces import InputError, PoseArchitecture, SearchSpace, VideoArchitecture
 
 __all__ = [
     "CONFIG",
-    "Narrator",
     "QuickstartResult",
-    "SilentNarrator",
-    "export_stage",
+    "has_exports",
     "latest_run_folder",
+    "network_to_train",
     "new_run_folder",
+    "note_people",
     "plan",
     "planned",
     "quickstart",
     "read_people",
-    "retrain_stage",
-    "search_stage",
-    "train_stage",
+    "train_network",
 ]
 
 CONFIG = Path(__file__).with_name("quickstart.yaml")
@@ -53,37 +51,6 @@ BATCH = 48
 MOST_PROCESSES = 4
 PEOPLE = "synthetic_people.json"
 """In the run's folder: what is to be drawn."""
-
-
-class Narrator(Protocol):
-    """Tells the user what happens. Each method is a context that yields a progress callback."""
-
-    def stage(self, text: str) -> None: ...
-
-    def counting(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]: ...
-
-    def training(self, what: str) -> AbstractContextManager[Callable[[float, float, float], None]]: ...
-
-    def searching(self) -> AbstractContextManager[Callable[[Any], None]]: ...
-
-
-class SilentNarrator:
-    """For callers that do not watch."""
-
-    def stage(self, text: str) -> None:
-        pass
-
-    @contextmanager
-    def counting(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        yield lambda done, total: None
-
-    @contextmanager
-    def training(self, what: str) -> Iterator[Callable[[float, float, float], None]]:
-        yield lambda fraction, loss, seconds_left: None
-
-    @contextmanager
-    def searching(self) -> Iterator[Callable[[Any], None]]:
-        yield lambda progress: None
 
 
 @dataclass(frozen=True)
@@ -168,43 +135,39 @@ def _is_used(folder: Path) -> bool:
     return folder.exists() and any(folder.iterdir())
 
 
-def quickstart(
-    config: Config, synthetic: SyntheticConfig | None, narrator: Narrator | None = None
-) -> QuickstartResult:
+def quickstart(config: Config, synthetic: SyntheticConfig | None, narrator: Narrator | None = None) -> QuickstartResult:
     """Run every stage that the run's folder does not have yet: calling it again goes on where it was stopped.
 
     Raises:
         InputError: the data cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what is done is kept.
     """
-    narrator = narrator or SilentNarrator()
-    run, space = RunFolder(config.run_dir), get_space(config.space)
-    if synthetic is not None:  # before the drawing, which may be interrupted too
-        content = {name: value for name, value in dataclasses.asdict(synthetic).items() if name != "workers"}
-        atomic_write_json(run.path / PEOPLE, content)
-        save_config(config, run.config)
-    data = read_people(config, synthetic, space, narrator)
-    run.write_space(space)
+    context = StageContext(config, resume=True, narrator=narrator or SilentNarrator())
+    run, space = context.run, load_space(config)
+    note_people(run, synthetic)  # before the drawing, which may be interrupted too
     save_config(config, run.config)
-    train_stage(config, space, data, run, narrator)
-    rate = search_stage(config, space, data, run, narrator)
-    network, inherited = export_stage(config, data, run, narrator)
-    retrained = retrain_stage(config, data, run, network, narrator)
-    from nas.report.build import write_report
-    from nas.report.predictions import prediction_pictures
+    data = read_people(context, synthetic, space)
+    network, inherited, rate = network_to_train(context)
+    retrained = train_network(context, network)
     from nas.search.record.journal import latest, read_journal
+    from nas.stages.report import report_stage
 
-    narrator.stage("writing the report")
-    report = write_report(run, prediction_pictures(run.retrain(network.id) / "best.safetensors", data))
+    report = report_stage(context)
     evaluated = len(latest(read_journal(run.journal)))
     untrained = _untrained_ap(network, data, config.candidate.calibration_crops)
     return QuickstartResult(run, report, network, untrained, inherited, retrained, evaluated, rate)
 
 
-def read_people(
-    config: Config, synthetic: SyntheticConfig | None, space: SearchSpace, narrator: Narrator
-) -> PoseData:
-    """Make the synthetic people if they are wanted, and read the annotations."""
+def note_people(run: RunFolder, synthetic: SyntheticConfig | None) -> None:
+    """What is to be drawn, for whoever goes on with the run."""
+    if synthetic is not None:
+        content = {name: value for name, value in dataclasses.asdict(synthetic).items() if name != "workers"}
+        atomic_write_json(run.path / PEOPLE, content)
+
+
+def read_people(context: StageContext, synthetic: SyntheticConfig | None, space: SearchSpace) -> PoseData:
+    """Make the synthetic people if they are wanted, read the annotations, and decode everybody once."""
+    config, narrator = context.config, context.narrator
     if synthetic is not None:
         assert config.data.folder is not None
         total = synthetic.train_images + synthetic.val_images
@@ -214,7 +177,7 @@ def read_people(
         with narrator.counting("images") as progress:
             synthesize(config.data.folder, synthetic, progress)
     narrator.stage(f"reading {config.data.folder} and decoding its people once")
-    data = PoseData(config.data, space.keypoints)
+    data = context.images(space.keypoints)
     data.read()
     mirrors = config.data.augmentation.flip_probability > 0 or config.retrain.validation.flip_test
     data.tell_of_keypoints("val", mirrors=mirrors, judges=True)
@@ -223,61 +186,43 @@ def read_people(
     return data
 
 
-def train_stage(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> None:
-    """Train the supernet, if it is not there yet."""
-    from nas.training.supernet import train_supernet
+def network_to_train(context: StageContext) -> tuple[PoseArchitecture, float, float]:
+    """Supernet, search and export, as far as the run does not have them yet.
 
-    if run.supernet.is_file():
-        return
-    narrator.stage(f"training the supernet of {space.name}: {space.size:.1e} networks in one set of weights")
-    with narrator.training("supernet") as progress:
-        train_supernet(space, data, config.train, run.path, resume=True, progress=progress)
+    Returns:
+        The most accurate exported network of the front; its AP with inherited weights; candidates a minute.
+    """
+    from nas.stages.export import export_stage
+    from nas.stages.search import search_stage
+    from nas.stages.train import train_stage
 
-
-def search_stage(config: Config, space: SearchSpace, data: PoseData, run: RunFolder, narrator: Narrator) -> float:
-    """Candidates a minute."""
-    from nas.search.session import search_networks
-
-    if list((run.path / "export").glob("[!.]*/architecture.json")):
-        return 0.0
-    narrator.stage("measuring latencies on this machine, then searching for AP and latency")
-    with narrator.counting("latency table") as table, narrator.searching() as progress:
-        result = search_networks(
-            space, data, config.search, config.candidate, config.latency, run, seed=config.seed, resume=True,
-            progress=progress, table_progress=table,
-        )  # fmt: skip
-    return result.candidates_a_minute
-
-
-def export_stage(config: Config, data: PoseData, run: RunFolder, narrator: Narrator) -> tuple[PoseArchitecture, float]:
-    """The most accurate exported network of the front, and its AP with inherited weights."""
-    from nas.export.networks import export_networks
-
-    narrator.stage("exporting networks of the front: weights, ONNX, card")
-    if not list((run.path / "export").glob("[!.]*/architecture.json")):
-        with narrator.counting("networks") as progress:
-            export_networks(run, data, config.export, progress=progress)
+    run, rate = context.run, 0.0
+    if not run.supernet.is_file():
+        train_stage(context)
+    if not has_exports(run):
+        rate = search_stage(context).candidates_a_minute
+        export_stage(context)
     facts = sorted((run.path / "export").glob("[!.]*/facts.json"))
     ap, folder = max((json.loads(path.read_text(encoding="utf-8"))["inherited"]["AP"], path.parent) for path in facts)
-    return PoseArchitecture.load(folder / "architecture.json"), ap
+    return PoseArchitecture.load(folder / "architecture.json"), ap, rate
 
 
-def retrain_stage(
-    config: Config, data: PoseData, run: RunFolder, network: PoseArchitecture, narrator: Narrator
-) -> float:
-    """Train an exported network on, as far as it is not yet, and export it; its AP."""
-    from nas.export.trained import export_retrained
-    from nas.training.retrain import retrain
-    from nas.weights.order import state_in_order
+def has_exports(run: RunFolder) -> bool:
+    return any((run.path / "export").glob("[!.]*/architecture.json"))
 
-    state = state_in_order(run.export(network.id) / "weights.safetensors", data.train.keypoint_names)
-    narrator.stage(f"retraining {network.id}")
-    with narrator.training("retraining") as progress:
-        result = retrain(
-            network, data, config.retrain, run.retrain(network.id), state, resume=True, progress=progress
-        )
-    export_retrained(run.retrain(network.id), config.export.formats)
-    return result.best_ap
+
+def train_network(context: StageContext, network: PoseArchitecture | VideoArchitecture) -> float:
+    """Train an exported network on, as far as it is not yet, and export it; its AP.
+
+    Raises:
+        InputError: as ``nas.stages.retrain.retrain_stage``; or it could not be exported.
+    """
+    from nas.stages.retrain import retrain_stage
+
+    retrained = retrain_stage(context, [network])[0]
+    if retrained.failure:
+        raise InputError(retrained.failure)
+    return retrained.result.best_ap
 
 
 def _untrained_ap(network: PoseArchitecture, data: PoseData, calibration_crops: int) -> float:

@@ -12,27 +12,31 @@ from typing import Any
 
 from nas.config import Config, load_config, save_config
 from nas.data.synthetic import SyntheticConfig
-from nas.data.video_data import VideoData
 from nas.evaluation.baselines import TRAINED_ON, Baseline, judge_baselines
 from nas.evaluation.config import EvaluationConfig
+from nas.export.networks import choose
 from nas.run.files import atomic_write_json
 from nas.run.folder import RunFolder
+from nas.stages.context import StageContext, load_space
+from nas.stages.export import export_stage
+from nas.stages.narrator import Narrator, SilentNarrator
+from nas.stages.predict import PredictSettings, predict_stage
 from nas.stages.quickstart import (
     BATCH,
     CONFIG,
     MOST_PROCESSES,
-    PEOPLE,
     SECONDS_AN_IMAGE,
-    Narrator,
-    SilentNarrator,
-    export_stage,
+    has_exports,
+    network_to_train,
+    note_people,
     planned,
     read_people,
-    retrain_stage,
-    search_stage,
-    train_stage,
+    train_network,
 )
-from search_spaces import InputError, PoseArchitecture, VideoArchitecture, get_space, get_video_space
+from nas.stages.report import report_stage
+from nas.stages.search import search_stage
+from nas.stages.train import train_stage
+from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 
 __all__ = ["VIDEO_CONFIG", "VideoPlan", "VideoQuickstartResult", "plan_video", "planned_video", "quickstart_video"]
 
@@ -153,64 +157,34 @@ class _Stages:
 
     def __init__(self, plan: VideoPlan, narrator: Narrator) -> None:
         self.plan, self.narrator = plan, narrator
-        self.images, self.run = RunFolder(plan.images.run_dir), RunFolder(plan.videos.run_dir)
-        self.space = get_space(plan.images.space)
-        self.videos = VideoData(plan.videos.data, plan.videos.video.frames, self.space.keypoints)
+        self.of_images = StageContext(plan.images, resume=True, narrator=narrator)
+        self.of_videos = StageContext(plan.videos, resume=True, narrator=narrator)
+        self.images, self.run = self.of_images.run, self.of_videos.run
+        self.space = load_space(plan.images)
+        self.videos = self.of_videos.videos(plan.videos.video.frames, self.space.keypoints)
 
     def run_all(self) -> VideoQuickstartResult:
-        self._note()
-        plan, narrator = self.plan, self.narrator
-        people = read_people(plan.images, plan.synthetic, self.space, narrator)
+        plan = self.plan
+        note_people(self.images, plan.synthetic)
+        save_config(plan.images, self.images.config)
+        save_config(plan.videos, self.run.config)
+        read_people(self.of_images, plan.synthetic, self.space)
         self.videos.read()  # an error comes now, not after the trainings
         mirrors = plan.videos.data.augmentation.flip_probability > 0
         self.videos.tell_of_keypoints("val", mirrors=mirrors, judges=True)
-        self.images.write_space(self.space)
-        train_stage(plan.images, self.space, people, self.images, narrator)
-        search_stage(plan.images, self.space, people, self.images, narrator)
-        key, _ = export_stage(plan.images, people, self.images, narrator)
-        retrain_stage(plan.images, people, self.images, key, narrator)
-        self._train(key)
+        key, _, _ = network_to_train(self.of_images)
+        train_network(self.of_images, key)
+        if not self.run.temporal.is_file():  # after the retrained key network, with the image supernet's weights
+            train_stage(self.of_videos)
         record = self._search()
         network = VideoArchitecture.from_json(record["architecture"])
         self._export(network)
-        self._retrain(network)
-        weights = self._image_network_beside(record, key, people)
+        train_network(self.of_videos, network)
+        weights = self._image_network_beside(record, key)
         comparison = self._compare(network, weights)
         drawn = self._draw(network)
-        return VideoQuickstartResult(self.run, self._report(), network, comparison, drawn)
-
-    def _note(self) -> None:
-        if self.plan.synthetic is not None:
-            content = dataclasses.asdict(self.plan.synthetic)
-            del content["workers"]
-            atomic_write_json(self.images.path / PEOPLE, content)
-        save_config(self.plan.images, self.images.config)
-        save_config(self.plan.videos, self.run.config)
-
-    def _train(self, key: PoseArchitecture) -> None:
-        """The temporal supernet, after the retrained key network and with the image supernet's weights at first."""
-        from nas.training.clips import TrainingClips
-        from nas.training.supernet import train_temporal_supernet
-        from nas.weights.files import load_network
-        from supernet import Supernet
-
-        if self.run.temporal.is_file():
-            return
-        video = self.plan.videos.video
-        space = get_video_space(
-            self.plan.videos.space, video.frames, key, features=video.features, operations=video.operations
-        )
-        self.run.write_video_space(space)
-        clips = TrainingClips(self.videos, space.input_size, space.heatmap_size)
-        self.narrator.stage(
-            f"training the temporal supernet: {video.frames} frames after the key network {key.id}, "
-            f"{space.size:.1e} video networks"
-        )
-        with self.narrator.training("temporal supernet") as progress:
-            train_temporal_supernet(
-                space, clips, load_network(self._trained(self.images, key)), video.train, self.run.path,
-                resume=True, progress=progress, initial=Supernet.load(self.images.supernet),
-            )  # fmt: skip
+        report_stage(self.of_images)
+        return VideoQuickstartResult(self.run, report_stage(self.of_videos), network, comparison, drawn)
 
     @staticmethod
     def _trained(run: RunFolder, network: PoseArchitecture | VideoArchitecture) -> Path:
@@ -218,62 +192,27 @@ class _Stages:
 
     def _search(self) -> dict[str, Any]:
         """The front's most accurate video network that is clearly quicker than the key network on every frame."""
-        from nas.search.session import search_networks
-
-        config = self.plan.videos
-        if not list((self.run.path / "export").glob("[!.]*/architecture.json")):
+        if not has_exports(self.run):
             if self.images.latency_table.is_file() and not self.run.latency_table.is_file():
                 shutil.copyfile(self.images.latency_table, self.run.latency_table)  # of the same space and machine
-            self.narrator.stage("measuring latencies of fusions, then searching for AP and latency of whole clips")
-            with self.narrator.counting("latency table") as table, self.narrator.searching() as progress:
-                search_networks(
-                    self.run.load_video_space(), self.videos, config.search, config.candidate, config.latency, self.run,
-                    ap=config.video.ap, seed=config.seed, resume=True, progress=progress, table_progress=table,
-                )  # fmt: skip
+            search_stage(self.of_videos)
         front = self.run.load_front()
-        limit = LATENCY_SHARE * (1 + config.video.frames) * front[0]["measured"]["latency_by_position"][0]
+        frames = 1 + self.plan.videos.video.frames
+        limit = LATENCY_SHARE * frames * front[0]["measured"]["latency_by_position"][0]
         quick = [record for record in front if record["measured"]["latency_ms"] <= limit] or front[:1]
         return max(quick, key=lambda record: record["objectives"]["ap"])
 
     def _export(self, network: VideoArchitecture) -> None:
-        from nas.export.networks import choose
-        from nas.export.videos import export_videos
-
-        config = self.plan.videos.export
-        ids = [record["id"] for record in choose(self.run.load_front(), config.networks)]
+        ids = [record["id"] for record in choose(self.run.load_front(), self.plan.videos.export.networks)]
         missing = [key for key in dict.fromkeys([network.id, *ids]) if not self.run.export(key).is_dir()]
         if missing:
-            self.narrator.stage("exporting video networks of the front: weights, one ONNX file a frame, card")
-            with self.narrator.counting("networks") as progress:
-                export_videos(self.run, self.videos, config, missing, progress)
+            export_stage(self.of_videos, missing)
 
-    def _retrain(self, network: VideoArchitecture) -> None:
-        from nas.evaluation.prediction import ClipJudge
-        from nas.export.trained import export_retrained
-        from nas.training.clips import TrainingClips
-        from nas.training.retrain import retrain_video
-        from nas.weights.files import load_network
-        from nas.weights.videos import load_video_weights
-
-        settings = self.plan.videos.video.retrain
-        clips = TrainingClips(self.videos, network.input_size, network.heatmap_size)
-        judge = ClipJudge.of(self.videos, network.input_size, settings.validation)
-        state, _, _ = load_video_weights(self.run.export(network.id) / "weights.safetensors")
-        self.narrator.stage(f"retraining the video network {network.id}, each frame with weights of its own")
-        with self.narrator.training("retraining") as progress:
-            retrain_video(
-                network, clips, judge, settings, self.run.retrain(network.id), load_network(self.run.key), state,
-                resume=True, progress=progress,
-            )  # fmt: skip
-        export_retrained(self.run.retrain(network.id), self.plan.videos.export.formats)
-
-    def _image_network_beside(self, record: dict[str, Any], key: PoseArchitecture, people: Any) -> list[Path]:
+    def _image_network_beside(self, record: dict[str, Any], key: PoseArchitecture) -> list[Path]:
         """Trains the quickest image network of the front that needs no less time on every frame than the clip takes.
 
         It is trained as long as the key network was, and learns from that, as the frames of the video network do.
         """
-        from nas.export.networks import export_networks
-
         frame_ms = record["measured"]["latency_ms"] / (1 + self.plan.videos.video.frames)
         front = self.images.load_front()
         slower = [one for one in front if one["measured"]["latency_ms"] >= frame_ms]
@@ -282,11 +221,9 @@ class _Stages:
         if network == key:
             return []
         if not self.images.export(network.id).is_dir():
-            export_networks(self.images, people, self.plan.images.export, [network.id])
+            export_stage(self.of_images, [network.id])
         taught = self.plan.images.retrain.replace(teacher=self.run.key)
-        retrain_stage(
-            dataclasses.replace(self.plan.images, retrain=taught), people, self.images, network, self.narrator
-        )
+        train_network(self.of_images.with_config(dataclasses.replace(self.plan.images, retrain=taught)), network)
         return [self._trained(self.images, network)]
 
     def _compare(self, network: VideoArchitecture, weights: list[Path]) -> list[dict[str, Any]]:
@@ -350,34 +287,14 @@ class _Stages:
 
     def _draw(self, network: VideoArchitecture) -> Path:
         """Poses in the first validation video, in its labelled boxes."""
-        from nas.predict.boxes import BoxFile
-        from nas.predict.frames import open_frames
-        from nas.predict.model import load_pose_model
-        from nas.predict.people import DetectedPeople
-        from nas.predict.pictures_out import VideoFile
-        from nas.predict.predict import Predictor, predict
-
         sequence = self.videos.val.sequences[0]
         self.narrator.stage(f"predicting the video {sequence.name}")
-        source = open_frames(str((self.videos.val.images / sequence.frames[0].file_name).parent), 8.0)
-        model = load_pose_model(str(self.run.retrain(network.id)))
-        boxes = BoxFile(sequence.file, source)
-        people = DetectedPeople(boxes, model.keypoint_set.sigmas, lost_score=UNSURE / 2, keypoint_score=UNSURE)
-        stem = self.run.path / "prediction" / f"{sequence.name}_poses"
-        sink = VideoFile(stem.with_name(stem.name + ".mp4"), source.fps)
-        predictor = Predictor(model, boxes, people, keypoint_score=UNSURE)
-        predict(source, predictor, model, stem=stem, sink=sink, keypoint_score=UNSURE)
-        return stem.with_name(stem.name + ".mp4")
-
-    def _report(self) -> Path:
-        from nas.evaluation.baselines import read_baselines
-        from nas.report.build import write_report
-        from nas.report.clip_pictures import clip_pictures, networks_to_show
-
-        self.narrator.stage("writing the reports")
-        write_report(self.images)
-        pictures = clip_pictures(networks_to_show(self.run), self.videos)
-        return write_report(self.run, pictures, read_baselines(self.run))
+        frames = (self.videos.val.images / sequence.frames[0].file_name).parent
+        settings = PredictSettings(
+            model=str(self.run.retrain(network.id)), boxes=sequence.file, out=self.run.path / "prediction",
+            fps=8.0, lost_score=UNSURE / 2, keypoint_score=UNSURE,
+        )  # fmt: skip
+        return predict_stage(str(frames), settings).files[0]
 
 
 def _on_every_frame(one: Baseline) -> str:

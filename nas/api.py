@@ -1,0 +1,203 @@
+"""Every stage of a run as a function: what ``from nas import ...`` gives. docs/api.md has a worked example.
+
+A configuration is a :class:`Config`, or the path of a YAML file. All errors that a user can mend are ``InputError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from evaluators.latency.protocol import Measurement
+from nas.config import Config, load_config
+from nas.export.networks import ExportedNetwork
+from nas.export.trained import ExportedWeights, export_weights
+from nas.export.videos import ExportedVideo
+from nas.latency import LatencyConfig, measure_architectures
+from nas.predict.predict import Prediction
+from nas.search.driver import SearchResult
+from nas.stages.architectures import resolve_any_architecture, resolve_architecture
+from nas.stages.context import StageContext
+from nas.stages.evaluate import ImageResult, evaluate_stage
+from nas.stages.evaluate_videos import VideoResult
+from nas.stages.export import export_stage
+from nas.stages.narrator import Narrator, SilentNarrator
+from nas.stages.networks import network_file
+from nas.stages.predict import PredictSettings, predict_stage
+from nas.stages.report import report_stage
+from nas.stages.retrain import RetrainedNetwork, retrain_stage
+from nas.stages.search import search_stage
+from nas.stages.train import train_stage
+from search_spaces import PoseArchitecture, VideoArchitecture
+
+__all__ = [
+    "evaluate_networks",
+    "export_networks",
+    "export_trained",
+    "measure_latency",
+    "predict_poses",
+    "retrain_networks",
+    "search_networks",
+    "train_supernet",
+    "write_report",
+]
+
+AnyConfig = Config | Path | str
+Architecture = PoseArchitecture | VideoArchitecture
+
+
+def train_supernet(config: AnyConfig, *, resume: bool = False, narrator: Narrator | None = None) -> Path:
+    """Train the supernet of the configured space; with ``video.frames`` the temporal one.
+
+    Args:
+        resume: go on from the run's checkpoint; otherwise a training that is there is an error.
+        narrator: is told of the progress; None: nobody is.
+
+    Returns:
+        The file of its weights, in ``config.run_dir``.
+
+    Raises:
+        InputError: the configuration, the data or the folder cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
+    """
+    return train_stage(_context(config, resume, narrator))
+
+
+def search_networks(config: AnyConfig, *, resume: bool = False, narrator: Narrator | None = None) -> SearchResult:
+    """Search the space of the run's supernet, as ``search`` and ``candidate`` say; arguments as of
+    :func:`train_supernet`.
+
+    Returns:
+        The Pareto front and what the search came to; the run's folder has both.
+
+    Raises:
+        InputError: there is no supernet of this space; the configuration or the data cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
+    """
+    return search_stage(_context(config, resume, narrator))
+
+
+def export_networks(
+    config: AnyConfig, ids: Sequence[str] = (), *, narrator: Narrator | None = None
+) -> list[ExportedNetwork] | list[ExportedVideo]:
+    """Write networks of the run's front to ``RUN/export/ID``, with inherited weights, judged on all validation people.
+
+    Args:
+        ids: these candidates, of the front or not; empty: ``export.networks`` of the front.
+
+    Raises:
+        InputError: there is no front, or no such candidate.
+    """
+    return export_stage(_context(config, False, narrator), ids)
+
+
+def export_trained(
+    network: Path | str, folder: Path | str, formats: Sequence[str] = ("safetensors", "onnx")
+) -> ExportedWeights:
+    """Write any weights of ours to a folder, with architecture, ONNX and card.
+
+    Args:
+        network: weights (.safetensors), the folder that they lie in, or ``RUN:id``.
+        formats: ``safetensors``, ``onnx``, ``mmpose``.
+
+    Raises:
+        InputError: there are no such weights; or the folder holds something else.
+    """
+    return export_weights(network_file(str(network)), Path(folder), tuple(formats))
+
+
+def retrain_networks(
+    config: AnyConfig,
+    architectures: Sequence[Architecture | str] | None = None,
+    *,
+    resume: bool = False,
+    narrator: Narrator | None = None,
+) -> list[RetrainedNetwork]:
+    """Train networks by themselves, and export each beside its weights in ``RUN/retrain/ID``.
+
+    Args:
+        architectures: or what ``--architecture`` takes: a published name, a JSON file, ``RUN:id``. None: the configured
+            one, or those that the run has exported.
+
+    Raises:
+        InputError: there is nothing to train; the configuration, the weights to begin with or the data cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
+    """
+    networks = None
+    if architectures is not None:
+        networks = [resolve_any_architecture(one) if isinstance(one, str) else one for one in architectures]
+    return retrain_stage(_context(config, resume, narrator), networks)
+
+
+def evaluate_networks(
+    config: AnyConfig,
+    weights: Sequence[Path | str] | None = None,
+    *,
+    out: Path | None = None,
+    every_frame: bool = False,
+) -> list[ImageResult | VideoResult]:
+    """Judge networks on the validation people by COCO's measures, and on videos by PoseTrack's too.
+
+    Args:
+        weights: files, folders or ``RUN:id``; None: the run's retrained networks, or else its exported ones.
+        out: the folder for the results of one network; None: beside its weights.
+        every_frame: judge image networks on every frame of the videos.
+
+    Raises:
+        InputError: a network or the data cannot be used.
+    """
+    files = None if weights is None else [network_file(str(one)) for one in weights]
+    return evaluate_stage(_context(config, False, None), files, out, every_frame=every_frame)
+
+
+def write_report(run: AnyConfig, *, pictures: bool = True) -> Path:
+    """Write the run's ``report.html``: one page that needs no other file.
+
+    Args:
+        run: the run's folder, or a configuration.
+        pictures: show what networks predict, for which the data are needed.
+
+    Raises:
+        InputError: there is no run; a file of it is damaged.
+    """
+    return report_stage(_context(run, False, None), pictures=pictures)
+
+
+def measure_latency(
+    architectures: Sequence[PoseArchitecture | str], config: LatencyConfig | None = None
+) -> list[Measurement]:
+    """Milliseconds of networks with random weights on this machine, measured side by side in a process of its own.
+
+    Args:
+        architectures: or a published name, a JSON file, ``RUN:id``.
+
+    Raises:
+        InputError: there is no such architecture.
+        MeasureInputError: the runtime is not installed.
+    """
+    found = [resolve_architecture(one) if isinstance(one, str) else one for one in architectures]
+    return measure_architectures(found, config, own_process=True)
+
+
+def predict_poses(
+    source: Path | str,
+    settings: PredictSettings,
+    *,
+    progress: Callable[[int, int | None, float], None] | None = None,
+) -> Prediction:
+    """Poses of the people in an image, a folder of images, a video or a camera; results go to ``settings.out``.
+
+    Raises:
+        InputError: the network, the boxes or the pictures cannot be used.
+    """
+    return predict_stage(str(source), settings, progress=progress)
+
+
+def _context(config: AnyConfig, resume: bool, narrator: Narrator | None) -> StageContext:
+    if not isinstance(config, Config):
+        path = Path(config)
+        if path.is_dir():  # a run, which may have been moved since
+            config = load_config(path / "config.yaml", [("run_dir", str(path))])
+        else:
+            config = load_config(path)
+    return StageContext(config, resume, narrator or SilentNarrator())

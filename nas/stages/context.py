@@ -1,0 +1,126 @@
+"""What every stage of a run works on, and what it does around its work: the run's folder and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ParamSpec
+
+from nas.config import Config, note_config
+from nas.data.pose_data import PoseData
+from nas.data.video_data import VideoData
+from nas.processes.rank import is_first_process
+from nas.run.folder import RunFolder
+from nas.run.stopped import keeping_state
+from nas.stages.narrator import Narrator, SilentNarrator
+from search_spaces import InputError, SearchSpace, get_space
+
+__all__ = ["StageContext", "check_heatmaps", "load_space"]
+
+Arguments = ParamSpec("Arguments")
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """A run, and who watches it.
+
+    Data that a stage has read are there for the next one that is given the same context.
+    """
+
+    config: Config
+    resume: bool = False
+    """Go on from what the run's folder holds; otherwise results that are there are an error."""
+    narrator: Narrator = field(default_factory=SilentNarrator)
+    _data: dict[tuple[type, int, int | None], PoseData | VideoData] = field(default_factory=dict, repr=False)
+
+    @property
+    def run(self) -> RunFolder:
+        return RunFolder(self.config.run_dir)
+
+    def with_config(self, config: Config) -> StageContext:
+        """The same, with other settings of the stages; the data are the same."""
+        assert config.data == self.config.data
+        return replace(self, config=config)
+
+    def images(self, keypoints: int | None) -> PoseData:
+        """The configured people of images; other numbers of keypoints are refused when they are read."""
+        found = self._data.setdefault((PoseData, 0, keypoints), PoseData(self.config.data, keypoints))
+        assert isinstance(found, PoseData)
+        return found
+
+    def videos(self, frames: int, keypoints: int | None) -> VideoData:
+        """As :meth:`images`, of videos in clips of 1 + ``frames`` frames."""
+        found = self._data.setdefault((VideoData, frames, keypoints), VideoData(self.config.data, frames, keypoints))
+        assert isinstance(found, VideoData)
+        return found
+
+    def data(self, keypoints: int | None) -> PoseData | VideoData:
+        """Of the kind of network that the configuration is about."""
+        if self.config.is_video:
+            return self.videos(self.config.video.frames, keypoints)
+        return self.images(keypoints)
+
+    def tell_of_training_people(self, data: PoseData | VideoData) -> None:
+        """What is not known of their keypoints, as far as training minds."""
+        if is_first_process():
+            mirrors = self.config.data.augmentation.flip_probability > 0
+            data.tell_of_keypoints("train", mirrors=mirrors, judges=False)
+
+    @contextmanager
+    def recording(
+        self, sections: Sequence[str], progress: Callable[Arguments, None]
+    ) -> Iterator[Callable[Arguments, None]]:
+        """Notes the stage's sections of the configuration in the run's folder, once the stage has got going.
+
+        Yields ``progress`` for the stage to call: with the first call all checks have passed, so a stage that is
+        refused leaves the file as it was. A stage that has nothing left to do never calls it; then the end counts.
+        An interruption tells where the state is.
+        """
+        noted = False
+
+        def note() -> None:
+            nonlocal noted
+            if not noted and is_first_process():
+                note_config(self.config, self.run.config, sections)
+            noted = True
+
+        def noting(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+            note()
+            progress(*args, **kwargs)
+
+        with keeping_state(self.run.path):
+            yield noting
+            note()
+
+    def refuse_to_overwrite(self, path: Path, what: str) -> None:
+        """Hours of work are not thrown away because ``--resume`` was forgotten.
+
+        Raises:
+            InputError: ``path`` exists and nothing was said about resuming.
+        """
+        if path.exists() and not self.resume:
+            raise InputError(f"{path}: {what} is there; go on with --resume, or choose another --run-dir")
+
+
+def load_space(config: Config) -> SearchSpace:
+    """The configuration's search space.
+
+    Raises:
+        InputError: there is none of that name; or its networks give heatmaps that are not a quarter of their input,
+            which is what the targets are drawn for.
+    """
+    space = get_space(config.space)
+    check_heatmaps(config.space, space)
+    return space
+
+
+def check_heatmaps(name: str, space: SearchSpace) -> None:
+    """Raise InputError where a space's networks give heatmaps that are not a quarter of their input."""
+    (height, width), found = space.input_size, space.largest().heatmap_size
+    if found != (height // 4, width // 4):
+        raise InputError(
+            f"{name}: its networks give heatmaps of {found[0]} × {found[1]}, and a quarter of the input, "
+            f"{height // 4} × {width // 4}, is needed; change the stages' strides or the head's layers"
+        )

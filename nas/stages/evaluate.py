@@ -1,0 +1,119 @@
+"""The stage that judges trained networks, on people of still images and on videos."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.config import Config
+from nas.evaluation.crops import evaluate
+from nas.processes.rank import is_first_process
+from nas.run.overwriting import refuse_foreign_results, refuse_over_inputs
+from nas.stages.context import StageContext
+from nas.stages.evaluate_videos import VideoResult, evaluate_on_videos
+from nas.stages.networks import weights_to_evaluate
+from nas.weights.files import load_weights
+from nas.weights.videos import is_video_file, load_video_weights
+from search_spaces import InputError, PoseArchitecture
+
+__all__ = ["ImageResult", "evaluate_stage"]
+
+FRAMES = 3
+"""T by which an image network's frames are told apart, where nothing says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageResult:
+    """What a network came to on the validation people of still images."""
+
+    architecture: PoseArchitecture
+    metrics: dict[str, float]
+    """AP AP50 AP75 APM APL AR, from 0 to 1."""
+    people: int
+    """On how many it was judged."""
+
+
+def evaluate_stage(
+    context: StageContext,
+    weights: Sequence[Path] | None = None,
+    out: Path | None = None,
+    *,
+    every_frame: bool = False,
+) -> list[ImageResult | VideoResult]:
+    """Judge networks by COCO's measures, and on videos by PoseTrack's too; several processes share the work.
+
+    Beside the weights, or in ``out``, ``evaluation/`` gets results.json and files in the benchmarks' formats.
+
+    Args:
+        weights: None takes the run's retrained networks, or else the exported ones.
+        out: the folder for the results of one network.
+        every_frame: judge image networks on every frame of the videos, too. So they are where the configuration is
+            about videos, or names no still images.
+
+    Raises:
+        InputError: there is no network; its weights or the data cannot be used; ``out`` is for one network and there
+            are several; a file that is read would be written over.
+    """
+    config = context.config
+    files = list(weights_to_evaluate(config, context.run) if weights is None else weights)
+    if out is not None and len(files) > 1:
+        raise InputError(f"--out takes the results of one network, and there are {len(files)}; name one")
+    every_frame = every_frame or config.is_video or not _names_images(config)
+    on_videos = [path for path in files if every_frame or is_video_file(path)]
+    for path in files:
+        _refuse_to_overwrite(_place(path, path in on_videos, out), path, config)
+    results: list[ImageResult | VideoResult] = [
+        _on_images(context, path, out) for path in files if path not in on_videos
+    ]
+    if on_videos:
+        _tell_of_boxes(config)
+    return results + [_on_videos(context, path, out) for path in on_videos]
+
+
+def _on_images(context: StageContext, path: Path, out: Path | None) -> ImageResult:
+    architecture = load_weights(path)[1]
+    data = context.images(architecture.keypoints)
+    measures = evaluate(None, path, data, context.config.evaluate, _place(path, False, out))
+    return ImageResult(architecture=architecture, metrics=measures, people=len(data.val.instances))
+
+
+def _on_videos(context: StageContext, path: Path, out: Path | None) -> VideoResult:
+    frames = context.config.video.frames or FRAMES
+    if is_video_file(path):
+        frames = load_video_weights(path)[1].length
+    return evaluate_on_videos(path, context.videos(frames, None), context.config.evaluate, _place(path, True, out))
+
+
+def _tell_of_boxes(config: Config) -> None:
+    if config.data.detections is not None and config.data.video.val_detections is None and is_first_process():
+        print(
+            f"{config.data.detections}: boxes of still images, not of videos: those are judged with ground-truth "
+            "boxes, or with --data.video.val_detections FILE",
+            file=sys.stderr,
+        )
+
+
+def _place(weights: Path, is_on_videos: bool, out: Path | None) -> Path:
+    """Where the results go."""
+    if out is not None:
+        return out
+    of_frames = is_on_videos and not is_video_file(weights)
+    return weights.parent / ("evaluation_videos" if of_frames else "evaluation")
+
+
+def _refuse_to_overwrite(out: Path, weights: Path, config: Config) -> None:
+    advice = "name another folder with --out"
+    data, video = config.data, config.data.video
+    read = (weights, data.detections, data.val_annotations, video.val_detections, video.val_annotations)
+    written = ("results.json", "keypoints.results.json", "posetrack/ap", "posetrack/mota")
+    refuse_over_inputs([out / name for name in written], read, advice)
+    refuse_foreign_results(out, advice)
+
+
+def _names_images(config: Config) -> bool:
+    """Whether there are still images to judge by; where nothing at all is named, the error tells how to name them."""
+    video = config.data.video
+    images = config.data.folder or config.data.val_annotations
+    return images is not None or (video.folder is None and video.val_annotations is None)

@@ -1,0 +1,29 @@
+"""The stage that writes networks of a run's front to files, with the weights that they inherit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas.export.networks import ExportedNetwork, export_networks
+from nas.export.videos import ExportedVideo, export_videos
+from nas.run.folder import RunFolder
+from nas.stages.context import StageContext
+
+__all__ = ["export_stage"]
+
+
+def export_stage(context: StageContext, ids: Sequence[str] = ()) -> list[ExportedNetwork] | list[ExportedVideo]:
+    """Export networks of the front: ``export.networks`` of them, or those with these ids, which may be any candidates.
+
+    Raises:
+        InputError: there is no run or no front; no candidate has such an id.
+    """
+    config, run = context.config, RunFolder.existing(context.config.run_dir)
+    context.narrator.stage("exporting networks of the front: weights, ONNX, card")
+    with context.narrator.counting("exporting") as progress:
+        if run.is_video:
+            space = run.load_video_space()
+            videos = context.videos(space.length, space.keypoints)
+            return export_videos(run, videos, config.export, list(ids), progress)
+        images = context.images(run.load_space().keypoints)
+        return export_networks(run, images, config.export, list(ids), progress)
