@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.api import (
+        begin_search,
+        candidate_evaluator,
         evaluate_networks,
         export_networks,
         export_trained,
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "nas.api": (
-        "evaluate_networks", "export_networks", "export_trained", "measure_latency", "predict_poses",
-        "retrain_networks", "search_networks", "train_supernet", "write_report",
+        "begin_search", "candidate_evaluator", "evaluate_networks", "export_networks", "export_trained",
+        "measure_latency", "predict_poses", "retrain_networks", "search_networks", "train_supernet", "write_report",
     ),
     "nas.config": ("Config", "load_config"),
     "nas.latency.config": ("LatencyConfig",),
@@ -48,6 +50,8 @@ __all__ = [
     "PredictSettings",
     "SearchSpace",
     "VideoArchitecture",
+    "begin_search",
+    "candidate_evaluator",
     "evaluate_networks",
     "export_networks",
     "export_trained",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from evaluators.latency.protocol import Measurement
 from nas.config import Config, load_config
 from nas.export.networks import ExportedNetwork
@@ -15,7 +17,10 @@ from nas.export.trained import ExportedWeights, export_weights
 from nas.export.videos import ExportedVideo
 from nas.latency import LatencyConfig, measure_architectures
 from nas.predict.predict import Prediction
-from nas.search.driver import SearchResult
+from nas.search.algorithms.ask_tell import AskTellSearch
+from nas.search.candidates.evaluator import CandidateEvaluator
+from nas.search.config import SearchConfig
+from nas.search.driver import SearchResult, make_search
 from nas.stages.architectures import resolve_any_architecture, resolve_architecture
 from nas.stages.context import StageContext
 from nas.stages.evaluate import ImageResult, evaluate_stage
@@ -26,11 +31,13 @@ from nas.stages.networks import network_file
 from nas.stages.predict import PredictSettings, predict_stage
 from nas.stages.report import report_stage
 from nas.stages.retrain import RetrainedNetwork, retrain_stage
-from nas.stages.search import search_stage
+from nas.stages.search import evaluator_of_run, search_stage
 from nas.stages.train import train_stage
-from search_spaces import PoseArchitecture, VideoArchitecture
+from search_spaces import PoseArchitecture, SearchSpace, VideoArchitecture
 
 __all__ = [
+    "begin_search",
+    "candidate_evaluator",
     "evaluate_networks",
     "export_networks",
     "export_trained",
@@ -75,6 +82,30 @@ def search_networks(config: AnyConfig, *, resume: bool = False, narrator: Narrat
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     return search_stage(_context(config, resume, narrator))
+
+
+def candidate_evaluator(config: AnyConfig) -> CandidateEvaluator:
+    """What the workers of a search evaluate candidates with, for a searcher of your own: ``evaluator(architecture)``.
+
+    A call gives the record's fields: ``objectives`` (``ap``, and ``macs`` and ``params``; latency is a table's matter),
+    ``status``, ``persons``, ``metrics``, ``cpu_s``. With ``candidate.first_look`` it is a quick look, and
+    ``evaluator.complete(architecture)`` judges to the end.
+
+    Raises:
+        InputError: the run has no supernet; the data cannot be used.
+    """
+    return evaluator_of_run(_context(config, False, None))
+
+
+def begin_search(
+    space: SearchSpace, settings: SearchConfig, seed: int = 0, initial: Sequence[PoseArchitecture] = ()
+) -> AskTellSearch[PoseArchitecture]:
+    """The searcher without its workers: ``ask()`` for an architecture, ``tell(...)`` what it came to.
+
+    Args:
+        initial: asked for first.
+    """
+    return make_search(space, settings, np.random.default_rng(seed), list(initial))
 
 
 def export_networks(

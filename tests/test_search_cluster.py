@@ -87,7 +87,7 @@ def test_a_candidate_is_judged_the_same_from_files_that_were_fetched(
     space, data, run = small_space(), pose_data(tmp_path / "coco"), RunFolder(tmp_path / "run")
     Supernet(space).save(run.supernet)
     config = CandidateConfig(persons=6, calibration_crops=4, precision="float32")
-    factory = session._factory(space, data, config, run, session.Costs(), ("macs",), "cpu")
+    factory = session.candidate_factory(space, data, config, run, session.Costs(), ("macs",), "cpu")
     moved, files = factory.portable()
     kept = {}
     for digest, path in files.items():

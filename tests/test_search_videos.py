@@ -101,7 +101,7 @@ def test_a_candidate_is_judged_the_same_from_files_that_were_fetched(
     config = DataConfig(
         video=VideoDataConfig(folder=tmp_path), cache=tmp_path / "cache", augmentation=NO_AUGMENTATION
     )
-    factory = session._factory(
+    factory = session.candidate_factory(
         SPACE, VideoData(config, 2, 17), CANDIDATE, run, session.Costs(), ("macs",), "cpu", ap
     )
     expected = factory()(SPACE.largest())

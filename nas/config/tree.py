@@ -116,7 +116,7 @@ class Config(Ranged):
             raise InputError(f"minutes={self.minutes:g}; more than 0 are needed")
 
 
-def load_config(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
+def load_config(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Config:
     """The configuration in a YAML file, with every stage's seed and minutes worked out.
 
     Args:
@@ -126,7 +126,7 @@ def load_config(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config
     Raises:
         InputError: one line with the place, the key, the value and what is allowed.
     """
-    source = read_yaml_file(path)
+    source = read_yaml_file(Path(path))
     for dotted, text in overrides:
         source = deep_merge(source, parse_override(dotted, text, holds_words(Config, dotted)))
     config = _with_seed(build(Config, source), dict(source.walk()), {dotted for dotted, _ in overrides})

@@ -58,7 +58,10 @@ from .preparation import (
     on_one_thread,
 )
 
-__all__ = ["ApKind", "CandidateFactory", "FrontMeasure", "search_networks", "with_algorithm"]
+__all__ = [
+    "ApKind", "CandidateFactory", "FrontMeasure", "candidate_factory", "check_files", "search_networks",
+    "with_algorithm",
+]  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -226,7 +229,7 @@ def search_networks(
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
     search = with_algorithm(search, space, run, resume)
-    _check_files(run, space, data)
+    check_files(run, space, data)
     _check_data(data, ap)
     with (
         RunLock(run.path, SEARCHING) as lock,  # a second search should not measure blocks meanwhile
@@ -239,7 +242,7 @@ def search_networks(
             costs = Costs(latency=latency, fingerprint=fingerprint, in_slot=search.ray_address is not None)
         elif fingerprint is not None:
             costs = table_costs(space, latency, run, fingerprint, search.ray_address is not None, table_progress)
-        factory = _factory(space, data, candidate, run, costs, costs_of(problem), device_of(search), ap)
+        factory = candidate_factory(space, data, candidate, run, costs, costs_of(problem), device_of(search), ap)
         known = recorded_identity(run.path) if resume else None
         factory = replace(factory, config=decided(factory, known or {}))
         return run_search(
@@ -286,7 +289,7 @@ def _initial(space: Space) -> list[Any]:
     return [*ends, *(member for member in members if space.contains(member) and member not in ends)]
 
 
-def _check_files(run: RunFolder, space: Space, data: PoseData | VideoData) -> None:
+def check_files(run: RunFolder, space: Space, data: PoseData | VideoData) -> None:
     """Before workers start: the supernet is there and of this space, and a key frame's network, too; they predict the
     data's keypoints in their order."""
     from nas.weights.files import load_network
@@ -320,7 +323,7 @@ def _check_data(data: PoseData | VideoData, ap: ApKind) -> None:
         data.val.require_head_boxes()
 
 
-def _factory(
+def candidate_factory(
     space: Space,
     data: PoseData | VideoData,
     candidate: CandidateConfig,
@@ -330,6 +333,11 @@ def _factory(
     device: str,
     ap: ApKind = "oks",
 ) -> CandidateFactory:
+    """What makes the evaluator of the run's supernet, here or on a worker: crops are cut and kept now.
+
+    Args:
+        race_on: see :class:`CandidateEvaluator`.
+    """
     size, videos = space.input_size, None
     crops: CropCache | ClipCache
     calibration: CropCache | ClipCache

@@ -45,11 +45,11 @@ class PredictSettings:
     padding: float | None = None
     """Of the crops, in units of the box."""
 
-    boxes: Path | None = None
+    boxes: Path | str | None = None
     """COCO detections, or COCO or PoseTrack18 annotations."""
     category: str | None = None
     """Of people in ``boxes``; None: the one with keypoints, or named person."""
-    detector: Path | None = None
+    detector: Path | str | None = None
     """A person detector (ONNX)."""
     box: tuple[Box, ...] = ()
     """People of the first frame, who are followed."""
@@ -67,7 +67,7 @@ class PredictSettings:
     smooth: bool = False
     """A One-Euro filter on the keypoints of every track."""
 
-    out: Path | None = None
+    out: Path | str | None = None
     """The folder for drawn pictures, PoseTrack18 and COCO results."""
     images: bool = False
     """A drawn image a frame in place of a video."""
@@ -102,7 +102,7 @@ class PredictSettings:
             value = getattr(self, option)
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"--{option.replace('_', '-')}: must be positive, got {value}")
-        if self.out is not None and self.out.exists() and not self.out.is_dir():
+        if self.out is not None and Path(self.out).exists() and not Path(self.out).is_dir():
             raise InputError(f"--out {self.out}: is a file; name a folder")
 
 
@@ -154,7 +154,7 @@ def predict_stage(
         smooth=OneEuroFilter() if settings.smooth else None,
         keypoint_score=settings.keypoint_score,
     )
-    stem = settings.out / f"{frames.name}_poses" if settings.out else None
+    stem = Path(settings.out) / f"{frames.name}_poses" if settings.out else None
     if stem is not None:
         _check_outputs(settings, source, frames, stem)
     sink = _sink(settings, frames, stem)
@@ -179,13 +179,13 @@ def _box_source(settings: PredictSettings, source: FrameSource) -> BoxSource:
     from nas.predict.detector import OnnxPersonDetector
 
     if settings.boxes is not None:
-        return BoxFile(settings.boxes, source, settings.box_score, settings.category)
+        return BoxFile(Path(settings.boxes), source, settings.box_score, settings.category)
     if settings.box:
         return GivenBoxes([list(box) for box in settings.box])
     if settings.detector is None:
         return WholeFrame()
     detector = OnnxPersonDetector(
-        settings.detector,
+        Path(settings.detector),
         min_score=settings.box_score,
         person_class=settings.person_class,
         colors=settings.detector_colors,

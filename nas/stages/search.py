@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nas.run.folder import RunFolder
+from nas.search.candidates.costs import Costs
+from nas.search.candidates.evaluator import CandidateEvaluator
 from nas.search.driver import SearchResult
-from nas.search.session import search_networks
+from nas.search.preparation import costs_of, decided, device_of
+from nas.search.session import candidate_factory, check_files, search_networks
 from nas.stages import sections
 from nas.stages.context import StageContext, load_space
 from nas.stages.train import video_space
 from search_spaces import InputError, SearchSpace, VideoSearchSpace
 
-__all__ = ["search_stage"]
+__all__ = ["evaluator_of_run", "search_stage"]
 
 
 def search_stage(context: StageContext) -> SearchResult:
@@ -71,3 +76,22 @@ def _searched_space(context: StageContext, run: RunFolder) -> SearchSpace | Vide
             "choose another run_dir"
         )
     return space
+
+
+def evaluator_of_run(context: StageContext) -> CandidateEvaluator:
+    """What a worker of the search evaluates candidates with, for use in this process. Latency is not among its costs.
+
+    Raises:
+        InputError: there is no supernet; the data cannot be used.
+    """
+    config, run = context.config, RunFolder.existing(context.config.run_dir)
+    space = run.load_video_space() if config.is_video else run.load_space()
+    data = context.data(space.keypoints)
+    check_files(run, space, data)
+    problem = config.search.problem()
+    race_on = tuple(name for name in costs_of(problem) if name != "latency_ms")
+    device = device_of(config.search)
+    factory = candidate_factory(
+        space, data, config.candidate, run, Costs(), race_on, device, config.video.ap
+    )
+    return replace(factory, config=decided(factory, {}))()

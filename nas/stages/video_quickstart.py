@@ -156,6 +156,9 @@ class _Stages:
     """Both runs and their data."""
 
     def __init__(self, plan: VideoPlan, narrator: Narrator) -> None:
+        folder = plan.images.run_dir  # wherever it lies now
+        level = dataclasses.replace(plan.videos.video, key=str(folder), initialize_from_images=folder)
+        plan = dataclasses.replace(plan, videos=dataclasses.replace(plan.videos, video=level))
         self.plan, self.narrator = plan, narrator
         self.of_images = StageContext(plan.images, resume=True, narrator=narrator)
         self.of_videos = StageContext(plan.videos, resume=True, narrator=narrator)
