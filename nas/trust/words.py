@@ -1,0 +1,70 @@
+"""A trust report in sentences, for people who do not know Kendall's τ."""
+
+from __future__ import annotations
+
+from .assessment import Ranking, TrustReport
+from .intervals import Measure
+
+__all__ = ["NAMES", "agreement_line", "best_ranking", "interval", "signed", "trusted_line"]
+
+NAMES = {"ap": "inherited AP", "mean_oks": "inherited mean OKS"}
+
+
+def trusted_line(name: str, ranking: Ranking) -> str:
+    """Which difference of inherited AP (``name`` is ``ap``) or mean OKS can be trusted."""
+    unit, trusted = {"ap": "AP", "mean_oks": "mean OKS"}.get(name, name), ranking.trusted
+    difference = trusted.difference
+    if trusted.of < 10:
+        return (
+            f"Which differences of {NAMES.get(name, name)} can be trusted cannot be said: 5 networks are needed for it."
+        )
+    if difference.value is None:
+        return (
+            f"No difference of {NAMES.get(name, name)} can be trusted: of the pairs that lie furthest apart, fewer "
+            "than 90 % are ordered as training orders them."
+        )
+    bounds = f"from {0.0 if difference.low is None else difference.low:.4f} "
+    bounds += "up to where nobody knows" if difference.high is None else f"to {difference.high:.4f}"
+    return (
+        f"Differences above {difference.value:.4f} {unit} can be trusted: of the {trusted.pairs} (of {trusted.of}) "
+        f"pairs whose {NAMES.get(name, name)} differs by as much, 90 % are ordered as training orders them (95 % "
+        f"interval {bounds})."
+    )
+
+
+def agreement_line(tau: Measure) -> str:
+    """What τ says of two networks taken at random: (1 + τ) / 2 of all pairs are ordered alike, ties aside."""
+    if tau.value is None:
+        return "The networks cannot be told apart by what they inherit."
+    text = f"Of two networks taken at random, the supernet names the better one in {_percent(tau.value)} of cases"
+    if tau.low is not None and tau.high is not None:
+        text += f" (95 % interval {_percent(tau.low)} to {_percent(tau.high)})"
+    return f"{text}; a coin would in 50 %."
+
+
+def _percent(tau: float) -> str:
+    return f"{50 * (1 + tau):.0f} %"
+
+
+def best_ranking(report: TrustReport) -> str | None:
+    """The inherited measure with the highest τ."""
+    found = {name: one.tau.value for name, one in report.rankings.items() if one.tau.value is not None}
+    return max(found, key=lambda name: found[name]) if found else next(iter(report.rankings), None)
+
+
+def interval(measure: Measure | None, digits: int = 2) -> str:
+    """``0.61 (0.43 to 0.75)``; – for what cannot be said."""
+    if measure is None or measure.value is None:
+        return "–"
+    if measure.low is None and measure.high is None:
+        return _text(measure.value, digits)
+    low, high = ("?" if one is None else _text(one, digits) for one in (measure.low, measure.high))
+    return f"{_text(measure.value, digits)} ({low} to {high})"
+
+
+def signed(value: float, digits: int = 4) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _text(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
