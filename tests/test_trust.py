@@ -154,7 +154,9 @@ def test_what_few_networks_can_tell_is_what_simulation_says() -> None:
     assert low == pytest.approx(0.0, abs=0.06)  # ±0.42 is the range of 12 networks with a true τ of 0
     assert inverted(-0.42, 12)[1] == pytest.approx(-low, abs=0.06)
     assert high < 0.9
-    assert inverted(1.0, 4) == (pytest.approx(-0.35, abs=0.1), 1.0)
+    for n in (3, 4, 5, 8):  # of n networks in the right order that is chance in one case of n!
+        assert (inverted(1.0, n)[0] < 0) == (1 / math.factorial(n) > 0.025)
+        assert inverted(1.0, n)[1] == 1
 
 
 @pytest.mark.parametrize("n", [3, 4, 6])
@@ -163,12 +165,12 @@ def test_few_networks_in_the_right_order_are_no_certainty(n: int) -> None:
     found = of_ap(ranked(true / 2, true, latency_ms=np.linspace(1, 2, n)))
     assert found.tau.value == 1
     assert found.tau.low is not None
-    assert found.tau.low < 0.45
+    assert found.tau.low < (0 if n < 5 else 0.6)
     assert found.spearman.low is not None
-    assert found.spearman.low < 0.6
+    assert found.spearman.low < (0 if n < 5 else 0.8)
     assert found.recall.share.low is not None
     assert found.recall.share.low < 0.2
-    assert found.regrets[-1].ap == Measure(0.0, 0.0, pytest.approx(found.regrets[-1].ap.high))
+    assert (found.regrets[-1].ap.value, found.regrets[-1].ap.low) == (0, 0)
     assert found.regrets[-1].ap.high is not None
     assert found.regrets[-1].ap.high > 0.02
     assert found.trusted.difference.high is None
@@ -200,7 +202,7 @@ def test_the_ceiling_is_that_of_a_perfect_ranking(q: float, row: tuple[float, ..
 def test_the_ceiling_of_one_seed_each_with_a_few_repeats() -> None:
     rng = np.random.default_rng(5)
     values = []
-    for _ in range(12):
+    for _ in range(6):
         truth = rng.standard_normal(60)
         measured = [truth[i] + 0.5 * rng.standard_normal(3 if i < 8 else 1) for i in range(60)]
         found = noise_ceiling(measured, rng)
@@ -210,7 +212,7 @@ def test_the_ceiling_of_one_seed_each_with_a_few_repeats() -> None:
         assert found.tau.high is not None
         assert found.tau.low < found.tau.high
         values.append(found.tau.value)
-    assert np.mean(values) == pytest.approx(0.72, abs=0.03)  # 52 of 60 with one seed: 0.70, the others 0.82
+    assert np.mean(values) == pytest.approx(0.72, abs=0.04)  # 52 of 60 with one seed: 0.70, the others 0.82
 
 
 def test_noise_needs_a_repeat_and_is_pooled() -> None:
@@ -407,7 +409,7 @@ def test_finalists_alone_give_a_report_with_a_section_in_the_page(run: RunFolder
     report = load_trust(run.path / "trust.json")
     assert report.rankings["ap"].tau.value == 1
     assert report.rankings["ap"].tau.low is not None
-    assert report.rankings["ap"].tau.low < 0.5
+    assert report.rankings["ap"].tau.low < 0.6
     assert report.ceiling is None
     assert set(report.baselines) == {"macs", "parameters", "latency_ms"}
     assert any(one.group == "stem.width" for one in report.rankings["ap"].gene_bias)
@@ -420,6 +422,7 @@ def test_finalists_alone_give_a_report_with_a_section_in_the_page(run: RunFolder
 
 
 def test_without_trust_json_the_page_has_no_such_section(run: RunFolder) -> None:
+    """Nor does a front that is not there yet keep the page from being written."""
     assert "believed" not in write_report(run).read_text(encoding="utf-8")
 
 

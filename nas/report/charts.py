@@ -111,6 +111,8 @@ class _Scale:
 
 def _marks(marks: Marks, scale: _Scale) -> str:
     points = [(scale.x(x), scale.y(y)) for x, y in zip(marks.x, marks.y, strict=True)]
+    if not points:
+        return ""
     if marks.kind in ("line", "step"):
         return _line(points, marks)
     shapes = []

@@ -40,7 +40,8 @@ def residuals(inherited: FloatArray, true_ap: FloatArray) -> FloatArray | None:
         return None
     slope, begin = np.polyfit(true_ap, inherited, 1)
     found: FloatArray = inherited - (begin + slope * true_ap)
-    return found
+    rounding = 1e-9 * np.abs(inherited).max()
+    return np.where(np.abs(found) > rounding, found, 0)
 
 
 def size_biases(left: FloatArray, macs: FloatArray) -> list[Bias]:
