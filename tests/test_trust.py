@@ -447,17 +447,44 @@ def test_a_finalist_without_an_architecture_is_looked_up_in_the_journal(run: Run
     assert all(one.macs and one.genes for one in networks)
 
 
+def rungs(*aps: float) -> list[dict[str, Any]]:
+    return [{"step": 100 * 3**i, "ap": ap, "ap_se": 0.02} for i, ap in enumerate(aps)]
+
+
+def test_finalists_are_compared_as_they_were_after_the_same_steps(run: RunFolder) -> None:
+    """Of six, two came to the end; a third is still trained; one failed, one has never been looked at by the search."""
+    entries = [
+        finalist(0, 0.30, status="trained", rungs=rungs(0.1, 0.2, 0.30)),
+        finalist(1, 0.31, status="trained", rungs=rungs(0.11, 0.21, 0.31)),
+        finalist(2, 0.22, status="stopped", rungs=rungs(0.12, 0.22)),
+        finalist(3, 0.13, status="stopped", rungs=rungs(0.13)),
+        finalist(4, 0.0, status="failed", rungs=[]) | {"ap": None},
+        finalist(5, 0.4, rungs=rungs(0.1, 0.2, 0.4)) | {"inherited": {}},
+    ]
+    atomic_write_json(run.path / "finalists.json", {"format": "vipnas-finalists/1", "finalists": entries})
+    networks, source = networks_of_run(run)
+    assert source == "finalists, as they were after 300 steps"
+    assert [one.true_ap for one in networks] == [(0.2,), (0.21,), (0.22,)]
+    assert networks[0].short == {"100": 0.1}
+    assert networks[0].standard_error == 0.02
+    entries[2] = finalist(2, 0.32, status="trained", rungs=rungs(0.12, 0.22, 0.32))
+    atomic_write_json(run.path / "finalists.json", {"format": "vipnas-finalists/1", "finalists": entries})
+    networks, source = networks_of_run(run)
+    assert source == "finalists"
+    assert [one.true_ap for one in networks] == [(0.30,), (0.31,), (0.32,)]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ("{", "finalists.json: damaged"),
         ("[]", "finalists.json: damaged"),
-        ('{"networks": 3}', "finalists.json: damaged (networks is no list of objects)"),
-        ('{"networks": [{"ap": 0.3}]}', "network 1: has no id"),
-        ('{"networks": [{"id": "a", "ap": null, "inherited": {"ap": 1}}]}', "network 1 (a): has no AP"),
-        ('{"networks": [{"id": "a", "ap": 0.3, "inherited": {}}]}', "network 1 (a): has no inherited AP"),
-        ('{"networks": [{"id": "a", "ap": 0.3}]}', "has no inherited AP; `vipnas finalists` writes it"),
-        ('{"networks": []}', "0 finalists with inherited and true AP are too few"),
+        ('{"networks": 3}', "finalists.json: damaged (no list of objects)"),
+        ('{"finalists": [3]}', "finalists.json: damaged (no list of objects)"),
+        ('{"networks": []}', "0 of its 0 networks have both inherited and trained AP, and 3 are needed"),
+        ('{"networks": [{"ap": 0.3}]}', "0 of its 1 networks have both"),
+        ('{"networks": [{"id": "a", "ap": null, "inherited": {"ap": 1}}]}', "0 of its 1 networks have both"),
+        ('{"networks": [{"id": "a", "ap": 0.3, "inherited": {}}]}', "0 of its 1 networks have both"),
     ],
 )
 def test_what_is_wrong_with_finalists_is_one_line(run: RunFolder, content: str, words: str) -> None:

@@ -111,8 +111,6 @@ class _Scale:
 
 def _marks(marks: Marks, scale: _Scale) -> str:
     points = [(scale.x(x), scale.y(y)) for x, y in zip(marks.x, marks.y, strict=True)]
-    if not points:
-        return ""
     if marks.kind in ("line", "step"):
         return _line(points, marks)
     shapes = []
@@ -126,7 +124,7 @@ def _marks(marks: Marks, scale: _Scale) -> str:
 
 
 def _line(points: list[tuple[float, float]], marks: Marks) -> str:
-    if marks.kind == "step":  # between two members of a front, the quicker one is what there is
+    if marks.kind == "step" and points:  # between two members of a front, the quicker one is what there is
         points = [p for a, b in zip(points, [*points[1:], points[-1]], strict=True) for p in (a, (b[0], a[1]))]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     hover = f' data-hover="{html.escape(marks.hover[0], quote=True)}"' if marks.hover and marks.kind == "line" else ""

@@ -16,7 +16,7 @@ STYLE = """
 body { margin:0; background:var(--back); color:var(--ink); font:15px/1.5 system-ui, "Segoe UI", sans-serif; }
 main { max-width:1180px; margin:0 auto; padding:28px 20px 60px; }
 h1 { font-size:26px; margin:0 0 4px; } h2 { font-size:18px; margin:0 0 10px; }
-p.said { margin:4px 0; font-weight:600; } p.note { color:var(--soft); margin:4px 0 12px; }
+p.note { color:var(--soft); margin:4px 0 12px; }
 .facts { display:flex; flex-wrap:wrap; gap:10px; margin:18px 0; }
 .facts div { background:var(--panel); border:1px solid var(--line); border-radius:10px; padding:10px 16px; }
 .facts b { display:block; font-size:22px; line-height:1.25; } .facts span { color:var(--soft); font-size:13px; }
@@ -34,13 +34,14 @@ svg .frontline, svg .curve { fill:none; stroke:var(--found); stroke-width:2; }
 svg .curve2 { fill:none; stroke:var(--kept); stroke-width:2; }
 svg .thin { stroke-width:1.2; opacity:.55; } svg .baseline { fill:var(--ink); stroke:var(--panel); }
 svg .baseline-line { fill:none; stroke:var(--ink); stroke-width:1.6; stroke-dasharray:5 4; }
-svg .whisker { stroke:var(--soft); stroke-width:1.4; fill:none; } svg .bar.sure { fill:var(--kept); }
 svg .bar { fill:var(--found); } svg .bar.key { fill:var(--kept); }
 table.heat { width:auto; margin-bottom:6px; } table.heat td { text-align:center; width:84px; padding:7px 12px; }
 table.heat th { padding-right:14px; text-align:center; }
 .clip { display:grid; gap:8px; margin-bottom:14px; } .clip img { width:100%; border-radius:6px; display:block; }
 .clip figcaption { color:var(--soft); font-size:13px; } .clip figure { margin:0; }
 svg [data-hover]:hover { stroke:var(--ink); stroke-width:2; opacity:1; }
+p.said { margin:4px 0; font-weight:600; } svg .bar.sure { fill:var(--kept); }
+svg .whisker { stroke:var(--soft); stroke-width:1.4; fill:none; }
 .scroll { overflow-x:auto; } table { border-collapse:collapse; font-size:14px; width:100%; }
 th, td { text-align:left; padding:5px 12px 5px 0; border-bottom:1px solid var(--line); white-space:nowrap; }
 th { color:var(--soft); font-weight:600; }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,59 +32,89 @@ def networks_of_run(run: RunFolder) -> tuple[list[RankedNetwork], str]:
         InputError: a file is damaged; or there are too few networks.
     """
     if (run.path / FINALISTS).is_file():
-        networks, source = read_finalists(run), "finalists"
-    else:
-        networks, source = read_retrained(run), "retrained networks"
+        return read_finalists(run)
+    networks = read_retrained(run)
     if len(networks) < FEWEST:
         raise InputError(
-            f"{run.path}: {len(networks)} {source} with inherited and true AP are too few to tell how the supernet "
-            f"ranks, {FEWEST} are needed; run `vipnas finalists`, or give trained networks with --truth"
+            f"{run.path}: {len(networks)} retrained networks with inherited and true AP are too few to tell how the "
+            f"supernet ranks, {FEWEST} are needed; run `vipnas finalists`, or give trained networks with --truth"
         )
-    return networks, source
+    return networks, "retrained networks"
 
 
-def read_finalists(run: RunFolder) -> list[RankedNetwork]:
-    """The networks of ``finalists.json``.
+def read_finalists(run: RunFolder) -> tuple[list[RankedNetwork], str]:
+    """The networks of ``finalists.json`` that were equally long in training, and what they are, in words.
 
-    An entry needs ``id``, ``ap`` and ``inherited`` with ``ap`` or ``mean_oks``; ``ap_standard_error``, ``latency_ms``
-    and ``architecture`` are used where they are there. An architecture that is not is looked up in the journal.
+    An entry needs ``id``, ``ap`` and ``inherited`` with ``ap`` or ``mean_oks``; others are left out. A standard error
+    (``ap_se``), ``latency_ms`` and ``architecture`` are used where they are there; an architecture that is not is
+    looked up in the journal. Of entries with ``rungs`` those count that have come to the last rung that at least half
+    of them, and three, have come to, with their AP there: those that stopped before are no worse for it than others
+    were at that time.
 
     Raises:
-        InputError: the file is damaged, or an entry lacks what is needed.
+        InputError: the file is damaged, or has too few such networks.
     """
     path = run.path / FINALISTS
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["networks"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = content["finalists" if "finalists" in content else "networks"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{path}: damaged ({reason}); `vipnas finalists` writes it again") from None
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-        raise InputError(f"{path}: damaged (networks is no list of objects); `vipnas finalists` writes it again")
+        raise InputError(f"{path}: damaged (no list of objects); `vipnas finalists` writes it again")
     records, space = _records(run), _space(run)
-    return [_finalist(entry, f"{path}: network {number}", records, space) for number, entry in enumerate(entries, 1)]
+    known = [one for one in entries if _inherited(one) and isinstance(one.get("id"), str)]
+    stages = [_rungs(one) for one in known]
+    reached = [sum(len(rungs) >= depth for rungs in stages) for depth in range(1, 1 + max(map(len, stages), default=0))]
+    depth = max((d for d, count in enumerate(reached, 1) if count >= max(FEWEST, len(known) / 2)), default=0)
+    found, source = [], "finalists"
+    for entry, rungs in zip(known, stages, strict=True):
+        if depth and len(rungs) >= depth:
+            last, before = rungs[depth - 1], rungs[: depth - 1]
+            found.append(_finalist({**entry, **last}, before, records, space, str(path)))
+            source = f"finalists, as they were after {last['step']} steps" if depth < len(reached) else source
+        elif not depth and _number(entry.get("ap")) is not None:
+            found.append(_finalist(entry, [], records, space, str(path)))
+    if len(found) < FEWEST:
+        raise InputError(
+            f"{path}: {len(found)} of its {len(entries)} networks have both inherited and trained AP, and {FEWEST} are "
+            "needed to tell how the supernet ranks; train more (finalists.networks), or give trained networks with "
+            "--truth"
+        )
+    return found, source
+
+
+def _inherited(entry: Mapping[str, Any]) -> dict[str, float]:
+    given = entry.get("inherited")
+    return _measures(ap=given.get("ap"), mean_oks=given.get("mean_oks")) if isinstance(given, Mapping) else {}
+
+
+def _rungs(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those that a network has come to, in their order."""
+    found = entry.get("rungs")
+    if not isinstance(found, list):
+        return []
+    return [one for one in found if isinstance(one, dict) and _number(one.get("ap")) is not None and "step" in one]
 
 
 def _finalist(
-    entry: Mapping[str, Any], where: str, records: Mapping[str, dict[str, Any]], space: SearchSpace | None
+    entry: Mapping[str, Any],
+    before: Sequence[Mapping[str, Any]],
+    records: Mapping[str, dict[str, Any]],
+    space: SearchSpace | None,
+    where: str,
 ) -> RankedNetwork:
-    key = entry.get("id")
-    if not isinstance(key, str):
-        raise InputError(f"{where}: has no id; `vipnas finalists` writes it")
-    given = entry.get("inherited")
-    given = given if isinstance(given, Mapping) else {}
-    inherited = _measures(ap=given.get("ap"), mean_oks=given.get("mean_oks"))
-    ap, latency = _number(entry.get("ap")), _number(entry.get("latency_ms"))
-    if ap is None or not inherited:
-        missing = "inherited AP" if ap is not None else "AP"
-        raise InputError(f"{where} ({key}): has no {missing}; `vipnas finalists` writes it")
-    architecture = entry.get("architecture") or records.get(key, {}).get("architecture")
+    key, latency = str(entry["id"]), _number(entry.get("latency_ms"))
+    error = entry.get("ap_se", entry.get("ap_standard_error"))
     return RankedNetwork(
         id=key,
-        true_ap=(ap,),
-        inherited=inherited,
-        standard_error=_number(entry.get("ap_standard_error")),
+        true_ap=(float(entry["ap"]),),
+        inherited=_inherited(entry),
+        standard_error=_number(error),
         latency_ms=_latency(records.get(key, {})) if latency is None else latency,
-        **_costs(architecture, space, where),
+        short={str(rung["step"]): float(rung["ap"]) for rung in before},
+        **_costs(entry.get("architecture") or records.get(key, {}).get("architecture"), space, where),
     )
 
 
