@@ -5,7 +5,8 @@ the run's files alone. With few networks the intervals are wide; that is the ans
 
 With --truth the networks are those of a truth folder (docs/truth, or one of your own made by
 scripts/benchmark_ranking.py), as far as they are in the run's space. They inherit from the run's supernet here, as
-candidates of a search do: the run's data are needed, and some seconds a network.
+candidates of a search do: the run's data are needed, and some seconds a network. What is known already is not done
+again.
 """
 
 from __future__ import annotations
@@ -23,32 +24,30 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: Parser) -> None:
     add_run_arguments(parser, ("data", "candidate.calibration_crops"))
     parser.add_argument("--truth", metavar="DIR", type=Path, help="folder of networks trained from scratch")
-    text = "with --truth: supernets of the same space, earlier checkpoints or other seeds, to compare with"
+    text = "with --truth: further supernets of the space to compare with"
     parser.add_argument("--compare", metavar="FILE", type=Path, nargs="+", default=[], help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.compare and arguments.truth is None:
         raise InputError("--compare: needs networks to compare supernets by; give --truth DIR")
-    run, config = read_run(arguments)
+    _, config = read_run(arguments)
     from nas.cli.output import print_table
-    from nas.cli.progress import counting
-    from nas.stages.trust import assess_run, assess_with_truth
+    from nas.cli.progress import TerminalNarrator
+    from nas.stages.context import StageContext
+    from nas.stages.trust import trust_stage
     from nas.trust.rows import measure_rows
     from nas.trust.sources import TRUST
     from nas.trust.words import NAMES, agreement_line, best_ranking, trusted_line
 
-    if arguments.truth is None:
-        report = assess_run(run)
-    else:
-        with counting("inherited weights") as progress:
-            report = assess_with_truth(run, config, arguments.truth, arguments.compare, progress)
+    context = StageContext(config, narrator=TerminalNarrator())
+    report = trust_stage(context, arguments.truth, arguments.compare)
     seeds = ", ".join(f"{count} with {k} seed{'s' if k != '1' else ''}" for k, count in report.seeds.items())
-    title = f"{run.path}: {report.n} {report.source} ({seeds})"
+    title = f"{context.run.path}: {report.n} {report.source} ({seeds})"
     print_table(title, ["", *(NAMES.get(name, name) for name in report.rankings)], measure_rows(report))
     best = best_ranking(report)
     if best is not None:
         print(agreement_line(report.rankings[best].tau))
         print(trusted_line(best, report.rankings[best]))
-    print(run.path / TRUST)
+    print(context.run.path / TRUST)
     return 0
