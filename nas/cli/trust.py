@@ -33,14 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--compare: needs networks to compare supernets by; give --truth DIR")
     _, config = read_run(arguments)
     from nas.cli.output import print_table
-    from nas.cli.progress import TerminalNarrator
+    from nas.cli.progress import Progress
     from nas.stages.context import StageContext
     from nas.stages.trust import trust_stage
     from nas.trust.rows import measure_rows
     from nas.trust.sources import TRUST
     from nas.trust.words import NAMES, agreement_line, best_ranking, trusted_line
 
-    context = StageContext(config, narrator=TerminalNarrator())
+    context = StageContext(config, narrator=Progress())
     report = trust_stage(context, arguments.truth, arguments.compare)
     seeds = ", ".join(f"{count} with {k} seed{'s' if k != '1' else ''}" for k, count in report.seeds.items())
     title = f"{context.run.path}: {report.n} {report.source} ({seeds})"

@@ -75,6 +75,7 @@ class Inheritance:
                 if not isinstance(values, dict):
                     supernet = supernet or self._supernet(setting)
                     values = self._evaluate(supernet, architecture, setting.draw)
+                    kept[architecture.id, identity] = values
                     _append(path, {"id": architecture.id, "of": identity, "setting": setting.name, "values": values})
                 found[architecture.id][setting.name] = values
                 done += 1
