@@ -103,7 +103,7 @@ def regret(
     by_x, by_y = np.where(present, x, -np.inf), np.where(present, y, -np.inf)
     taken = np.where(present & (by_x == by_x.max(axis=1, keepdims=True)), weights, 0)
     found = by_y.max(axis=1) - _divide((taken * y).sum(axis=1), taken.sum(axis=1))
-    return np.where(present.any(axis=1), np.maximum(found, 0), np.nan)  # rounding may leave less than nothing
+    return np.where(present.any(axis=1), np.where(found > 1e-12, found, 0), np.nan)  # not what rounding leaves
 
 
 def trusted_difference(

@@ -23,12 +23,12 @@ def trusted_line(name: str, ranking: Ranking) -> str:
             f"No difference of {NAMES.get(name, name)} can be trusted: of the pairs that lie furthest apart, fewer "
             "than 90 % are ordered as training orders them."
         )
-    bounds = f"from {0.0 if difference.low is None else difference.low:.4f} "
-    bounds += "up to where nobody knows" if difference.high is None else f"to {difference.high:.4f}"
+    bounds = f"from {_text(difference.low or 0.0, 4)} "
+    bounds += "up to where nobody knows" if difference.high is None else f"to {_text(difference.high, 4)}"
     return (
-        f"Differences above {difference.value:.4f} {unit} can be trusted: of the {trusted.pairs} (of {trusted.of}) "
-        f"pairs whose {NAMES.get(name, name)} differs by as much, 90 % are ordered as training orders them (95 % "
-        f"interval {bounds})."
+        f"Differences above {_text(difference.value, 4)} {unit} can be trusted: of the {trusted.pairs} pairs (of all "
+        f"{trusted.of}) whose {NAMES.get(name, name)} differs by as much, 90 % are ordered as training orders them "
+        f"(95 % interval {bounds})."
     )
 
 
@@ -67,4 +67,6 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 def _text(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
+    """With so many decimals; of an AP, which has four of them, that these would round away, its size."""
+    hidden = digits == 4 and 0 < abs(value) < 0.5 * 10**-digits
+    return (f"{value:.1g}" if hidden else f"{value:.{digits}f}").replace("-", "−")
