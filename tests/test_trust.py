@@ -22,6 +22,7 @@ from nas.trust.file import load_trust
 from nas.trust.intervals import Measure, correlation, inverted, resamples
 from nas.trust.networks import RankedNetwork
 from nas.trust.orders import kendall_tau, partial_tau, regret, spearman, top_recall, trusted_difference
+from nas.trust.rows import measure_rows
 from nas.trust.sources import networks_of_run
 from nas.trust.words import agreement_line, interval, trusted_line
 from search_spaces import InputError, get_space
@@ -362,6 +363,25 @@ def test_all_inherit_the_same() -> None:
     assert trusted_line("ap", found).startswith("No difference of inherited AP can be trusted")
     assert interval(found.tau) == "–"
     assert found.regrets[-1].ap.value == pytest.approx(0.1)  # one by lot
+
+
+def test_the_table_has_a_row_for_all_that_is_known_and_none_for_the_rest() -> None:
+    networks = population(20, 0.5, np.random.default_rng(3))
+    titles = [title for title, *cells in measure_rows(trust_report(networks, "networks", "50", draws=50))]
+    for words in ("perfect ranking", "among random", "among front", "best 5 among the inherited best 10", "MACs alone",
+                  "equal cost (50 steps)", "AP after 100 steps", "can be trusted"):  # fmt: skip
+        assert sum(words in title for title in titles) == 1 + (words == "perfect ranking"), words
+    bare = ranked(np.arange(8), np.arange(8), population=["random"] * 8)
+    rows = dict(measure_rows(trust_report(bare, "networks", draws=50)))
+    assert rows["τ at fixed latency"] == "–"
+    assert not any("among random" in title or "perfect" in title or "alone" in title for title in rows)
+
+
+def test_networks_without_a_common_measure_are_refused() -> None:
+    networks = ranked([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
+    networks[1] = replace(networks[1], inherited={"mean_oks": 0.3})
+    with pytest.raises(InputError, match="AP is inherited by some and mean OKS by others"):
+        trust_report(networks, "networks")
 
 
 def test_two_networks_are_no_ranking() -> None:

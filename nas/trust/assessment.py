@@ -77,6 +77,7 @@ class Regret:
 class TrustedDifference:
     """The inherited difference from which 90 % of pairs are ordered right.
 
+    A pair that the noise of training has put the wrong way round in the truth counts as wrong: x is on the safe side.
     ``value`` None: there is none. ``high`` None: it may be any larger one, or there is none.
     """
 
@@ -141,7 +142,7 @@ def trust_report(
     seed: int = 0,
     draws: int = RESAMPLES,
 ) -> TrustReport:
-    """Every measure, of networks that all have the same inherited measures.
+    """Every measure; of the inherited ones, those that all networks have.
 
     Args:
         source: where the truth comes from, in words.
@@ -150,7 +151,7 @@ def trust_report(
         draws: of the bootstrap.
 
     Raises:
-        InputError: there are fewer than three networks.
+        InputError: there are fewer than three networks, or they have no inherited measure in common.
     """
     if len(networks) < FEWEST:
         raise InputError(
@@ -161,6 +162,8 @@ def trust_report(
     ceiling = noise_ceiling([one.true_ap for one in networks], rng)
     shared = {name for name in networks[0].inherited if all(name in one.inherited for one in networks)}
     names = [name for name in networks[0].inherited if name in shared]
+    if not names:
+        raise InputError(f"{source}: AP is inherited by some and mean OKS by others; all need one of them")
     baselines = {name: _tau_known(networks, attrgetter(name), draws, rng) for name in BASELINES}
     steps = sorted({step for one in networks for step in one.short}, key=int)
     shorts = {step: _tau_known(networks, partial(_after, step), draws, rng) for step in steps}

@@ -13,7 +13,7 @@ __all__ = ["measure_rows"]
 def measure_rows(report: TrustReport) -> list[tuple[str, ...]]:
     """(what it is, one cell an inherited measure); values have their 95 % intervals."""
     rankings = list(report.rankings.values())
-    rows = [_row(title, cells) for title, cells in _measures(rankings)]
+    rows = [_row(title, cells) for title, cells in _measures(rankings, report.n)]
     if report.ceiling is not None:
         text = interval(report.ceiling.tau)
         rows.insert(1, ("… of a perfect ranking, given the seeds' noise", *(text for _ in rankings)))
@@ -25,14 +25,14 @@ def _row(title: str, cells: list[str]) -> tuple[str, ...]:
     return (title, *cells)
 
 
-def _measures(rankings: list[Ranking]) -> Iterator[tuple[str, list[str]]]:
+def _measures(rankings: list[Ranking], n: int) -> Iterator[tuple[str, list[str]]]:
     yield "Kendall's τ to AP after training", [interval(one.tau) for one in rankings]
     if any(one.of_ceiling for one in rankings):
         yield "τ / τ of a perfect ranking", [interval(one.of_ceiling) for one in rankings]
     yield "Spearman's ρ", [interval(one.spearman) for one in rankings]
     yield "τ at fixed latency", [_counted(one.tau_at_latency) for one in rankings]
     yield "τ at fixed MACs", [_counted(one.tau_at_macs) for one in rankings]
-    for population in dict.fromkeys(name for one in rankings for name in one.by_population):
+    for population in dict.fromkeys(name for one in rankings for name, of in one.by_population.items() if of.n < n):
         yield f"τ among {population} networks", [_counted(one.by_population.get(population), True) for one in rankings]
     if rankings:
         recall = rankings[0].recall
