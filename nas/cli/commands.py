@@ -41,6 +41,7 @@ COMMANDS = (
         "find poses in images, a video or a camera",
         "vipnas predict video.mp4 --model runs/quickstart:3f --detector people.onnx --out poses",
     ),
+    Command("trust", "tell how far the supernet's ranking may be believed", "vipnas trust runs/quickstart"),
     Command("report", "write the report of a run, one HTML page", "vipnas report runs/quickstart"),
     Command(
         "convert", "read an MMPose checkpoint", "vipnas convert s_vipnas_res50.pth --architecture s-vipnas-res50"

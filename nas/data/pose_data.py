@@ -180,7 +180,11 @@ class PoseData:
         codec = self.codec(input_size)
         return CropCache.build(self.cache_folder, self.val.instances, codec, padding=self.config.padding)
 
-    def calibration_crops(self, input_size: tuple[int, int], count: int) -> CropCache:
-        """Crops of ``count`` randomly chosen training people (all, if there are fewer), not augmented."""
-        people = self.train.sample(count, self.config.sample_seed).instances[:count]
+    def calibration_crops(self, input_size: tuple[int, int], count: int, draw: int = 0) -> CropCache:
+        """Crops of ``count`` randomly chosen training people (all, if there are fewer), not augmented.
+
+        Args:
+            draw: another one chooses other people, as far as there are others.
+        """
+        people = self.train.sample(count, self.config.sample_seed + draw).instances[:count]
         return CropCache.build(self.cache_folder, people, self.codec(input_size), padding=self.config.padding)

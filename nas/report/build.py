@@ -17,6 +17,7 @@ from .network_files import network_files
 from .page import page, section, table
 from .records import RunRecords, latency_of, read_records
 from .run_charts import front_chart, front_note, hypervolume_chart, retraining_chart, training_chart
+from .trust_section import trust_section
 from .video_body import video_body
 
 __all__ = ["write_report"]
@@ -41,6 +42,7 @@ def write_report(run: RunFolder, pictures: str = "", baselines: Sequence[Baselin
         subtitle, body = "Search of video pose networks", video_body(records, baselines, pictures)
     else:
         subtitle, body = "Search of human pose networks", _image_body(records, pictures)
+    body += trust_section(run)
     files = network_files(run, records.retrained)
     body += section("Networks to take away", files, "The retrained ones; card.md says how each is used.")
     body += section("How it was measured", _conditions(records))

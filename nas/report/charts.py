@@ -21,6 +21,7 @@ class Marks:
     y: Sequence[float]
     style: str
     label: str
+    """In the legend; an empty one is left out there."""
     kind: str = "dots"
     """``dots``, ``line``, ``step`` (a staircase, as of a Pareto front) or ``star``."""
     hover: Sequence[str] = ()
@@ -52,10 +53,11 @@ class Chart:
             y_range = (0.0, y_range[1])
         scale = _Scale(x_range, y_range, self.log_x)
         body = [self._grid(scale), *(_marks(marks, scale) for marks in self.series)]
+        named = [marks for marks in self.series if len(marks.x) and marks.label]
         label = html.escape(self.description or f"{self.y_title} over {self.x_title}")
         return (
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(body)}</svg>'
-            f'<div class="legend">{"".join(_legend(marks) for marks in self.series if len(marks.x))}</div>'
+            f'<div class="legend">{"".join(map(_legend, named))}</div>'
         )
 
     def _grid(self, scale: _Scale) -> str:
@@ -122,7 +124,7 @@ def _marks(marks: Marks, scale: _Scale) -> str:
 
 
 def _line(points: list[tuple[float, float]], marks: Marks) -> str:
-    if marks.kind == "step":  # between two members of a front, the quicker one is what there is
+    if marks.kind == "step" and points:  # between two members of a front, the quicker one is what there is
         points = [p for a, b in zip(points, [*points[1:], points[-1]], strict=True) for p in (a, (b[0], a[1]))]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     hover = f' data-hover="{html.escape(marks.hover[0], quote=True)}"' if marks.hover and marks.kind == "line" else ""

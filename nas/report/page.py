@@ -40,6 +40,8 @@ table.heat th { padding-right:14px; text-align:center; }
 .clip { display:grid; gap:8px; margin-bottom:14px; } .clip img { width:100%; border-radius:6px; display:block; }
 .clip figcaption { color:var(--soft); font-size:13px; } .clip figure { margin:0; }
 svg [data-hover]:hover { stroke:var(--ink); stroke-width:2; opacity:1; }
+p.said { margin:4px 0; font-weight:600; } svg .bar.sure { fill:var(--kept); }
+svg .whisker { stroke:var(--soft); stroke-width:1.4; fill:none; }
 .scroll { overflow-x:auto; } table { border-collapse:collapse; font-size:14px; width:100%; }
 th, td { text-align:left; padding:5px 12px 5px 0; border-bottom:1px solid var(--line); white-space:nowrap; }
 th { color:var(--soft); font-weight:600; }

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,9 @@ __all__ = [
     "train_temporal_supernet",
 ]
 
+ON_THE_WAY = (0.5, 0.75)
+"""Parts of an image supernet's training after which its averaged weights are kept, so that it can be told how far its
+ranking of networks has settled (``vipnas trust``)."""
 _SUBNET_STREAM, _VIDEO_STREAM = 2, 3  # keep this randomness apart from the data's, which has the same seed
 
 
@@ -66,7 +69,8 @@ def train_supernet(
     """Train the space's supernet; gives it with its averaged weights, in eval mode, on the CPU.
 
     Under torchrun or srun the processes share the work. Writes ``supernet.safetensors`` (the averaged weights) and
-    ``supernet/`` (checkpoint, metrics.jsonl, tensorboard) into ``run_dir``.
+    ``supernet/`` (checkpoint, metrics.jsonl, tensorboard, and the weights on the way, ``at-50.safetensors``) into
+    ``run_dir``.
 
     Args:
         resume: go on from the checkpoint in ``run_dir``, as if there had been no break. Without one, start anew.
@@ -153,7 +157,8 @@ def _train(
             if not loop.begin(resume) and key is None:
                 loop.memory["keypoints"] = clips.pose_metadata["keypoints"]
             sandwich = _Sandwich(supernet, space, key, config, processes, loop, clips.stride)
-            loop.run(batches, sandwich.accumulate, progress)
+            on_the_way = _OnTheWay(supernet, loop, config) if key is None else None
+            loop.run(batches, sandwich.accumulate, progress, on_the_way)
             loop.average.copy_to_live()
             supernet.eval().cpu()
             if processes.is_first:
@@ -290,9 +295,7 @@ class _Sandwich:
             losses.append(Loss(kind, _subject(kind, networks), total))
         return losses
 
-    def _runner(
-        self, networks: Sequence[Network], images: Sequence[Tensor]
-    ) -> Callable[[int, Tensor | None], Tensor]:
+    def _runner(self, networks: Sequence[Network], images: Sequence[Tensor]) -> Callable[[int, Tensor | None], Tensor]:
         first = len(images) - len(networks)
 
         def run(position: int, previous: Tensor | None) -> Tensor:
@@ -302,6 +305,25 @@ class _Sandwich:
             return found
 
         return run
+
+
+class _OnTheWay:
+    """Keeps the averaged weights of an image supernet after parts of its training."""
+
+    def __init__(self, supernet: Supernet, loop: TrainingLoop, config: SupernetTrainingConfig) -> None:
+        self.supernet, self.loop, self.config = supernet, loop, config
+
+    def __call__(self) -> Mapping[str, float]:
+        """After each step; there is nothing to log."""
+        kept = self.loop.memory.get("kept_on_the_way", 0)
+        due = sum(self.loop.fraction >= part for part in ON_THE_WAY)
+        if due > kept:
+            self.loop.memory["kept_on_the_way"] = due
+            if self.loop.fraction < 1 and self.loop.processes.is_first:
+                path = self.loop.folder / f"at-{100 * ON_THE_WAY[due - 1]:.0f}.safetensors"
+                with self.loop.average.applied():
+                    self.supernet.save(path, _metadata(self.loop, self.config))
+        return {}
 
 
 def _subject(kind: str, networks: Sequence[Network]) -> str:
