@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from nas.config import Config, load_config
     from nas.latency.config import LatencyConfig
+    from nas.search.config import SearchConfig
     from nas.stages.narrator import Narrator
     from nas.stages.predict import PredictSettings
     from search_spaces import InputError, PoseArchitecture, SearchSpace, VideoArchitecture, get_space, published
@@ -35,6 +36,7 @@ _HOMES = {
     ),
     "nas.config": ("Config", "load_config"),
     "nas.latency.config": ("LatencyConfig",),
+    "nas.search.config": ("SearchConfig",),
     "nas.stages.narrator": ("Narrator",),
     "nas.stages.predict": ("PredictSettings",),
     "search_spaces": ("InputError", "PoseArchitecture", "SearchSpace", "VideoArchitecture", "get_space", "published"),
@@ -48,6 +50,7 @@ __all__ = [
     "Narrator",
     "PoseArchitecture",
     "PredictSettings",
+    "SearchConfig",
     "SearchSpace",
     "VideoArchitecture",
     "begin_search",

@@ -29,9 +29,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from evaluators import CocoKeypointAP
-from nas.config import load_config
-from nas.data.cache import CropCache
+from nas import SearchConfig, SearchSpace, begin_search, candidate_evaluator, load_config
 from nas.data.coco import CocoKeypoints
 from nas.data.flip import flip_test
 from nas.data.geometry import (
@@ -46,15 +44,10 @@ from nas.data.images import read_image_bgr
 from nas.data.pose_data import PoseData
 from nas.data.tensors import to_tensor
 from nas.processes.memory import keep_freed_memory
-from nas.run.folder import RunFolder
 from nas.search.algorithms.ask_tell import AskTellSearch
 from nas.search.algorithms.hypervolume import hypervolume
 from nas.search.candidates.config import CandidateConfig
-from nas.search.candidates.costs import Costs
 from nas.search.candidates.evaluator import CandidateEvaluator
-from nas.search.candidates.people import CropPeople
-from nas.search.config import SearchConfig
-from nas.search.driver import make_search
 from search_spaces import PoseArchitecture
 from search_spaces.complexity import count
 from supernet import Supernet, calibrate
@@ -150,28 +143,24 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    run = RunFolder.existing(arguments.run)
-    config = load_config(run.config, [("run_dir", str(arguments.run))])
-    space = run.load_space()
+    config = load_config(arguments.run / "config.yaml", [("run_dir", str(arguments.run))])
+    config = replace(config, candidate=CandidateConfig(persons=arguments.persons))
+    space = SearchSpace.load(arguments.run / "space.json")
     data = PoseData(config.data, space.keypoints)
-    people = data.val.sample(arguments.persons, 0)
-    codec = data.codec(space.input_size)
-    supernet = Supernet.load(run.supernet, space)
-    other = OtherWay(supernet, data, people)
+    people = data.val.sample(arguments.persons, config.data.sample_seed)
+    other = OtherWay(Supernet.load(arguments.run / "supernet.safetensors", space), data, people)
 
-    def ours(settings: CandidateConfig) -> CandidateEvaluator:
-        crops = CropCache.build(data.cache_folder, people.instances, codec, padding=config.data.padding)
-        measured = CropPeople(crops, CocoKeypointAP(people.ground_truth, people.sigmas), people.sigmas)
-        calibration = data.calibration_crops(space.input_size, settings.calibration_crops).tensor()[:, None]
-        return CandidateEvaluator(supernet, (calibration, None), measured, codec, Costs(), ("macs",), settings)
+    def ours(settings: SearchConfig, first_look: int) -> CandidateEvaluator:
+        candidate = replace(config.candidate, first_look=first_look)
+        return candidate_evaluator(replace(config, candidate=candidate, search=settings))
 
     guided, evolution = SearchConfig(objectives=("ap", "macs")), SearchConfig(
         objectives=("ap", "macs"), algorithm="evolution"
     )
-    settings = CandidateConfig(persons=arguments.persons)
+    looks = config.candidate.first_look
     known: dict[str, tuple[SearchConfig, Callable[[], CandidateEvaluator | OtherWay]]] = {
-        "guided": (guided, lambda: ours(settings)),
-        "evolution": (evolution, lambda: ours(replace(settings, first_look=0))),
+        "guided": (guided, lambda: ours(guided, looks)),
+        "evolution": (evolution, lambda: ours(evolution, 0)),
         "other": (evolution, lambda: other),
     }
     ways = arguments.ways.split(",")
@@ -179,7 +168,7 @@ def main() -> None:
     fronts, seconds = {}, {}
     for way in ways:
         print(way)
-        algorithm = make_search(space, known[way][0], np.random.default_rng(arguments.seed), initial)
+        algorithm = begin_search(space, known[way][0], arguments.seed, initial)
         fronts[way], seconds[way] = search(algorithm, known[way][1](), arguments.candidates)
     reference = (0.0, float(count(space.largest()).macs) * 1.01)
     rows = {}

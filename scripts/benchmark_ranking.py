@@ -21,19 +21,15 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from nas.config import load_config
-from nas.data.pose_data import PoseData
-from nas.latency.config import LatencyConfig
-from nas.latency.meter import measure_architectures
+from nas import LatencyConfig, PoseArchitecture, SearchSpace, get_space, load_config, measure_latency, retrain_networks
 from nas.run.folder import RunFolder, read_json_lines
-from nas.training.retrain import retrain
-from search_spaces import PoseArchitecture, SearchSpace, get_space
 from search_spaces.complexity import count
 
 TRUTH = Path(__file__).parents[1] / "docs" / "truth"
@@ -160,7 +156,8 @@ def _neighbour(network: PoseArchitecture, space: SearchSpace, rng: np.random.Gen
 
 def train_all(truth: Path, folder: Path, data_folder: Path) -> None:
     config = load_config(truth / "recipe.yaml", [("data.folder", str(data_folder))])
-    data = PoseData(config.data, get_space(str(truth / "space.yaml")).keypoints)
+    labels = json.loads((data_folder / "annotations" / "person_keypoints_val.json").read_text())["annotations"]
+    people = sum(not one["iscrowd"] and one["num_keypoints"] > 0 for one in labels)
     wanted = [(entry, seed) for entry in planned(truth) for seed in range(entry["seeds"])]
     # the plan's order, but the first seed of everything first
     for entry, seed in sorted(wanted, key=lambda one: one[1]):
@@ -170,14 +167,14 @@ def train_all(truth: Path, folder: Path, data_folder: Path) -> None:
                 continue
             network = PoseArchitecture.from_json(entry["architecture"])
             began = time.process_time()
-            settings = config.retrain.replace(seed=seed)
-            retrain(network, data, settings, folder / name, resume=True)
-            results = json.loads((folder / name / "results.json").read_text())
+            seeded = replace(config, run_dir=folder / f"seed{seed}", retrain=config.retrain.replace(seed=seed))
+            done = retrain_networks(seeded, [network], resume=True)[0]
+            results = json.loads((done.result.path.parent / "results.json").read_text())
             curve = [{key: one[key] for key in ("step", "AP", "mean_oks")} for one in results["validations"]]
             line = {
                 "id": entry["id"], "seed": seed, "ap": curve[-1]["AP"], "mean_oks": curve[-1]["mean_oks"],
                 "steps": curve[-1]["step"], "curve": curve, "cpu_s": round(time.process_time() - began, 1),
-                "people": len(data.val.instances),
+                "people": people,
             }  # fmt: skip
             append(truth / "trainings.jsonl", line)
             print(f"{name}: AP {line['ap']:.4f}, mean OKS {line['mean_oks']:.4f}, {line['cpu_s']:.0f} s", flush=True)
@@ -195,7 +192,7 @@ def measure_all(truth: Path, runtime: Literal["torch", "onnxruntime", "openvino"
     config = LatencyConfig(runtime=runtime)
     entries = planned(truth)
     networks = [PoseArchitecture.from_json(entry["architecture"]) for entry in entries]
-    measured = measure_architectures(networks, config)
+    measured = measure_latency(networks, config)
     for entry, one in zip(entries, measured, strict=True):
         line = {"id": entry["id"], "runtime": runtime, "latency_ms": round(one.latency_ms, 5)}
         append(truth / "latencies.jsonl", line)

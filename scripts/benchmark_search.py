@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,9 @@ import numpy as np
 import torch
 from benchmark_candidate import tell
 
-from evaluators import CocoKeypointAP
-from nas.config import load_config
-from nas.data.cache import CropCache
-from nas.data.pose_data import PoseData
-from nas.run.folder import RunFolder
+from nas import SearchConfig, SearchSpace, begin_search, candidate_evaluator, load_config
 from nas.search.algorithms.hypervolume import hypervolume
-from nas.search.candidates.config import CandidateConfig
-from nas.search.candidates.costs import Costs
-from nas.search.candidates.evaluator import CandidateEvaluator
-from nas.search.candidates.people import CropPeople
-from nas.search.config import SearchConfig
-from nas.search.driver import make_search
 from search_spaces.complexity import count
-from supernet import Supernet
 
 
 def main() -> None:
@@ -43,24 +33,18 @@ def main() -> None:
     parser.add_argument("--algorithms", default="guided,evolution,random")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    run = RunFolder.existing(arguments.run)
-    config, space = load_config(run.config, [("run_dir", str(arguments.run))]), run.load_space()
-    data = PoseData(config.data, space.keypoints)
-    people, codec = data.val.sample(arguments.persons, 0), data.codec(space.input_size)
-    calibration = data.calibration_crops(space.input_size, CandidateConfig().calibration_crops).tensor()[:, None]
-    crops = CropCache.build(data.cache_folder, people.instances, codec, padding=config.data.padding)
-    measured = CropPeople(crops, CocoKeypointAP(people.ground_truth, people.sigmas), people.sigmas)
-    supernet = Supernet.load(run.supernet, space)
+    config = load_config(arguments.run / "config.yaml", [("run_dir", str(arguments.run))])
+    space = SearchSpace.load(arguments.run / "space.json")
     reference = (0.0, float(count(space.largest()).macs) * 1.01)
     checkpoints = [n for n in (25, 50, 100, 150, 200, 400, 800) if n <= arguments.evaluations]
 
     def searched(algorithm: Any, seed: int, counts: list[int]) -> list[float]:
         """The hypervolume after so many candidates of one search, relative to the reference's MACs."""
-        look_first = algorithm == "guided"
-        settings = CandidateConfig(persons=arguments.persons, cache_mb=4096, first_look=48 if look_first else 0)
-        judge = CandidateEvaluator(supernet, (calibration, None), measured, codec, Costs(), ("macs",), settings)
+        look = 48 if algorithm == "guided" else 0
+        settings = replace(config.candidate, persons=arguments.persons, cache_mb=4096, first_look=look)
         chosen = SearchConfig(algorithm=algorithm, objectives=("ap", "macs"))
-        search = make_search(space, chosen, np.random.default_rng(seed), [space.smallest(), space.largest()])
+        judge = candidate_evaluator(replace(config, candidate=settings, search=chosen))
+        search = begin_search(space, chosen, seed, [space.smallest(), space.largest()])
         volumes = []
         for number in range(1, counts[-1] + 1):
             tell(search, search.ask(), judge)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,12 @@ import torch
 from scipy.stats import kendalltau
 
 from evaluators import CocoKeypointAP
-from nas.config import load_config
+from nas import load_config, retrain_networks, train_supernet
 from nas.data.pose_data import PoseData
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.crops import evaluate_network
 from nas.run.files import atomic_write_json
 from nas.stages.quickstart import CONFIG
-from nas.training.retrain import retrain
-from nas.training.supernet import train_supernet
 from search_spaces import PoseArchitecture, get_space
 from search_spaces.complexity import count
 from supernet import Supernet, calibrate
@@ -71,7 +70,8 @@ def main() -> None:
             minutes=None, steps=arguments.steps, threads=1, initialize_from=arguments.begin, largest_first=first,
             **RULES[name],
         )  # fmt: skip
-        supernet = train_supernet(space, data, settings, folder, resume=True)
+        weights = train_supernet(replace(config, run_dir=folder, train=settings), resume=True)
+        supernet = Supernet.load(weights, space).eval()
         members = {"smallest": space.smallest(), "largest": space.largest()}
         members.update({network.id: network for network in networks})
         aps = {key: inherited_ap(supernet, network, data) for key, network in members.items()}
@@ -80,21 +80,20 @@ def main() -> None:
         return aps
 
     def from_scratch(network: PoseArchitecture) -> float:
-        folder = arguments.folder / "scratch" / network.id
-        result = folder / "ap.json"
+        result = arguments.folder / "scratch" / f"{network.id}.json"
         if result.is_file():
             return float(json.loads(result.read_text()))
-        people = data.training_set(space.input_size)
         settings = config.retrain.replace(
             minutes=None,
-            epochs=max(1, arguments.scratch_steps * config.retrain.batch_size // len(people)),
+            epochs=max(1, arguments.scratch_steps * config.retrain.batch_size // len(data.train.instances)),
             validate_every=10_000,
             initialize_from="scratch",
             initialization="kaiming",
             threads=1,
             validation=JUDGED,
         )
-        ap = retrain(network, data, settings, folder, resume=True).best_ap
+        run = replace(config, run_dir=arguments.folder / "scratch", retrain=settings)
+        ap = retrain_networks(run, [network], resume=True)[0].result.best_ap
         atomic_write_json(result, ap)
         print(f"{network.id} from scratch: AP {ap:.3f}, {count(network).macs / 1e6:.1f} MMACs", flush=True)
         return ap
