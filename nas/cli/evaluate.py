@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     from nas.run.folder import RunFolder
     from nas.stages.networks import weights_to_evaluate
-    from nas.weights.videos import is_video_file
+    from nas.weights.files import is_video_file
 
     files = [arguments.weights] if arguments.weights else weights_to_evaluate(config, RunFolder(config.run_dir))
     if arguments.out is not None and len(files) > 1:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _place(weights: Path, is_on_videos: bool, out: Path | None) -> Path:
     """Where the results go."""
-    from nas.weights.videos import is_video_file
+    from nas.weights.files import is_video_file
 
     if out is not None:
         return out
@@ -103,7 +103,7 @@ def _judge_on_images(config: Config, files: Sequence[Path], out: Path | None) ->
     rows = []
     of_keypoints: dict[int, PoseData] = {}
     for path in files:
-        architecture = load_weights(path)[1]
+        architecture = load_weights(path).architecture
         data = of_keypoints.setdefault(architecture.keypoints, PoseData(config.data, architecture.keypoints))
         measures = evaluate(None, path, data, config.evaluate, _place(path, False, out))
         rows.append((architecture.id, *(f"{measures[name]:.4f}" for name in COLUMNS)))
@@ -116,7 +116,8 @@ def _judge_on_videos(config: Config, files: Sequence[Path], out: Path | None) ->
     from nas.data.video_data import VideoData
     from nas.processes.rank import is_first_process
     from nas.stages.evaluate_videos import evaluate_on_videos
-    from nas.weights.videos import is_video_file, load_video_weights
+    from nas.weights.files import load_weights
+    from search_spaces import VideoArchitecture
 
     if config.data.detections is not None and config.data.video.val_detections is None and is_first_process():
         print(
@@ -127,8 +128,8 @@ def _judge_on_videos(config: Config, files: Sequence[Path], out: Path | None) ->
     results = []
     of_length: dict[int, VideoData] = {}
     for path in files:
-        is_video = is_video_file(path)
-        frames = load_video_weights(path)[1].length if is_video else config.video.frames or FRAMES
+        network = load_weights(path).architecture
+        frames = network.length if isinstance(network, VideoArchitecture) else config.video.frames or FRAMES
         data = of_length.setdefault(frames, VideoData(config.data, frames))
         results.append(evaluate_on_videos(path, data, config.evaluate, _place(path, True, out)))
     if is_first_process():

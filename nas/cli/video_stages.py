@@ -280,8 +280,9 @@ def _key_of(architecture: VideoArchitecture, config: Config, data: VideoData, ru
     settings = config.video.retrain
     if settings.initialize_from not in ("scratch", "inherited"):
         return None
-    if run.key.is_file() and load_weights(run.key)[1] == architecture.key:
-        return fit_to_data(load_network(run.key), load_metadata(run.key), data, tells=is_first_process())
+    if run.key.is_file() and load_weights(run.key).architecture == architecture.key:
+        key = load_network(run.key, architecture.key)
+        return fit_to_data(key, load_metadata(run.key), data, tells=is_first_process())
     if config.video.key is None and settings.train_key:
         return None
     key, metadata = load_key(config.video.key, run)

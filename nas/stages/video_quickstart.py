@@ -208,7 +208,7 @@ class _Stages:
         )
         with self.narrator.training("temporal supernet") as progress:
             train_temporal_supernet(
-                space, clips, load_network(self._trained(self.images, key)), video.train, self.run.path,
+                space, clips, load_network(self._trained(self.images, key), key), video.train, self.run.path,
                 resume=True, progress=progress, initial=Supernet.load(self.images.supernet),
             )  # fmt: skip
 
@@ -252,18 +252,17 @@ class _Stages:
         from nas.export.trained import export_retrained
         from nas.training.clips import TrainingClips
         from nas.training.retrain import retrain_video
-        from nas.weights.files import load_network
-        from nas.weights.videos import load_video_weights
+        from nas.weights.files import load_network, load_weights
 
         settings = self.plan.videos.video.retrain
         clips = TrainingClips(self.videos, network.input_size, network.heatmap_size)
         judge = ClipJudge.of(self.videos, network.input_size, settings.validation)
-        state, _, _ = load_video_weights(self.run.export(network.id) / "weights.safetensors")
+        state = load_weights(self.run.export(network.id) / "weights.safetensors").state
         self.narrator.stage(f"retraining the video network {network.id}, each frame with weights of its own")
         with self.narrator.training("retraining") as progress:
             retrain_video(
-                network, clips, judge, settings, self.run.retrain(network.id), load_network(self.run.key), state,
-                resume=True, progress=progress,
+                network, clips, judge, settings, self.run.retrain(network.id), load_network(self.run.key, network.key),
+                state, resume=True, progress=progress,
             )  # fmt: skip
         export_retrained(self.run.retrain(network.id), self.plan.videos.export.formats)
 
@@ -294,12 +293,12 @@ class _Stages:
         from nas.latency import LatencyMeter
         from nas.latency.video import networks_of
         from nas.stages.evaluate_videos import evaluate_on_videos
-        from nas.weights.files import load_weights
+        from nas.weights.files import load_network
 
         self.narrator.stage("judging it beside image networks that run on every frame")
         best = self._trained(self.run, network)
         result = evaluate_on_videos(best, self.videos, PLAIN, best.parent / "evaluation")
-        beside = [load_weights(path)[1] for path in weights]
+        beside = [load_network(path, PoseArchitecture).architecture for path in weights]
         frames = networks_of(network)
         measured = LatencyMeter(self.plan.videos.latency).measure([*frames, *beside])
         latencies = [one.latency_ms for one in measured]
@@ -339,13 +338,13 @@ class _Stages:
     @staticmethod
     def _key_trained_on(best: Path) -> Path:
         """The key frame's network of a retrained video network, as a file of its own."""
-        from nas.weights.files import load_metadata, save_network
-        from nas.weights.videos import load_video_network
+        from nas.weights.files import load_metadata, load_network, save_network
 
         path = best.parent / TRAINED_ON
         header = load_metadata(best)
         of_heatmaps = {name: header[name] for name in ("codec", "sigma", "keypoints", "padding")}
-        save_network(path, load_video_network(best).key, {"origin": "key frame, trained on", **of_heatmaps})
+        key = load_network(best, VideoArchitecture).key
+        save_network(path, key, {"origin": "key frame, trained on", **of_heatmaps})
         return path
 
     def _draw(self, network: VideoArchitecture) -> Path:

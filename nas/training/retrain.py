@@ -26,9 +26,8 @@ from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.setting import computing, state_key, writing_alone
 from nas.training.validation import CropJudge, Judge, RetrainResult, Validation
-from nas.weights.files import keypoint_names, load_metadata, load_network, save_weights
+from nas.weights.files import keypoint_names, load_metadata, load_network, save_network
 from nas.weights.order import in_order, state_in_order
-from nas.weights.videos import save_video_weights
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet, initialize
 
@@ -88,7 +87,7 @@ def retrain_video(
     resume: bool = False,
     progress: ProgressCallback | None = None,
 ) -> RetrainResult:
-    """As :func:`retrain`, a video network; read its ``best.safetensors`` with ``load_video_network``.
+    """As :func:`retrain`, a video network; read its ``best.safetensors`` with ``load_network``.
 
     Args:
         judge: called with the averaged weights.
@@ -233,7 +232,7 @@ def load_teacher(
     """
     if config.teacher is None:
         return None
-    teacher = load_network(config.teacher)
+    teacher = load_network(config.teacher, PoseArchitecture)
     for what in ("input_size", "keypoints", "heatmap_size"):
         theirs, ours = getattr(teacher.architecture, what), getattr(architecture, what)
         if theirs != ours:
@@ -360,10 +359,6 @@ def _validation(
             return judge(net, processes)
 
     def save(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-        facts = {**facts, **clips.pose_metadata}
-        if isinstance(net, VideoPoseNet):
-            save_video_weights(path, state, net.architecture, net.stride, facts)
-        else:
-            save_weights(path, state, net.architecture, facts)
+        save_network(path, net, {**facts, **clips.pose_metadata}, state)
 
     return Validation(measures, save, summary, config, processes, out_dir)
