@@ -185,15 +185,15 @@ def export(run: RunFolder, config: Config, ids: list[str]) -> int:
     from nas.cli.output import print_table
     from nas.cli.progress import counting
     from nas.data.video_data import VideoData
-    from nas.export.videos import export_videos
+    from nas.export.networks import export_networks
 
     space = run.load_video_space()
     data = VideoData(config.data, space.length, space.keypoints)
     with counting("exporting") as progress:
-        exported = export_videos(run, data, config.export, ids, progress)
+        exported = export_networks(run, data, config.export, ids, progress)
     frames = [f"frame {position}" for position in range(1 + space.length)]
     rows = [
-        (one.architecture.id, f"{one.metrics.ap:.4f}", *(f"{ap:.4f}" for ap in one.metrics.ap_by_position),
+        (one.architecture.id, *(f"{ap:.4f}" for ap in (one.metrics["AP"], *one.metrics["by_position"])),
          str(one.folder))
         for one in exported
     ]  # fmt: skip

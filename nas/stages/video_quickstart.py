@@ -236,8 +236,7 @@ class _Stages:
         return max(quick, key=lambda record: record["objectives"]["ap"])
 
     def _export(self, network: VideoArchitecture) -> None:
-        from nas.export.networks import choose
-        from nas.export.videos import export_videos
+        from nas.export.networks import choose, export_networks
 
         config = self.plan.videos.export
         ids = [record["id"] for record in choose(self.run.load_front(), config.networks)]
@@ -245,7 +244,7 @@ class _Stages:
         if missing:
             self.narrator.stage("exporting video networks of the front: weights, one ONNX file a frame, card")
             with self.narrator.counting("networks") as progress:
-                export_videos(self.run, self.videos, config, missing, progress)
+                export_networks(self.run, self.videos, config, missing, progress)
 
     def _retrain(self, network: VideoArchitecture) -> None:
         from nas.evaluation.prediction import ClipJudge
