@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nas.data.batches import ClipTensors
 from nas.data.codecs import Codec
 from nas.processes.distributed import Processes
 from nas.training.config import TrainingConfig
@@ -34,8 +35,8 @@ class Toy(NamedTuple):
     weights: Tensor
     previous_from_current: Tensor
 
-    def tensors(self, device: torch.device | str = "cpu") -> Toy:
-        return Toy(*(value.to(device) for value in self))
+    def tensors(self, device: torch.device | str = "cpu") -> ClipTensors:
+        return ClipTensors(*(value.to(device) for value in self))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.data.loader import TrainBatches
+from nas.data.batches import Batches
 from nas.data.pose_data import PoseData
 from nas.evaluation.crops import EvaluationConfig, evaluate
 from nas.evaluation.prediction import ClipJudge
@@ -145,8 +145,8 @@ def written_out(space: SearchSpace, data: PoseData, config: SupernetTrainingConf
     for step in range(4):
         adam.zero_grad()
         for rank in range(WORLD):
-            batches = TrainBatches(people, config.batch_size, rank=rank, world_size=WORLD)
-            images, target, present = batches.batch(step).tensors()
+            batches = Batches(people, config.batch_size, rank=rank, world_size=WORLD)
+            images, target, present = (values[:, 0] for values in batches.batch(step).tensors()[:3])
             goal = target
             subnets = list(sampled_subnets(space, config, step, rank))
             for kind, [architecture] in subnets:

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nas.data import clip_loader
+from nas.data.batches import Batches, ClipTensors
 from nas.data.build_once import content_key
 from nas.data.codecs import Codec
+from nas.data.loader import TrainingSet
 from nas.data.pose_data import PoseData, mirror_identity
 from nas.data.video_data import VideoData
 from nas.processes.distributed import Processes
@@ -25,27 +26,6 @@ from search_spaces import InputError
 from supernet import resample_heatmaps
 
 __all__ = ["ClipBatch", "ClipBatches", "ClipSource", "ClipTensors", "TrainingClips", "check_length", "handed_on"]
-
-
-class ClipTensors(Protocol):
-    """N clips of F frames, float32, on one device."""
-
-    @property
-    def images(self) -> Tensor:
-        """(N, F, 3, H, W), normalised."""
-
-    @property
-    def targets(self) -> Tensor:
-        """(N, F, K, h, w) heatmaps."""
-
-    @property
-    def weights(self) -> Tensor:
-        """(N, F, K), 0 where a keypoint is not labelled."""
-
-    @property
-    def previous_from_current(self) -> Tensor:
-        """(N, F, 2, 3) affine maps from input pixels of a frame's crop to those of the frame before it; that of the
-        first frame is not used."""
 
 
 class ClipBatch(Protocol):
@@ -123,9 +103,7 @@ class TrainingClips:
         return x, y
 
     @cached_property
-    def _training_set(self) -> clip_loader.ClipTrainingSet | clip_loader.OneFrameClips:
-        if isinstance(self.data, PoseData):
-            return clip_loader.OneFrameClips(self.data.training_set(self.input_size))
+    def _training_set(self) -> TrainingSet:
         return self.data.training_set(self.input_size)
 
     @property
@@ -142,11 +120,11 @@ class TrainingClips:
     def pose_metadata(self) -> dict[str, str]:
         return described(self.codec, self.data.train.keypoint_set.names, self.data.config.padding)
 
-    def training_batches(self, config: TrainingConfig, processes: Processes) -> clip_loader.ClipBatches:
+    def training_batches(self, config: TrainingConfig, processes: Processes) -> Batches:
         if processes.is_first:
             mirrors = self.data.config.augmentation.flip_probability > 0
             self.data.tell_of_keypoints("train", mirrors=mirrors, judges=False)
-        return clip_loader.ClipBatches(
+        return Batches(
             self._training_set,
             config.batch_size,
             config.seed,
