@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.data.batches import ClipTensors
 from nas.data.codecs import Codec
+from nas.data.tensors import ClipTensors
 from nas.processes.distributed import Processes
 from nas.training.config import TrainingConfig
 from nas.weights.files import pose_metadata

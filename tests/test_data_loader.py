@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from nas.data.augment import NO_AUGMENTATION, Augmentation
-from nas.data.batches import Batches, ClipBatch
+from nas.data.batches import Batches
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints, read_coco
 from nas.data.codecs import Codec, CodecName
 from nas.data.geometry import apply_affine, invert_affine
 from nas.data.loader import CropTrainingSet, ViewSettings
 from nas.data.pictures import CachedPictures, ImageFiles
+from nas.data.tensors import ClipBatch
 from search_spaces.errors import InputError
 from tests.coco_fixture import disc_center, write_part
 

@@ -1,85 +1,20 @@
-"""Batches of augmented clips for training: the same stream for a seed, from any step on.
-
-Crops of still images are clips of one frame.
-"""
+"""Batches for training: the same stream for a seed, from any step on."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from nas.data.codecs import Codec
-from nas.data.tensors import clip_tensors
+from nas.data.loader import TrainingSet
+from nas.data.tensors import ClipBatch
 from search_spaces.errors import InputError
 
-__all__ = ["Batches", "ClipBatch", "ClipTensors", "ClipViews"]
-
-
-class ClipTensors(NamedTuple):
-    """N clips of F frames as a network is trained on them, all float32 and on one device."""
-
-    images: Tensor
-    """(N, F, 3, H, W), normalised, each channels-last in memory."""
-    targets: Tensor
-    """(N, F, K, h, w) heatmaps."""
-    weights: Tensor
-    """(N, F, K), 0 where a keypoint is not labelled."""
-    previous_from_current: Tensor
-    """(N, F, 2, 3) from input pixels (x, y) of a frame's crop to those of the frame before's; the first frame's is 1,
-    and not used."""
-
-
-@dataclass(frozen=True, eq=False)
-class ClipBatch:
-    """N augmented clips of F frames and where the keypoints are in them."""
-
-    step: int
-    pixels: NDArray[np.uint8]
-    """(N, F, H, W, 3) RGB."""
-    keypoints_px: NDArray[np.float32]
-    """(N, F, K, 2) in crop pixels."""
-    visibility: NDArray[np.float32]
-    """(N, F, K) 1 where a keypoint is labelled, else 0."""
-    previous_from_current: NDArray[np.float32]
-    """(N, F, 2, 3), as in :class:`ClipTensors`."""
-    codec: Codec
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def tensors(self, device: torch.device | str = "cpu") -> ClipTensors:
-        """What a step computes with. Bytes and keypoints travel to the device; the rest happens there."""
-        size = self.pixels.shape[:2]
-        keypoints = torch.from_numpy(self.keypoints_px).to(device).flatten(0, 1)
-        visibility = torch.from_numpy(self.visibility).to(device).flatten(0, 1)
-        targets, weights = self.codec.encode(keypoints, visibility)
-        return ClipTensors(
-            images=clip_tensors(self.pixels, device),
-            targets=targets.unflatten(0, size),
-            weights=weights.unflatten(0, size),
-            previous_from_current=torch.from_numpy(self.previous_from_current).to(device),
-        )
-
-
-class ClipViews(Protocol):
-    """Clips, and random views of them."""
-
-    def __len__(self) -> int: ...
-
-    def batch(
-        self, indices: NDArray[np.int64], generator: np.random.Generator, part: slice = ..., step: int = ...
-    ) -> ClipBatch:
-        """Random views of the clips ``indices[part]``; the randomness is drawn for all of ``indices``."""
-        ...
+__all__ = ["Batches"]
 
 
 class Batches:
@@ -91,7 +26,7 @@ class Batches:
 
     def __init__(
         self,
-        dataset: ClipViews,
+        dataset: TrainingSet,
         batch_size: int,
         seed: int = 0,
         *,

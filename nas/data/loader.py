@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.augment import Augmentation, Views, change_colors, draw_color_tables, draw_views
-from nas.data.batches import ClipBatch
 from nas.data.clips import Clip, distinct_people, previous_from_current
 from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
@@ -22,6 +21,7 @@ from nas.data.geometry import apply_affine, boxes_to_centers_scales, fix_aspect_
 from nas.data.instances import stack_instances
 from nas.data.keypoint_sets import KeypointSet
 from nas.data.pictures import CachedPictures, ImageFiles, Pictures, warp_pictures
+from nas.data.tensors import ClipBatch
 from search_spaces.errors import InputError
 
 __all__ = ["ClipTrainingSet", "CropTrainingSet", "TrainingSet", "ViewSettings"]

@@ -36,14 +36,7 @@ from .config import ExportConfig
 from .network_files import WEIGHTS, write_network
 from .origin import INHERITED, inherited_line
 
-__all__ = [
-    "ExportedNetwork",
-    "choose",
-    "chosen_records",
-    "export_networks",
-    "find_records",
-    "refuse_other_weights",
-]
+__all__ = ["ExportedNetwork", "choose", "export_networks", "find_records", "refuse_other_weights"]
 
 PLAIN = EvaluationConfig(flip_test=False)
 CROPS, CLIPS = 64, 32
@@ -92,7 +85,7 @@ def find_records(run: RunFolder, ids: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def chosen_records(run: RunFolder, config: ExportConfig, ids: Sequence[str]) -> list[dict[str, Any]]:
+def _chosen_records(run: RunFolder, config: ExportConfig, ids: Sequence[str]) -> list[dict[str, Any]]:
     """The evaluations with these ids, or without ids ``config.networks`` of the front.
 
     Raises:
@@ -137,7 +130,7 @@ def export_networks(
     """
     if run.is_video and "mmpose" in config.formats:
         raise InputError("export.formats: MMPose has no video networks; choose from safetensors, onnx")
-    records = chosen_records(run, config, ids)
+    records = _chosen_records(run, config, ids)
     refuse_other_weights(run, records)
     front_file = run.load_front_file() if run.front.is_file() else {}
     lend = _lender(run, data, config.calibration_crops)

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.pose_data import PoseData
+from nas.data.tensors import ClipBatch
 from nas.evaluation.crops import keypoint_facts
 from nas.processes.distributed import Processes, joined
 from nas.processes.local import run_on_processes, wants_processes
 from nas.processes.precision import Precision, choose_precision
 from nas.run.files import atomic_write_json
-from nas.training.clips import ClipBatch, ClipSource, TrainingClips, check_length, handed_on
+from nas.training.clips import TrainingClips, check_length, handed_on
 from nas.training.config import RetrainConfig, VideoRetrainConfig
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
@@ -78,7 +79,7 @@ def retrain(
 
 def retrain_video(
     architecture: VideoArchitecture,
-    clips: ClipSource,
+    clips: TrainingClips,
     judge: Judge,
     config: VideoRetrainConfig,
     out_dir: Path,
@@ -98,7 +99,7 @@ def retrain_video(
 
 def _retrain(
     architecture: PoseArchitecture | VideoArchitecture,
-    clips: ClipSource,
+    clips: TrainingClips,
     judge: Judge,
     config: RetrainConfig,
     out_dir: Path,
@@ -340,7 +341,7 @@ class _Fitting:
 def _validation(
     net: PoseNet | VideoPoseNet,
     judge: Judge,
-    clips: ClipSource,
+    clips: TrainingClips,
     config: RetrainConfig,
     processes: Processes,
     out_dir: Path,

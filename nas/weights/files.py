@@ -112,23 +112,24 @@ def load_weights(path: Path, wanted: Wanted = None) -> Weights:
     if header.get("format") != form:
         raise InputError(f"{path}: not a {network}'s weights of this version (expected format {form!r})")
     check_finite(state, str(path))
-    architecture, stride = (_described_video if is_video else _described_image)(header, path)
+    architecture: Architecture
+    architecture, stride = _described_video(header, path) if is_video else (_described(header, path), None)
     if isinstance(wanted, Architecture) and wanted != architecture:
         raise InputError(f"{path}: holds the {network} {architecture.id}, not {wanted.id}; give its own weights")
     return Weights(state, architecture, stride)
 
 
-def _described_image(header: Mapping[str, str], path: Path) -> tuple[Architecture, None]:
+def _described(header: Mapping[str, str], path: Path) -> PoseArchitecture:
     if "architecture" not in header:
         raise InputError(f"{path}: the header names no architecture; the file is damaged")
     try:
         described = json.loads(header["architecture"])
     except (ValueError, RecursionError):
         raise InputError(f"{path}: the architecture in the header is not JSON; the file is damaged") from None
-    return PoseArchitecture.from_json(described, where=f"{path}: architecture"), None
+    return PoseArchitecture.from_json(described, where=f"{path}: architecture")
 
 
-def _described_video(header: Mapping[str, str], path: Path) -> tuple[Architecture, tuple[float, float]]:
+def _described_video(header: Mapping[str, str], path: Path) -> tuple[VideoArchitecture, tuple[float, float]]:
     try:
         described = json.loads(header["video_architecture"])
         x, y = (float(value) for value in json.loads(header["stride"]))
