@@ -14,7 +14,6 @@ from evaluators.latency.protocol import Measurement
 from nas.config import Config, load_config
 from nas.export.networks import ExportedNetwork
 from nas.export.trained import ExportedWeights, export_weights
-from nas.export.videos import ExportedVideo
 from nas.latency import LatencyConfig, measure_architectures
 from nas.predict.predict import Prediction
 from nas.search.algorithms.ask_tell import AskTellSearch
@@ -110,7 +109,7 @@ def begin_search(
 
 def export_networks(
     config: AnyConfig, ids: Sequence[str] = (), *, narrator: Narrator | None = None
-) -> list[ExportedNetwork] | list[ExportedVideo]:
+) -> list[ExportedNetwork]:
     """Write networks of the run's front to ``RUN/export/ID``, with inherited weights, judged on all validation people.
 
     Args:

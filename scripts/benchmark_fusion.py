@@ -33,7 +33,6 @@ from nas.stages.video_quickstart import VIDEO
 from nas.training.clips import TrainingClips
 from nas.training.retrain import retrain_video
 from nas.weights.files import load_network
-from nas.weights.videos import load_video_network
 from search_spaces import FusionChoice, PoseArchitecture, PropagatedFrame, VideoArchitecture
 from search_spaces.complexity import count
 from search_spaces.video_costs import count_frame
@@ -77,13 +76,13 @@ class Bench:
         self.arguments, self.folder = arguments, arguments.folder
         images, videos = RunFolder.existing(arguments.run), RunFolder.existing(arguments.run / VIDEO)
         self.config = load_config(videos.config, [("run_dir", str(videos.path))])
-        self.key = load_network(videos.key)
+        self.key = load_network(videos.key, PoseArchitecture)
         self.supernet = Supernet.load(images.supernet)
         self.space = self.supernet.space
         self.data = PoseData(self.config.data, self.space.keypoints)
         self.videos = VideoData(self.config.data, arguments.frames, self.space.keypoints)
         self.judge = ClipJudge.of(self.videos, self.space.input_size, JUDGED)
-        self.start = None if arguments.network is None else load_network(arguments.network)
+        self.start = None if arguments.network is None else load_network(arguments.network, PoseArchitecture)
         self.small = self.space.smallest() if self.start is None else self.start.architecture
         if self.start is None:
             dearest = max(count_frame(self.frame_of(cell)).macs for cell in CELLS if cell != WIDE)
@@ -123,7 +122,7 @@ class Bench:
                 settings = settings.replace(learning_rate=self.arguments.learning_rate, schedule="cosine")
             state = initial_state(architecture, self.before(frame.architecture), self.key, self.arguments.seed)
             retrain_video(architecture, clips, self.judge, settings, out, self.key, state, resume=True)
-        return self._judged(out, count_frame(frame).macs, load_video_network(out / "best.safetensors", architecture))
+        return self._judged(out, count_frame(frame).macs, load_network(out / "best.safetensors", architecture))
 
     def every_frame_alone(self) -> dict[str, dict[str, Any]]:
         """The key frame's and the small network on each frame, without further training."""

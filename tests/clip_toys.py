@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nas.data.codecs import Codec
+from nas.data.tensors import ClipTensors
 from nas.processes.distributed import Processes
 from nas.training.config import TrainingConfig
 from nas.weights.files import pose_metadata
@@ -34,8 +35,8 @@ class Toy(NamedTuple):
     weights: Tensor
     previous_from_current: Tensor
 
-    def tensors(self, device: torch.device | str = "cpu") -> Toy:
-        return Toy(*(value.to(device) for value in self))
+    def tensors(self, device: torch.device | str = "cpu") -> ClipTensors:
+        return ClipTensors(*(value.to(device) for value in self))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from evaluators import read_posetrack
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET
 from nas.weights.files import pose_metadata, save_network
-from nas.weights.videos import save_video_network
 from supernet import VideoPoseNet
 from tests.clip_toys import small_video_space
 from tests.coco_fixture import edit
@@ -46,7 +45,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def test_a_run_s_video_networks(tmp_path: Path, videos: Path, net: VideoPoseNet) -> None:
-    save_video_network(tmp_path / "retrain" / net.architecture.id / "best.safetensors", net)
+    save_network(tmp_path / "retrain" / net.architecture.id / "best.safetensors", net)
     done = call("evaluate", config_file(tmp_path, videos), "--no-flip-test", "--detections", "boxes.json")
     assert done.returncode == 0, done.stderr
     assert "boxes.json: boxes of still images, not of videos" in done.stderr
@@ -90,7 +89,7 @@ def test_an_image_network_is_judged_on_images_unless_videos_are_asked_for(
 def test_without_head_boxes_there_is_coco_s_ap_alone(tmp_path: Path, net: VideoPoseNet) -> None:
     edit(write_sequence(tmp_path, "val", 4, 4), lambda content: content["annotations"][0].pop("bbox_head"))
     weights = tmp_path / "video.safetensors"
-    save_video_network(weights, net)
+    save_network(weights, net)
     done = call("evaluate", config_file(tmp_path, tmp_path), "--weights", weights, "--no-flip-test")
     assert done.returncode == 0, done.stderr
     assert "no bbox_head" in done.stderr

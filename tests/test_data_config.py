@@ -75,7 +75,7 @@ def test_bad_settings_are_named(folder: Path, tmp_path: Path) -> None:
 def test_without_a_picture_cache_images_are_decoded(folder: Path, tmp_path: Path) -> None:
     data = PoseData(DataConfig(folder=folder, cache=tmp_path, picture_cache_gb=0))
     batch = data.training_set((64, 48)).batch(np.arange(3), np.random.default_rng(0))
-    assert batch.images.shape == (3, 64, 48, 3)
+    assert batch.pixels.shape == (3, 1, 64, 48, 3)
     assert not list(tmp_path.iterdir())
 
 

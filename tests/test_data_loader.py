@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from nas.data.augment import NO_AUGMENTATION, Augmentation
+from nas.data.batches import Batches
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints, read_coco
 from nas.data.codecs import Codec, CodecName
 from nas.data.geometry import apply_affine, invert_affine
-from nas.data.loader import CropTrainingSet, TrainBatch, TrainBatches
+from nas.data.loader import CropTrainingSet, ViewSettings
 from nas.data.pictures import CachedPictures, ImageFiles
+from nas.data.tensors import ClipBatch
 from search_spaces.errors import InputError
 from tests.coco_fixture import disc_center, write_part
 
@@ -33,14 +35,16 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> CocoKeypoints:
 def training_set(
     people: CocoKeypoints, cache: Path | None, augmentation: Augmentation | None = None, codec: Codec = CODEC
 ) -> CropTrainingSet:
-    return CropTrainingSet(
-        people.instances, people.keypoint_set, codec, augmentation or Augmentation(), cache_folder=cache
+    augmentation = augmentation or Augmentation()
+    settings = ViewSettings(
+        keypoint_set=people.keypoint_set, codec=codec, augmentation=augmentation, cache_folder=cache
     )
+    return CropTrainingSet(people.instances, settings)
 
 
-def assert_equal(a: TrainBatch, b: TrainBatch) -> None:
+def assert_equal(a: ClipBatch, b: ClipBatch) -> None:
     assert a.step == b.step
-    np.testing.assert_array_equal(a.images, b.images)
+    np.testing.assert_array_equal(a.pixels, b.pixels)
     np.testing.assert_array_equal(a.keypoints_px, b.keypoints_px)
     np.testing.assert_array_equal(a.visibility, b.visibility)
 
@@ -58,7 +62,9 @@ def test_augmented_keypoints_lie_on_the_discs_of_their_colour(
     errors_px, mirrored = [], []
     for seed in range(6):
         batch = dataset.batch(np.arange(len(dataset)), np.random.default_rng(seed))
-        for image, keypoints, visible in zip(batch.images, batch.keypoints_px, batch.visibility, strict=True):
+        for image, keypoints, visible in zip(
+                batch.pixels[:, 0], batch.keypoints_px[:, 0], batch.visibility[:, 0], strict=True
+            ):
             inside = (keypoints > 20).all(1) & (keypoints < np.array([192, 256]) - 20).all(1) & (visible > 0)
             as_is, swapped = (
                 [distance_to_disc(image, color, keypoints[k]) for k, color in enumerate(colors) if inside[k]]
@@ -83,9 +89,9 @@ def test_without_augmentation_training_sees_what_validation_sees(people: CocoKey
         dataset = training_set(people, cache, NO_AUGMENTATION)
         batch = dataset.batch(np.arange(len(dataset)), np.random.default_rng(0))
         # The small images are kept at their own resolution. A picture's own frame of reference costs a rounding.
-        difference = np.abs(batch.images.astype(int) - crops.images())
+        difference = np.abs(batch.pixels[:, 0].astype(int) - crops.images())
         assert np.mean(difference > 1) < (0 if cache is None else 1e-3) + 1e-9
-        np.testing.assert_allclose(batch.keypoints_px, crops.keypoints_input_px(), atol=1e-3)
+        np.testing.assert_allclose(batch.keypoints_px[:, 0], crops.keypoints_input_px(), atol=1e-3)
 
 
 def test_large_people_are_shrunk_in_the_cache_and_still_in_their_place(tmp_path: Path) -> None:
@@ -107,40 +113,40 @@ def test_large_people_are_shrunk_in_the_cache_and_still_in_their_place(tmp_path:
 
 def test_a_stream_is_the_same_from_any_step_and_with_any_workers(people: CocoKeypoints, tmp_path: Path) -> None:
     dataset = training_set(people, tmp_path)
-    whole = list(TrainBatches(dataset, 4, seed=9, workers=2, prefetch=3).batches(stop_step=10))
+    whole = list(Batches(dataset, 4, seed=9, workers=2, prefetch=3).batches(stop_step=10))
     assert [batch.step for batch in whole] == list(range(10))
-    resumed = list(TrainBatches(dataset, 4, seed=9).batches(start_step=6, stop_step=10))
+    resumed = list(Batches(dataset, 4, seed=9).batches(start_step=6, stop_step=10))
     for a, b in zip(whole[6:], resumed, strict=True):
         assert_equal(a, b)
-    other = TrainBatches(dataset, 4, seed=8).batch(0)
-    assert not np.array_equal(other.images, whole[0].images)
+    other = Batches(dataset, 4, seed=8).batch(0)
+    assert not np.array_equal(other.pixels, whole[0].pixels)
 
 
 def test_processes_share_the_global_batch(people: CocoKeypoints, tmp_path: Path) -> None:
     dataset = training_set(people, tmp_path)
-    alone = TrainBatches(dataset, 6, seed=1).batch(5)
-    ranks = [TrainBatches(dataset, 2, seed=1, rank=rank, world_size=3).batch(5) for rank in range(3)]
-    np.testing.assert_array_equal(np.concatenate([r.images for r in ranks]), alone.images)
+    alone = Batches(dataset, 6, seed=1).batch(5)
+    ranks = [Batches(dataset, 2, seed=1, rank=rank, world_size=3).batch(5) for rank in range(3)]
+    np.testing.assert_array_equal(np.concatenate([r.pixels for r in ranks]), alone.pixels)
     np.testing.assert_array_equal(np.concatenate([r.keypoints_px for r in ranks]), alone.keypoints_px)
 
 
 def test_every_epoch_shows_everybody_once_in_another_order(people: CocoKeypoints, tmp_path: Path) -> None:
     dataset = training_set(people, tmp_path)
-    stream = TrainBatches(dataset, 4, seed=2)
+    stream = Batches(dataset, 4, seed=2)
     assert stream.steps_per_epoch == 4  # 14 people
     seen = np.concatenate([stream._samples(4 * s, 4 * s + 4) for s in range(14)]).reshape(4, 14)
     assert (np.sort(seen, axis=1) == np.arange(14)).all()
     assert len({tuple(epoch) for epoch in seen.tolist()}) == 4
-    big = TrainBatches(dataset, 40, seed=2).batch(0)  # a batch larger than the data set
-    assert len(big.images) == 40
+    big = Batches(dataset, 40, seed=2).batch(0)  # a batch larger than the data set
+    assert len(big) == 40
 
 
 def test_tensors_are_images_heatmaps_and_weights(people: CocoKeypoints, tmp_path: Path) -> None:
-    batch = TrainBatches(training_set(people, tmp_path), 4).batch(0)
-    images, heatmaps, weights = batch.tensors()
+    batch = Batches(training_set(people, tmp_path), 4).batch(0)
+    images, heatmaps, weights = (values[:, 0] for values in batch.tensors()[:3])
     assert images.shape == (4, 3, 128, 96)
     assert images.is_contiguous(memory_format=torch.channels_last)
-    expected, expected_weights = CODEC.encode_batch(batch.keypoints_px, batch.visibility)
+    expected, expected_weights = CODEC.encode_batch(batch.keypoints_px[:, 0], batch.visibility[:, 0])
     np.testing.assert_array_equal(heatmaps.numpy(), expected)
     np.testing.assert_array_equal(weights.numpy(), expected_weights)
 
@@ -149,11 +155,11 @@ def test_an_error_in_a_worker_reaches_the_consumer(people: CocoKeypoints) -> Non
     dataset = training_set(people, None)
     dataset.pictures = ImageFiles([Path("lost.png")] * len(dataset))
     with pytest.raises(InputError, match=r"lost\.png"):
-        next(TrainBatches(dataset, 4).batches())
+        next(Batches(dataset, 4).batches())
 
 
 def test_a_closed_stream_leaves_no_threads(people: CocoKeypoints, tmp_path: Path) -> None:
-    stream = TrainBatches(training_set(people, tmp_path), 4, workers=2).batches()
+    stream = Batches(training_set(people, tmp_path), 4, workers=2).batches()
     next(stream)
     workers = [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
     assert workers
@@ -164,9 +170,10 @@ def test_a_closed_stream_leaves_no_threads(people: CocoKeypoints, tmp_path: Path
 
 
 def test_pictures_that_would_take_too_much_are_decoded_each_time(people: CocoKeypoints, tmp_path: Path) -> None:
-    dataset = CropTrainingSet(
-        people.instances, people.keypoint_set, CODEC, Augmentation(), cache_folder=tmp_path, cache_limit_gb=1e-6
+    settings = ViewSettings(
+        keypoint_set=people.keypoint_set, codec=CODEC, cache_folder=tmp_path, cache_limit_gb=1e-6
     )
+    dataset = CropTrainingSet(people.instances, settings)
     assert isinstance(dataset.pictures, ImageFiles)
     assert not list(tmp_path.iterdir())
 
@@ -184,11 +191,13 @@ def test_the_estimate_is_an_upper_bound_and_pictures_pickle_as_a_path(people: Co
 @pytest.mark.parametrize("bad", [{"batch_size": 0}, {"batch_size": 2, "rank": 1}, {"batch_size": 2, "workers": 0}])
 def test_settings_that_make_no_sense_are_refused(people: CocoKeypoints, bad: dict[str, int]) -> None:
     with pytest.raises(InputError, match="must be at least 1"):
-        TrainBatches(training_set(people, None), **bad)
+        Batches(training_set(people, None), **bad)
 
 
 def test_tensors_are_made_on_the_device_that_is_asked_for(people: CocoKeypoints, tmp_path: Path) -> None:
     """The meta device stands for a GPU: an operand left on the CPU would be refused or show in the result."""
-    tensors = TrainBatches(training_set(people, tmp_path), 4).batch(0).tensors("meta")
-    assert [tensor.device.type for tensor in tensors] == ["meta"] * 3
-    assert [tuple(tensor.shape) for tensor in tensors] == [(4, 3, 128, 96), (4, 17, 32, 24), (4, 17)]
+    tensors = Batches(training_set(people, tmp_path), 4).batch(0).tensors("meta")
+    assert [tensor.device.type for tensor in tensors] == ["meta"] * 4
+    assert [tuple(tensor.shape) for tensor in tensors] == [
+        (4, 1, 3, 128, 96), (4, 1, 17, 32, 24), (4, 1, 17), (4, 1, 2, 3)
+    ]  # fmt: skip

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nas.data.augmentation import Augmentation
 from nas.data.cache import CropCache
 from nas.data.coco import CocoKeypoints, read_coco
 from nas.data.coco_check import check_annotations
 from nas.data.codecs import Codec
 from nas.data.config import DataConfig, VideoDataConfig
-from nas.data.loader import CropTrainingSet
+from nas.data.loader import CropTrainingSet, ViewSettings
 from nas.data.video_data import VideoData
 from nas.predict.boxes import BoxFile
 from nas.predict.frames import open_frames
@@ -56,12 +55,13 @@ def build_crops(file: Path, cache: Path) -> None:
 
 def build_pictures(file: Path, cache: Path) -> None:
     people = read(file)
-    CropTrainingSet(people.instances, people.keypoint_set, CODEC, Augmentation(), cache_folder=cache)
+    settings = ViewSettings(keypoint_set=people.keypoint_set, codec=CODEC, cache_folder=cache)
+    CropTrainingSet(people.instances, settings)
 
 
 def decode_in_every_epoch(file: Path, cache: Path) -> None:
     people = read(file)
-    everybody = CropTrainingSet(people.instances, people.keypoint_set, CODEC, Augmentation())
+    everybody = CropTrainingSet(people.instances, ViewSettings(keypoint_set=people.keypoint_set, codec=CODEC))
     everybody.batch(np.arange(len(everybody)), np.random.default_rng(0))
 
 

@@ -26,7 +26,6 @@ from nas.training.config import RetrainConfig
 from nas.training.retrain import retrain
 from nas.weights.files import load_metadata, load_network, save_network
 from nas.weights.mmpose import convert
-from nas.weights.videos import load_video_network, save_video_network
 from search_spaces import InputError
 from supernet import PoseNet, VideoPoseNet, initialize
 from supernet.mmpose import mmpose_state_dict
@@ -366,17 +365,17 @@ def video_network(path: Path, **header: str) -> VideoPoseNet:
         for layer in net.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.running_mean.add_(0.1)
-    save_video_network(path, net.eval(), {"codec": "gaussian", "padding": "1.25", "sigma": "1.0", **header})
+    save_network(path, net.eval(), {"codec": "gaussian", "padding": "1.25", "sigma": "1.0", **header})
     return net
 
 
-def test_a_video_network_is_exported_frame_by_frame(tmp_path: Path) -> None:
+def test_a_video_network_is_exported_frame_by_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = video_network(tmp_path / "video.safetensors")
     done = call("export", tmp_path / "video.safetensors", "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     frames = {"frame0.onnx", "frame1.onnx", "frame2.onnx"}
     assert names(tmp_path / "out") == {"architecture.json", "card.md", "facts.json", "weights.safetensors"} | frames
-    again = load_video_network(tmp_path / "out" / "weights.safetensors")
+    again = load_network(tmp_path / "out" / "weights.safetensors")
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in net.state_dict().items())
     size, heatmap_size = net.architecture.input_size, net.architecture.heatmap_size
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
@@ -391,9 +390,12 @@ def test_a_video_network_is_exported_frame_by_frame(tmp_path: Path) -> None:
         assert np.allclose(found, expected.numpy(), atol=1e-4)
     card = (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
     assert "| 2 | " in card
-    assert "load_video_network" in card
     refused = call("export", tmp_path / "video.safetensors", "--output", tmp_path / "x", "--formats", "mmpose")
     assert_one_line(refused, "video.safetensors: MMPose has no video networks; leave mmpose out of the formats")
+    code: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path / "out")
+    exec(card.split("```python")[1].split("```")[0], code)
+    assert code["net"].architecture == net.architecture
 
 
 @pytest.mark.parametrize("train_key", [True, False])

@@ -16,8 +16,7 @@ from torch import Tensor
 from nas.data.pose_data import PoseData
 from nas.training.config import RetrainConfig
 from nas.training.retrain import retrain
-from nas.weights.files import load_metadata, load_network, load_weights
-from nas.weights.videos import load_any_network, load_video_network, save_video_network
+from nas.weights.files import load_metadata, load_network, load_weights, save_network
 from search_spaces import InputError
 from supernet import PoseNet, Supernet, VideoPoseNet
 from tests.clip_toys import small_video_space
@@ -49,7 +48,7 @@ def test_an_image_network_is_refused(weight: str, value: float, count: int, said
     path = trained_weights(tmp_path / "net.safetensors")
     load_network(path)
     name = spoil(path, weight, value, count)
-    for read in (load_network, load_weights, load_any_network):
+    for read in (load_network, load_weights):
         with pytest.raises(InputError) as error:
             read(path)
         assert str(error.value) == f"{path}: {name} {said}; the training diverged or the file is damaged"
@@ -71,11 +70,11 @@ def test_several_weights_are_counted(tmp_path: Path) -> None:
 
 def test_a_video_network_and_both_supernets_are_refused(tmp_path: Path) -> None:
     net = VideoPoseNet(small_video_space().largest(), torch.Generator().manual_seed(0))
-    save_video_network(tmp_path / "video.safetensors", net)
+    save_network(tmp_path / "video.safetensors", net)
     Supernet(small_space()).save(tmp_path / "supernet.safetensors")
     Supernet(small_video_space()).save(tmp_path / "temporal.safetensors")
     readers: dict[str, Callable[[Path], Any]] = {
-        "video": load_video_network, "supernet": Supernet.load, "temporal": Supernet.load
+        "video": load_network, "supernet": Supernet.load, "temporal": Supernet.load
     }  # fmt: skip
     for stem, read in readers.items():
         path = tmp_path / f"{stem}.safetensors"

@@ -13,7 +13,7 @@ import pytest
 from nas.data.augment import Augmentation, draw_views
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, COCO_KEYPOINT_SET, KeypointSet
-from nas.data.loader import CropTrainingSet
+from nas.data.loader import CropTrainingSet, ViewSettings
 from nas.data.pose_data import PoseData
 from nas.data.posetrack import read_posetrack_videos
 from nas.data.video_data import VideoData
@@ -136,14 +136,17 @@ def test_a_renamed_joint_keeps_its_sigma(weights: Path, tmp_path: Path) -> None:
 
 
 def training_set(data: PoseData) -> CropTrainingSet:
-    return CropTrainingSet(data.train.instances, data.train.keypoint_set, data.codec((64, 48)), ALWAYS)
+    settings = ViewSettings(
+        keypoint_set=data.train.keypoint_set, codec=data.codec((64, 48)), augmentation=ALWAYS
+    )
+    return CropTrainingSet(data.train.instances, settings)
 
 
 def test_training_mirrors_alike_in_every_convention_and_not_at_all_without_pairs(tmp_path: Path) -> None:
     rows, mirrored = np.arange(8), []
     for number, names in enumerate((COCO_KEYPOINT_NAMES, coco_in(CONVENTIONS["L_Eye"]), NUMBERS)):
         batch = training_set(people(tmp_path / str(number), names)).batch(rows, np.random.default_rng(0))
-        mirrored.append((batch.images, batch.keypoints_px))
+        mirrored.append((batch.pixels[:, 0], batch.keypoints_px[:, 0]))
     np.testing.assert_array_equal(mirrored[0][0], mirrored[1][0])
     np.testing.assert_array_equal(mirrored[0][1], mirrored[1][1])
     assert np.abs(mirrored[2][0].astype(int) - mirrored[0][0]).max() > 50, "the image is not mirrored"

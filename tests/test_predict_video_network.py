@@ -13,8 +13,7 @@ from nas.data.geometry import compose_affine, invert_affine
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from nas.predict.model import OnlineRuntime, load_pose_model, make_step
 from nas.predict.scheduler import StepScheduler
-from nas.weights.files import pose_metadata
-from nas.weights.videos import save_video_network
+from nas.weights.files import pose_metadata, save_network
 from search_spaces import get_video_space
 from supernet import VideoPoseNet
 
@@ -51,7 +50,7 @@ def test_online_steps_equal_the_clip(runtime: OnlineRuntime, codec: str) -> None
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 def test_a_video_network_is_loaded_from_its_weights(runtime: OnlineRuntime, tmp_path: Path) -> None:
     architecture = get_video_space("resnet-tiny").sample(np.random.default_rng(1))
-    save_video_network(tmp_path / "best.safetensors", VideoPoseNet(architecture, torch.Generator().manual_seed(0)))
+    save_network(tmp_path / "best.safetensors", VideoPoseNet(architecture, torch.Generator().manual_seed(0)))
     model = load_pose_model(str(tmp_path), runtime)
     assert (model.runtime, model.step.length) == (runtime, len(architecture.frames))
 
@@ -61,5 +60,5 @@ def test_crops_are_cut_as_in_the_network_s_training(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     facts = pose_metadata(Codec.of("gaussian", net.architecture.input_size), COCO_KEYPOINT_NAMES, 1.5)
     for metadata, padding in ((facts, 1.5), ({}, 1.25)):
-        save_video_network(path, net, metadata)
+        save_network(path, net, metadata)
         assert load_pose_model(str(path)).padding == padding

@@ -20,7 +20,6 @@ from nas.report.records import read_records
 from nas.report.video_body import shown_records
 from nas.run.folder import RunFolder
 from nas.weights.files import save_network
-from nas.weights.videos import save_video_network
 from search_spaces import FusionChoice, InputError, PropagatedFrame, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet
 from tests.clip_toys import small_video_space
@@ -76,7 +75,7 @@ def run(tmp_path: Path) -> RunFolder:
         folder.mkdir(parents=True)
         (folder / "architecture.json").write_text(json.dumps(found.to_json()))
         (folder / "results.json").write_text(json.dumps(contents))
-    save_video_network(run.retrain(net.architecture.id) / "best.safetensors", net)
+    save_network(run.retrain(net.architecture.id) / "best.safetensors", net)
     save_network(run.retrain(image.architecture.id) / "best.safetensors", image)
     save_network(run.key, image)
     videos = tmp_path / "videos"

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.data.loader import TrainBatches
+from nas.data.batches import Batches
 from nas.data.pose_data import PoseData
 from nas.evaluation.crops import EvaluationConfig, evaluate
 from nas.evaluation.prediction import ClipJudge
@@ -24,7 +24,7 @@ from nas.processes.local import wants_processes
 from nas.training.config import SupernetTrainingConfig
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.supernet import sampled_subnets, train_supernet
-from nas.weights.videos import load_video_network
+from nas.weights.files import load_network
 from search_spaces import InputError, SearchSpace
 from supernet import Supernet
 from tests.paths import REPO
@@ -145,8 +145,8 @@ def written_out(space: SearchSpace, data: PoseData, config: SupernetTrainingConf
     for step in range(4):
         adam.zero_grad()
         for rank in range(WORLD):
-            batches = TrainBatches(people, config.batch_size, rank=rank, world_size=WORLD)
-            images, target, present = batches.batch(step).tensors()
+            batches = Batches(people, config.batch_size, rank=rank, world_size=WORLD)
+            images, target, present = (values[:, 0] for values in batches.batch(step).tensors()[:3])
             goal = target
             subnets = list(sampled_subnets(space, config, step, rank))
             for kind, [architecture] in subnets:
@@ -184,7 +184,7 @@ def test_two_processes_share_the_validation_of_clips(tmp_path: Path) -> None:
     shares = [result["ran"] for result in (first, second)]
     assert all(abs(ours - theirs) <= 1 for ours, theirs in zip(*shares, strict=True))
     assert {sum(share) for share in zip(*shares, strict=True)} == {first["clips"]}
-    net = load_video_network(tmp_path / "retrain" / "best.safetensors")
+    net = load_network(tmp_path / "retrain" / "best.safetensors")
     alone = ClipJudge.of(data, net.architecture.input_size, EvaluationConfig(batch_size=3))(net)
     assert alone["mean_oks"] > 0
     assert first["metrics"] == pytest.approx(alone, abs=1e-6)

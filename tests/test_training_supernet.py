@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.data.loader import TrainBatches
+from nas.data.batches import Batches
 from nas.data.pose_data import PoseData
 from nas.training import loop as loop_module
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
@@ -140,9 +140,9 @@ def test_a_step_is_the_mean_of_its_subnets_gradients(data: PoseData, tmp_path: P
     expected = Supernet(space, generator=torch.Generator().manual_seed(5)).train()
     adam = torch.optim.Adam(expected.parameters(), lr=config.learning_rate)
     people = data.training_set(space.input_size)
-    batches = TrainBatches(people, 4, seed=5)
+    batches = Batches(people, 4, seed=5)
     for step in range(3):
-        images, target, present = batches.batch(step).tensors()
+        images, target, present = (values[:, 0] for values in batches.batch(step).tensors()[:3])
         teacher = expected(images, space.largest())
         losses = [heatmap_mse(teacher, target, present)]
         for _, [architecture] in list(sampled_subnets(space, config, step))[1:]:

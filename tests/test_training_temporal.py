@@ -21,8 +21,7 @@ from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.retrain import retrain_video
 from nas.training.supernet import sampled_subnets, train_temporal_supernet
 from nas.weights.files import load_network, load_weights, save_network
-from nas.weights.videos import load_video_network, save_video_network
-from search_spaces import FusionChoice, InputError, PropagatedFrame, VideoArchitecture
+from search_spaces import FusionChoice, InputError, PoseArchitecture, PropagatedFrame, VideoArchitecture
 from supernet import PoseNet, Supernet, VideoPoseNet, resample_heatmaps
 from tests.clip_toys import ToyClips, small_video_space
 
@@ -211,7 +210,7 @@ def test_the_files_of_a_video_retraining(tmp_path: Path) -> None:
     best = max(range(2), key=lambda index: summary["validations"][index]["AP"])
     assert result.best_ap == summary["validations"][best]["AP"]
     assert result.metrics["frame2"] == summary["validations"][best]["frame2"]
-    net = load_video_network(result.path, member())
+    net = load_network(result.path, member())
     assert net.stride == (4.0, 4.0)
     assert not differs(state(net), judge.seen[best])
     assert not differs(state(net.key), state(key))
@@ -230,8 +229,8 @@ def test_an_interrupted_and_resumed_retraining_is_the_uninterrupted_one(
         retrain_video(member(), ToyClips(), Judge(), config, tmp_path / "parts", key_net(), progress=interrupt_at(0.5))
     parts = retrain_video(member(), ToyClips(), Judge(), config, tmp_path / "parts", key_net(), resume=True)
     assert parts.metrics == pytest.approx(whole.metrics)
-    assert_close(state(load_video_network(whole.path)), state(load_video_network(parts.path)))
-    assert differs(state(load_video_network(whole.path).key), state(key_net())) is bool(options)
+    assert_close(state(load_network(whole.path)), state(load_network(parts.path)))
+    assert differs(state(load_network(whole.path).key), state(key_net())) is bool(options)
 
 
 @pytest.mark.slow
@@ -242,7 +241,7 @@ def test_where_nothing_is_seen_fusion_is_what_finds_the_keypoints(tmp_path: Path
     trained = retrain_video(
         member(), ToyClips(dark=True), Judge(clips), config.replace(train_key=True), tmp_path / "key", key
     )
-    key = load_video_network(trained.path).key
+    key = load_network(trained.path).key
     errors = {}
     for operation in ("none", "add", "mul", "cat"):
         choice = FusionChoice.none() if operation == "none" else FusionChoice(feature=2, operation=operation)
@@ -276,12 +275,12 @@ def test_gradients_flow_through_time_only_if_asked(tmp_path: Path) -> None:
 def test_a_video_network_begins_with_inherited_weights_or_a_file(tmp_path: Path) -> None:
     net = VideoPoseNet(member(), torch.Generator().manual_seed(3))
     frozen = retrain_config(epochs=1, learning_rate=1e-12)
-    save_video_network(tmp_path / "w.safetensors", net)
+    save_network(tmp_path / "w.safetensors", net)
     for index, config in enumerate(
         (frozen.replace(initialize_from="inherited"), frozen.replace(initialize_from=str(tmp_path / "w.safetensors")))
     ):
         result = retrain_video(member(), ToyClips(), Judge(), config, tmp_path / str(index), None, net.state_dict())
-        found = load_video_network(result.path)
+        found = load_network(result.path)
         for name, value in net.named_parameters():
             torch.testing.assert_close(found.get_parameter(name), value, rtol=0, atol=1e-8)
 
@@ -320,16 +319,16 @@ def test_what_does_not_fit_a_video_retraining_is_named(tmp_path: Path) -> None:
         retrain_video(member(), ToyClips(), Judge(), config.replace(initialize_from="inherited"), tmp_path / "a")
     assert not (tmp_path / "a").exists()
     path = tmp_path / "w.safetensors"
-    save_video_network(path, VideoPoseNet(member(FusionChoice.none())))
+    save_network(path, VideoPoseNet(member(FusionChoice.none())))
     with pytest.raises(InputError, match=r"frames.0.fusion.project.conv.weight is missing"):
         retrain_video(member(), ToyClips(), Judge(), config.replace(initialize_from=str(path)), tmp_path / "b")
     with pytest.raises(InputError, match="give its own weights"):
-        load_video_network(path, member())
+        load_network(path, member())
     with pytest.raises(InputError, match="not a network's weights of this version"):
-        load_network(path)
+        load_network(path, PoseArchitecture)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match="damaged"):
-        load_video_network(path)
+        load_network(path)
 
 
 @pytest.mark.slow
@@ -340,4 +339,4 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     result = retrain_video(
         member(), ToyClips(), Judge(), retrain_config(epochs=1, processes=2), tmp_path / "video", key_net()
     )
-    assert load_video_network(result.path).architecture == member()
+    assert load_network(result.path).architecture == member()

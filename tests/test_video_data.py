@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from nas.data.augmentation import NO_AUGMENTATION, Augmentation
+from nas.data.batches import Batches
 from nas.data.clip_cache import ClipCache
-from nas.data.clip_loader import ClipBatches
 from nas.data.clips import training_clips, validation_clips
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.geometry import apply_affine
@@ -215,9 +215,9 @@ def test_a_batch_shows_every_keypoint_where_it_says(folder: Path, codec: Any) ->
     )  # fmt: skip
     data = VideoData(config, 3)
     dataset = data.training_set(SIZE)
-    batch = ClipBatches(dataset, 12, seed=1).batch(0)
+    batch = Batches(dataset, 12, seed=1).batch(0)
     found = 0
-    flip = dataset.keypoint_set.flip_indices
+    flip = dataset.settings.keypoint_set.flip_indices
     mirrored = np.linalg.det(batch.previous_from_current[..., :2]) > 0
     assert mirrored.all()  # two mirrored frames: no mirror between them
     for clip, frame, joint in np.argwhere(batch.visibility > 0).tolist():
@@ -316,7 +316,7 @@ def test_stills_need_the_keypoints_of_the_videos(with_stills: VideoData) -> None
 
 
 def test_tensors_have_the_shapes_of_the_contract(folder: Path) -> None:
-    batch = ClipBatches(data_of(folder).training_set(SIZE), 3).batch(5)
+    batch = Batches(data_of(folder).training_set(SIZE), 3).batch(5)
     tensors = batch.tensors()
     assert tensors._fields == ("images", "targets", "weights", "previous_from_current")
     assert tensors.images.shape == (3, 4, 3, 128, 96)
@@ -331,15 +331,15 @@ def test_tensors_have_the_shapes_of_the_contract(folder: Path) -> None:
 
 def test_batches_depend_on_seed_and_step_alone(folder: Path) -> None:
     dataset = data_of(folder).training_set(SIZE)
-    whole = ClipBatches(dataset, 4, seed=2)
+    whole = Batches(dataset, 4, seed=2)
     streamed = list(whole.batches(1, 4))
     assert [batch.step for batch in streamed] == [1, 2, 3]
     for batch in streamed:
-        parts = [ClipBatches(dataset, 2, seed=2, rank=rank, world_size=2).batch(batch.step) for rank in (0, 1)]
+        parts = [Batches(dataset, 2, seed=2, rank=rank, world_size=2).batch(batch.step) for rank in (0, 1)]
         for name in ("pixels", "keypoints_px", "visibility", "previous_from_current"):
             shared_out = np.concatenate([getattr(part, name) for part in parts])
             np.testing.assert_array_equal(getattr(batch, name), shared_out)
-    assert not np.array_equal(ClipBatches(dataset, 4, seed=3).batch(1).pixels, streamed[0].pixels)
+    assert not np.array_equal(Batches(dataset, 4, seed=3).batch(1).pixels, streamed[0].pixels)
 
 
 def test_the_cache_holds_every_frame_once_and_masks_ended_clips(folder: Path) -> None:
@@ -400,7 +400,7 @@ def test_the_frames_of_videos_as_still_images(folder: Path) -> None:
     parts = {f"{part}_annotations": folder / "annotations" / part for part in ("train", "val")}
     data = PoseData(DataConfig(**parts, cache=folder / "cache", val_limit=3), keypoints=17)
     batch = data.training_set(SIZE).batch(np.arange(18), np.random.default_rng(0))
-    assert batch.images.shape == (18, 128, 96, 3)
+    assert batch.pixels.shape == (18, 1, 128, 96, 3)
     assert len(data.train.instances) == 18
     assert data.train.images == folder
     assert [len(data.val.ground_truth[key]) for key in ("images", "annotations")] == [2, len(data.val.instances)]

@@ -16,7 +16,6 @@ from nas.data.video_data import VideoData
 from nas.run.folder import RunFolder
 from nas.stages.key import find_key, fit_to_data, load_key
 from nas.weights.files import pose_metadata, save_network
-from nas.weights.videos import save_video_network
 from search_spaces import InputError
 from supernet import PoseNet, VideoPoseNet
 from tests.clip_toys import small_video_space
@@ -31,7 +30,7 @@ def put(run: Path, stage: str, name: str, ap: float | None, *, is_video: bool = 
     folder.mkdir(parents=True)
     path = folder / ("best.safetensors" if stage == "retrain" else "weights.safetensors")
     if is_video:
-        save_video_network(path, VideoPoseNet(SPACE.smallest()))
+        save_network(path, VideoPoseNet(SPACE.smallest()))
     else:
         save_network(path, PoseNet(SPACE.key, torch.Generator().manual_seed(0)))
     facts, section = ("results.json", "best") if stage == "retrain" else ("facts.json", "inherited")

@@ -13,7 +13,7 @@ import pytest
 import nas.stages.quickstart as quickstart_module
 from nas.config import load_config
 from nas.stages.video_quickstart import VIDEO_CONFIG, VideoPlan, plan_video, planned_video, quickstart_video
-from nas.weights.videos import load_video_network
+from nas.weights.files import load_network
 from search_spaces import InputError
 from tests.coco_fixture import write_folder
 from tests.paths import REPO
@@ -119,7 +119,7 @@ def test_every_stage_and_again(tmp_path: Path) -> None:
     assert all(row["latency_ms"] > 0 for row in rows)
     assert result.drawn.stat().st_size > 0
     weights = result.run.retrain(result.network.id) / "best.safetensors"
-    assert load_video_network(weights).architecture == result.network
+    assert load_network(weights).architecture == result.network
     assert (weights.parent / "evaluation" / "results.json").is_file()
     page = result.report.read_text(encoding="utf-8")
     for title in ("Pareto front", "Latency by frame", "AP by frame", "A clip, frame by frame"):

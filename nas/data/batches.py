@@ -1,38 +1,24 @@
-"""Batches for training from any set of samples: the same stream for a seed, from any step on."""
+"""Batches for training: the same stream for a seed, from any step on."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.data.loader import TrainingSet
+from nas.data.tensors import ClipBatch
 from search_spaces.errors import InputError
 
-__all__ = ["Batches", "TrainingSet"]
-
-Batch = TypeVar("Batch")
-Batch_co = TypeVar("Batch_co", covariant=True)
+__all__ = ["Batches"]
 
 
-class TrainingSet(Protocol[Batch_co]):
-    """Samples, and random views of them."""
-
-    def __len__(self) -> int: ...
-
-    def batch(
-        self, indices: NDArray[np.int64], generator: np.random.Generator, part: slice = ..., step: int = ...
-    ) -> Batch_co:
-        """Random views of the samples ``indices[part]``; the randomness is drawn for all of ``indices``."""
-        ...
-
-
-class Batches(Generic[Batch]):
-    """An endless stream of batches: permutation after permutation of the samples, cut into steps.
+class Batches:
+    """An endless stream of batches: permutation after permutation of the clips, cut into steps.
 
     What step s holds depends on the seed, the size of the global batch and s alone: not on where the stream was
     entered, nor on how many processes share it.
@@ -40,7 +26,7 @@ class Batches(Generic[Batch]):
 
     def __init__(
         self,
-        dataset: TrainingSet[Batch],
+        dataset: TrainingSet,
         batch_size: int,
         seed: int = 0,
         *,
@@ -51,7 +37,7 @@ class Batches(Generic[Batch]):
     ) -> None:
         """
         Args:
-            batch_size: samples a step in this process; the global batch is ``batch_size * world_size``.
+            batch_size: clips a step in this process; the global batch is ``batch_size * world_size``.
             workers: threads that make batches while the network computes.
             prefetch: batches made ahead, at most.
 
@@ -70,10 +56,10 @@ class Batches(Generic[Batch]):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which every sample is seen once, rounded up."""
+        """Steps in which every clip is seen once, rounded up."""
         return -(-len(self.dataset) // self.global_batch_size)
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> ClipBatch:
         """The batch of one step."""
         first = step * self.global_batch_size
         indices = self._samples(first, first + self.global_batch_size)
@@ -87,14 +73,14 @@ class Batches(Generic[Batch]):
         begin = first - epochs.start * count
         return order[begin : begin + last - first]
 
-    def batches(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[Batch]:
+    def batches(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[ClipBatch]:
         """The batches from ``start_step`` on (to ``stop_step``, exclusive), made ahead in threads.
 
         OpenCV is set to one thread of its own: the workers here, or other processes, keep the cores busy.
         """
         cv2.setNumThreads(1)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="batches")
-        pending: deque[Future[Batch]] = deque()
+        pending: deque[Future[ClipBatch]] = deque()
         step = start_step
         try:
             while True:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data.cache import CropCache
-from nas.data.clip_loader import clip_tensors
 from nas.data.clips import Clip, distinct_people, previous_from_current
 from nas.data.codecs import Codec
 from nas.data.geometry import apply_affine
 from nas.data.instances import InstanceArrays
+from nas.data.tensors import clip_tensors
 from search_spaces.errors import InputError
 
 __all__ = ["ClipCache", "Index"]

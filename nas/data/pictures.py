@@ -6,7 +6,6 @@ cut out once, at a resolution a little above the network's, and kept in one memo
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -21,9 +20,7 @@ from nas.data.crop_files import require_sizes, stat_images, write_crops
 from nas.data.geometry import boxes_to_centers_scales, compose_affine, fix_aspect_ratio, invert_affine, warp_image
 from nas.data.images import StatedSize, read_image_bgr, require_size
 
-__all__ = ["CachedPictures", "ImageFiles", "Pictures", "open_pictures", "warp_pictures"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["CachedPictures", "ImageFiles", "Pictures", "warp_pictures"]
 
 _FORMAT = "pictures 1"  # change it when the files below change their meaning
 
@@ -149,35 +146,6 @@ def _cut(image_bgr: Pixels, center: Floats, side: float, shrink: float) -> tuple
     zoom = size / (high - low)
     offset = (0.5 - low) * zoom - 0.5  # resizing keeps the outer edges in place, not the outer pixels' centres
     return cv2.cvtColor(part, cv2.COLOR_BGR2RGB), np.concatenate([np.diag(zoom), offset[:, None]], axis=1)
-
-
-def open_pictures(
-    files: Sequence[Path],
-    bbox_xywh: Floats,
-    input_size: tuple[int, int],
-    padding: float,
-    augmentation: Augmentation,
-    cache_folder: Path | None,
-    cache_limit_gb: float,
-    workers: int | None = None,
-    stated: Sequence[StatedSize | None] | None = None,
-) -> Pictures:
-    """Cached pictures below ``cache_folder``; the image files where there is none, or where they could take more space.
-
-    Args:
-        stated: (N,) the sizes that the images must have; image files are held to them when they are decoded.
-
-    Raises:
-        InputError: an image is missing, does not decode, or is of another size than is stated.
-        OSError: the disk is full; nothing is left behind.
-    """
-    if cache_folder is None:
-        return ImageFiles(files, stated)
-    gigabytes = CachedPictures.estimate_bytes(bbox_xywh, input_size, padding, augmentation) / 1e9
-    if gigabytes > cache_limit_gb:
-        _log.info("pictures of all people may take %.0f GB: decoding images in every epoch instead", gigabytes)
-        return ImageFiles(files, stated)
-    return CachedPictures.build(cache_folder, files, bbox_xywh, input_size, padding, augmentation, workers, stated)
 
 
 def warp_pictures(

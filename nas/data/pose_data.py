@@ -1,11 +1,13 @@
-"""From the section ``data`` of a configuration to training batches, validation crops and calibration crops."""
+"""From the section ``data`` of a configuration to people: training batches, validation crops and calibration crops."""
 
 from __future__ import annotations
 
+import copy
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from evaluators.latency.calibration import user_cache_folder
 from nas.data.cache import CropCache
@@ -16,12 +18,16 @@ from nas.data.config import DataConfig
 from nas.data.keypoint_order import require_same_order
 from nas.data.keypoint_sets import KeypointSet
 from nas.data.keypoint_warnings import Teller
-from nas.data.loader import CropTrainingSet
-from nas.data.posetrack import read_posetrack_videos
+from nas.data.loader import CropTrainingSet, TrainingSet, ViewSettings
+from nas.data.posetrack import PoseTrackVideos, read_posetrack_videos
 from nas.data.posetrack_folder import images_root, sequence_files
 from search_spaces.errors import InputError
 
-__all__ = ["PoseData", "cache_folder", "mirror_identity", "sigma_identity", "stated_keypoints"]
+__all__ = ["PeopleData", "PoseData", "cache_folder", "mirror_identity", "sigma_identity"]
+
+Part = Literal["train", "val"]
+Data = TypeVar("Data", bound="PeopleData")
+Found = TypeVar("Found", CocoKeypoints, PoseTrackVideos)
 
 
 def cache_folder(config: DataConfig) -> Path:
@@ -29,20 +35,6 @@ def cache_folder(config: DataConfig) -> Path:
     if config.cache is not None:
         return config.cache
     return user_cache_folder()
-
-
-def stated_keypoints(keypoints: KeypointSet, config: DataConfig) -> KeypointSet:
-    """The keypoints of data with what the configuration states of them.
-
-    Raises:
-        InputError: it states something of keypoints that the data do not have, or cannot be used.
-    """
-    for field, pairs, sigmas in (("flip_pairs", config.flip_pairs, None), ("sigmas", None, config.sigmas)):
-        try:
-            keypoints = keypoints.stating(pairs, sigmas)
-        except InputError as error:
-            raise InputError(f"data.{field}: {error}") from None
-    return keypoints
 
 
 def mirror_identity(config: DataConfig) -> dict[str, str]:
@@ -55,8 +47,9 @@ def sigma_identity(config: DataConfig) -> dict[str, str]:
     return {} if config.sigmas is None else {"sigmas": repr(config.sigmas)}
 
 
-class PoseData:
-    """The people that a configuration names. Annotation files are read when they are first needed, once.
+class PeopleData(ABC):
+    """The people that a configuration names, in images or in videos. Annotation files are read when they are first
+    needed, once.
 
     Args:
         config: where the data lie, and how they are shown.
@@ -70,21 +63,94 @@ class PoseData:
         self.keypoints = keypoints
         self._teller = Teller()
 
-    def unread(self) -> PoseData:
+    @property
+    @abstractmethod
+    def train(self) -> CocoKeypoints | PoseTrackVideos:
+        """The people to train on."""
+
+    @property
+    @abstractmethod
+    def val(self) -> CocoKeypoints | PoseTrackVideos:
+        """The people to judge by."""
+
+    @abstractmethod
+    def _annotations(self, part: Part) -> Path:
+        """The file, or the folder of the files, that was read."""
+
+    @abstractmethod
+    def read(self) -> None:
+        """Read all that trainings and judges need of the annotations."""
+
+    @abstractmethod
+    def training_set(self, input_size: tuple[int, int]) -> TrainingSet:
+        """Augmented views of the training people, for inputs of this height and width."""
+
+    def unread(self: Data) -> Data:
         """The same for another process: without what this one has read, but knowing what the user was told."""
-        fresh = PoseData(self.config, self.keypoints)
-        fresh._teller = self._teller
+        fresh = copy.copy(self)
+        for name in vars(self):
+            if isinstance(getattr(type(self), name, None), cached_property):
+                del vars(fresh)[name]
         return fresh
 
-    def tell_of_keypoints(self, part: Literal["train", "val"], *, mirrors: bool, judges: bool) -> None:
+    def tell_of_keypoints(self, part: Part, *, mirrors: bool, judges: bool) -> None:
         """Warn, once, of what is not known of the keypoints of a part, as far as it concerns a stage.
 
         Args:
             mirrors: whether the stage mirrors people; it does so only where ``KeypointSet.can_mirror``.
             judges: whether it measures AP.
         """
-        people, files = (self.train, self.train_files) if part == "train" else (self.val, self.val_files)
-        self._teller.tell(people.keypoint_set, str(files[0]), mirrors=mirrors, judges=judges)
+        people = self.train if part == "train" else self.val
+        self._teller.tell(people.keypoint_set, str(self._annotations(part)), mirrors=mirrors, judges=judges)
+
+    @property
+    def keypoint_set(self) -> KeypointSet:
+        """The keypoints of the people to judge by (both parts have the same)."""
+        return self.val.keypoint_set
+
+    def _stated(self, people: Found, which_have: str) -> Found:
+        """The people, their keypoints with what the configuration states of them.
+
+        Raises:
+            InputError: the network predicts other keypoints; or the configuration states something of keypoints that
+                the data do not have, or cannot be used.
+        """
+        keypoints, config = people.keypoint_set, self.config
+        if self.keypoints is not None and len(keypoints) != self.keypoints:
+            raise InputError(
+                f"{which_have} {len(keypoints)} keypoints, the network predicts {self.keypoints}; choose a space with "
+                f"keypoints: {len(keypoints)}"
+            )
+        for field, pairs, sigmas in (("flip_pairs", config.flip_pairs, None), ("sigmas", None, config.sigmas)):
+            try:
+                keypoints = keypoints.stating(pairs, sigmas)
+            except InputError as error:
+                raise InputError(f"data.{field}: {error}") from None
+        return replace(people, keypoint_set=keypoints)
+
+    def codec(self, input_size: tuple[int, int]) -> Codec:
+        """The codec for inputs of this height and width."""
+        return Codec.of(self.config.codec, input_size, self.config.sigma)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where decoded crops are kept."""
+        return cache_folder(self.config)
+
+    def _view_settings(self, input_size: tuple[int, int]) -> ViewSettings:
+        config = self.config
+        return ViewSettings(
+            keypoint_set=self.train.keypoint_set,
+            codec=self.codec(input_size),
+            augmentation=config.augmentation,
+            padding=config.padding,
+            cache_folder=self.cache_folder if config.picture_cache_gb else None,
+            cache_limit_gb=config.picture_cache_gb,
+        )
+
+
+class PoseData(PeopleData):
+    """The people of still images; arguments and errors as :class:`PeopleData`."""
 
     def read(self) -> None:
         """Read both parts.
@@ -94,6 +160,9 @@ class PoseData:
         """
         names, others = self.val.keypoint_set.names, self.train.keypoint_set.names
         require_same_order(names, others, f"{self.val_files[0]}: its keypoints are not those of {self.train_files[0]}")
+
+    def _annotations(self, part: Part) -> Path:
+        return (self.train_files if part == "train" else self.val_files)[0]
 
     @cached_property
     def train_files(self) -> tuple[Path, Path]:
@@ -125,55 +194,29 @@ class PoseData:
     @cached_property
     def train(self) -> CocoKeypoints:
         """The people to train on."""
-        people = self._checked(self._read(*self.train_files, None))
+        people = self._read(*self.train_files, None)
         limit = self.config.train_limit
         return people if limit is None else people.sample(limit, self.config.sample_seed)
 
     @cached_property
     def val(self) -> CocoKeypoints:
         """The people to judge by, in random order, and the ground truth of exactly their images."""
-        people = self._checked(self._read(*self.val_files, self.config.detections))
+        people = self._read(*self.val_files, self.config.detections)
         people = people.sample(self.config.val_limit, self.config.sample_seed)
         people.require_somebody(f"{self.val_files[0]} (data.val_limit {self.config.val_limit})")
         return people
 
     def _read(self, annotations: Path, images: Path, detections: Path | None) -> CocoKeypoints:
-        threshold, category = self.config.detection_threshold, self.config.category
-        if not annotations.is_dir():
-            return read_coco(annotations, images, detections, score_threshold=threshold, category=category)
-        layout = self.config.video.layout
-        return read_posetrack_videos(annotations, images, detections, score_threshold=threshold, layout=layout).people
-
-    def _checked(self, people: CocoKeypoints) -> CocoKeypoints:
-        found = len(people.keypoint_set)
-        if self.keypoints is not None and found != self.keypoints:
-            raise InputError(
-                f"{people.images}: the annotations have {found} keypoints, the network predicts {self.keypoints}; "
-                f"choose a space with keypoints: {found}"
-            )
-        return replace(people, keypoint_set=stated_keypoints(people.keypoint_set, self.config))
-
-    def codec(self, input_size: tuple[int, int]) -> Codec:
-        """The codec for inputs of this height and width."""
-        return Codec.of(self.config.codec, input_size, self.config.sigma)
-
-    @property
-    def cache_folder(self) -> Path:
-        """Where decoded crops are kept."""
-        return cache_folder(self.config)
+        threshold, category, layout = self.config.detection_threshold, self.config.category, self.config.video.layout
+        if annotations.is_dir():
+            read = read_posetrack_videos(annotations, images, detections, score_threshold=threshold, layout=layout)
+            people = read.people
+        else:
+            people = read_coco(annotations, images, detections, score_threshold=threshold, category=category)
+        return self._stated(people, f"{people.images}: the annotations have")
 
     def training_set(self, input_size: tuple[int, int]) -> CropTrainingSet:
-        """Augmented views of the training people."""
-        config = self.config
-        return CropTrainingSet(
-            self.train.instances,
-            self.train.keypoint_set,
-            self.codec(input_size),
-            config.augmentation,
-            padding=config.padding,
-            cache_folder=self.cache_folder if config.picture_cache_gb else None,
-            cache_limit_gb=config.picture_cache_gb,
-        )
+        return CropTrainingSet(self.train.instances, self._view_settings(input_size))
 
     def validation_crops(self, input_size: tuple[int, int]) -> CropCache:
         """One crop a person of :attr:`val`, in its order."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from nas.data.clip_cache import ClipCache
-from nas.data.clip_loader import ClipTrainingSet
 from nas.data.clips import Clip, training_clips, validation_clips
 from nas.data.coco import PersonInstance
-from nas.data.codecs import Codec
 from nas.data.config import DataConfig
-from nas.data.keypoint_sets import KeypointSet
-from nas.data.keypoint_warnings import Teller
-from nas.data.pose_data import PoseData, cache_folder, stated_keypoints
+from nas.data.loader import ClipTrainingSet
+from nas.data.pose_data import Part, PeopleData, PoseData
 from nas.data.posetrack import PoseTrackVideos, read_posetrack_videos
 from nas.data.posetrack_folder import find_posetrack_annotations
 from search_spaces.errors import InputError
@@ -25,33 +20,19 @@ from search_spaces.errors import InputError
 __all__ = ["VideoData"]
 
 
-class VideoData:
-    """The people in videos that a configuration names. Annotation files are read when they are first needed, once.
+class VideoData(PeopleData):
+    """The people in the videos of ``config.video``; other arguments and errors as :class:`PeopleData`.
 
     Args:
-        config: where the data lie (``config.video``), and how they are shown, as for still images.
         frames: T, the propagated frames of a clip.
-        keypoints: what the network predicts; other data are refused.
-
-    Everything here raises :class:`InputError` for data that are missing or broken, and ``OSError`` for a full disk.
     """
 
     def __init__(self, config: DataConfig, frames: int, keypoints: int | None = None) -> None:
-        self.config = config
+        super().__init__(config, keypoints)
         self.frames = frames
-        self.keypoints = keypoints
-        self._teller = Teller()
 
-    def unread(self) -> VideoData:
-        """As ``PoseData.unread``."""
-        fresh = VideoData(self.config, self.frames, self.keypoints)
-        fresh._teller = self._teller
-        return fresh
-
-    def tell_of_keypoints(self, part: Literal["train", "val"], *, mirrors: bool, judges: bool) -> None:
-        """As ``PoseData.tell_of_keypoints``."""
-        videos = self.train if part == "train" else self.val
-        self._teller.tell(videos.keypoint_set, str(videos.annotations), mirrors=mirrors, judges=judges)
+    def _annotations(self, part: Part) -> Path:
+        return (self.train if part == "train" else self.val).annotations
 
     @cached_property
     def train(self) -> PoseTrackVideos:
@@ -81,18 +62,7 @@ class VideoData:
             layout=config.layout,
             longest_gap=config.longest_gap,
         )
-        found = len(videos.keypoint_set)
-        if self.keypoints is not None and found != self.keypoints:
-            raise InputError(
-                f"{annotations}: videos have {found} keypoints, the network predicts {self.keypoints}; choose a space "
-                f"with keypoints: {found}"
-            )
-        return replace(videos, keypoint_set=stated_keypoints(videos.keypoint_set, self.config))
-
-    @property
-    def keypoint_set(self) -> KeypointSet:
-        """The keypoints of the videos to judge by (both parts have the same)."""
-        return self.val.keypoint_set
+        return self._stated(videos, f"{annotations}: videos have")
 
     @cached_property
     def train_clips(self) -> tuple[Clip, ...]:
@@ -117,7 +87,6 @@ class VideoData:
         return tuple(people.instances)
 
     def read(self) -> None:
-        """Read all that trainings and judges need of the annotations."""
         self.train_clips, self.train_stills, self.val_clips  # noqa: B018  they are kept
 
     @cached_property
@@ -127,25 +96,15 @@ class VideoData:
         order = np.random.default_rng(self.config.sample_seed).permutation(len(clips))
         return tuple(clips[place] for place in order.tolist())
 
-    def codec(self, input_size: tuple[int, int]) -> Codec:
-        """The codec for inputs of this height and width."""
-        return Codec.of(self.config.codec, input_size, self.config.sigma)
-
     def training_set(self, input_size: tuple[int, int]) -> ClipTrainingSet:
-        """Augmented views of the training clips."""
-        config = self.config
+        video = self.config.video
         return ClipTrainingSet(
             self.train_clips,
-            self.train.keypoint_set,
-            self.codec(input_size),
-            config.augmentation,
-            padding=config.padding,
-            box_jitter=config.video.box_jitter,
+            self._view_settings(input_size),
+            box_jitter=video.box_jitter,
             stills=self.train_stills,
-            still_share=config.video.stills,
-            still_motion=config.video.still_motion,
-            cache_folder=cache_folder(config) if config.picture_cache_gb else None,
-            cache_limit_gb=config.picture_cache_gb,
+            still_share=video.stills,
+            still_motion=video.still_motion,
         )
 
     def validation_clips(self, input_size: tuple[int, int]) -> ClipCache:
@@ -170,5 +129,5 @@ class VideoData:
         return self._cache(tuple(clips[place] for place in chosen.tolist()), input_size)
 
     def _cache(self, clips: tuple[Clip, ...], input_size: tuple[int, int]) -> ClipCache:
-        folder, padding = cache_folder(self.config), self.config.padding
-        return ClipCache.build(folder, clips, self.codec(input_size), frames=self.frames, padding=padding)
+        codec, padding = self.codec(input_size), self.config.padding
+        return ClipCache.build(self.cache_folder, clips, codec, frames=self.frames, padding=padding)

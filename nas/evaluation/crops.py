@@ -246,7 +246,7 @@ def evaluate(
     """
     config = config or EvaluationConfig()
     with threads_of(config), joined(config.device) as processes:
-        net, metadata = load_network(weights, architecture), load_metadata(weights)
+        net, metadata = load_network(weights, architecture or PoseArchitecture), load_metadata(weights)
         net = in_order(net, metadata, data.val.keypoint_names, str(weights), tells=processes.is_first)
         if processes.is_first:
             data.tell_of_keypoints("val", mirrors=config.flip_test, judges=True)

@@ -132,14 +132,13 @@ def _use(architecture: PoseArchitecture | VideoArchitecture, meaning: HeatmapMea
 
 
 def _code(is_video: bool, weights_name: str) -> list[str]:
-    module, function = ("video_weights", "load_video_network") if is_video else ("weights", "load_network")
     online = "; net.step(...) online" if is_video else ""
     return [
         "```python",
         "from pathlib import Path",
-        f"from nas.{module} import {function}",
+        "from nas.weights.files import load_network",
         "",
-        f'net = {function}(Path("{weights_name}"))  # a torch module in eval mode{online}',
+        f'net = load_network(Path("{weights_name}"))  # a torch module in eval mode{online}',
         "```",
     ]
 

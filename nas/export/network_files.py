@@ -10,7 +10,6 @@ from nas.deploy.onnx import export_onnx, export_video_onnx
 from nas.run.files import atomic_write_json, atomic_write_text
 from nas.weights.files import save_network
 from nas.weights.meaning import HeatmapMeaning
-from nas.weights.videos import save_video_network
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture, to_mmpose
 from supernet import PoseNet, VideoPoseNet, fold
 
@@ -50,11 +49,7 @@ def write_network(
         assert isinstance(net, PoseNet)
         export_mmpose(net, folder, meaning.codec, meaning.keypoint_set or meaning.keypoint_names)
     if "safetensors" in formats:
-        header = {**origin, **described}
-        if isinstance(net, VideoPoseNet):
-            save_video_network(folder / WEIGHTS, net, header)
-        else:
-            save_network(folder / WEIGHTS, net, header)
+        save_network(folder / WEIGHTS, net, {**origin, **described})
     if "onnx" in formats:
         if isinstance(net, VideoPoseNet):
             export_video_onnx(fold(net), folder, metadata=names)

@@ -10,48 +10,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from nas.data.clip_cache import ClipCache
 from nas.data.pose_data import PoseData
+from nas.data.video_data import VideoData
+from nas.evaluation.clips import summary
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.crops import evaluate_network
+from nas.evaluation.prediction import ClipJudge
 from nas.report.describe import latency_source
 from nas.run.folder import RunFolder, read_json_lines
 from nas.run.lock import RunLock
 from nas.search.record.journal import latest
-from nas.weights.files import load_metadata
+from nas.weights.files import load_metadata, load_network
 from nas.weights.meaning import HeatmapMeaning
 from nas.weights.order import require_keypoints
-from search_spaces import InputError, PoseArchitecture
-from supernet import Supernet, calibrate
+from search_spaces import InputError, PoseArchitecture, VideoArchitecture
+from search_spaces.video import any_architecture
+from supernet import PoseNet, Supernet, VideoPoseNet, calibrate, calibrate_video
+from supernet.calibration import Clips
 
 from .card import Figures, card
 from .config import ExportConfig
 from .network_files import WEIGHTS, write_network
 from .origin import INHERITED, inherited_line
 
-__all__ = [
-    "ExportedNetwork",
-    "choose",
-    "chosen_records",
-    "export_networks",
-    "find_records",
-    "refuse_other_weights",
-    "written_whole",
-]
+__all__ = ["ExportedNetwork", "choose", "export_networks", "find_records", "refuse_other_weights"]
+
+PLAIN = EvaluationConfig(flip_test=False)
+CROPS, CLIPS = 64, 32
+"""A batch of the calibration."""
 
 
 @dataclass(frozen=True)
 class ExportedNetwork:
     """One exported network: where it lies, and how good it is with inherited weights."""
 
-    architecture: PoseArchitecture
+    architecture: PoseArchitecture | VideoArchitecture
     folder: Path
-    metrics: dict[str, float]
-    ap_by_position: tuple[float, ...] = ()
-    """Of a video network."""
+    metrics: dict[str, Any]
+    """As ``facts.json`` has them: ``AP`` and its kin; of a video network ``mean_oks`` and ``by_position``, too: the AP
+    of each frame, the key frame first."""
 
     @property
     def ap(self) -> float:
-        return self.metrics["AP"]
+        return float(self.metrics["AP"])
+
+    @property
+    def ap_by_position(self) -> tuple[float, ...]:
+        """Of a video network; empty for an image network."""
+        return tuple(self.metrics.get("by_position", ()))
 
 
 def choose(front: Sequence[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
@@ -85,7 +94,7 @@ def find_records(run: RunFolder, ids: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def chosen_records(run: RunFolder, config: ExportConfig, ids: Sequence[str]) -> list[dict[str, Any]]:
+def _chosen_records(run: RunFolder, config: ExportConfig, ids: Sequence[str]) -> list[dict[str, Any]]:
     """The evaluations with these ids, or without ids ``config.networks`` of the front.
 
     Raises:
@@ -109,76 +118,157 @@ def refuse_other_weights(run: RunFolder, records: Sequence[dict[str, Any]]) -> N
 
 def export_networks(
     run: RunFolder,
-    data: PoseData,
+    data: PoseData | VideoData,
     config: ExportConfig,
     ids: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ExportedNetwork]:
     """Write networks of the front (or those with these ids) to ``export/<id>/``, each whole or not at all.
 
-    The weights are inherited from the supernet and calibrated on ``config.calibration_crops`` crops; AP is that of all
-    validation people, without flip test.
+    The weights are inherited from the supernet and calibrated on ``config.calibration_crops`` training crops (of video
+    networks: clips, position after position; all, if there are fewer); AP is that of all validation people, or clips,
+    without flip test.
+
+    Args:
+        data: of the run's kind, images or videos.
 
     Raises:
-        InputError: there is no front or no supernet, an id is unknown, the data cannot be used; another export runs.
-        RuntimeError: the ONNX file gives other numbers than torch.
+        InputError: there is no front or no supernet, an id is unknown, the data cannot be used; MMPose has no such
+            networks; another export runs.
+        RuntimeError: an ONNX file gives other numbers than torch.
     """
-    records = chosen_records(run, config, ids)
+    if run.is_video and "mmpose" in config.formats:
+        raise InputError("export.formats: MMPose has no video networks; choose from safetensors, onnx")
+    records = _chosen_records(run, config, ids)
     refuse_other_weights(run, records)
     front_file = run.load_front_file() if run.front.is_file() else {}
-    supernet = Supernet.load(run.supernet, run.load_space())
-    data.read()
-    require_keypoints(run.supernet, data.val.keypoint_names)
-    data.tell_of_keypoints("val", mirrors=False, judges=True)
+    lend = _lender(run, data, config.calibration_crops)
     exported = []
     with RunLock(run.path / "export", "an export"):
         for index, record in enumerate(records):
             if progress:
                 progress(index, len(records))
-            source = latency_source(record, front_file)
-            exported.append(_export(run, data, config, supernet, record, source))
+            exported.append(_export(run, data, config, record, latency_source(record, front_file), lend))
     if progress:
         progress(len(records), len(records))
     return exported
 
 
+@dataclass(frozen=True)
+class _Lent:
+    """A network with the supernet's weights, calibrated, and how good it is."""
+
+    net: PoseNet | VideoPoseNet
+    metrics: dict[str, Any]
+    accuracy: str
+    """In a sentence."""
+    calibrated_on: dict[str, int]
+
+
+Lender = Callable[[Any], _Lent]
+"""An architecture of the space → its network."""
+
+
 def _export(
     run: RunFolder,
-    data: PoseData,
+    data: PoseData | VideoData,
     config: ExportConfig,
-    supernet: Supernet,
     record: dict[str, Any],
     source: str,
+    lend: Lender,
 ) -> ExportedNetwork:
-    architecture = PoseArchitecture.from_json(record["architecture"])
-    size = architecture.input_size
-    crops = data.calibration_crops(size, config.calibration_crops)
-    net = calibrate(supernet.extract(architecture), (crops.tensor(slice(i, i + 64)) for i in range(0, len(crops), 64)))
-    people = data.val
-    metrics = evaluate_network(
-        net, data.validation_crops(size), people, data.codec(size), EvaluationConfig(flip_test=False)
-    ).metrics
-    folder, count = run.export(architecture.id), config.calibration_crops
-    sentence = (
-        f"AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}, AR {metrics['AR']:.3f} with **inherited** weights, "
-        f"BatchNorm calibrated on {count} crops, on {len(people.instances)} people, no flip test"
-    )
-    figures = Figures(accuracy=[sentence], record=record, latency_source=source)
+    architecture = any_architecture(record["architecture"])
+    lent, folder = lend(architecture), run.export(architecture.id)
+    figures = Figures(
+        accuracy=[lent.accuracy], ap_by_position=lent.metrics.get("by_position", ()), record=record,
+        latency_source=source,
+    )  # fmt: skip
+    keypoints = data.val.keypoint_set
     meaning = HeatmapMeaning(
-        codec=data.codec(size), keypoint_names=people.keypoint_names, padding=data.config.padding,
-        keypoint_set=people.keypoint_set,
+        codec=data.codec(architecture.input_size), keypoint_names=tuple(keypoints.names), padding=data.config.padding,
+        keypoint_set=keypoints,
     )  # fmt: skip
     has_weights = "safetensors" in config.formats or (folder / WEIGHTS).is_file()
     first_line = inherited_line(architecture.id, run.path)
     text = card(architecture, first_line, figures, meaning, WEIGHTS if has_weights else "")
-    facts = {"evaluation": record, "inherited": metrics, "calibration_crops": count}
-    with written_whole(folder) as partial:
-        write_network(partial, net, config.formats, meaning, {"origin": INHERITED}, facts, text)
-    return ExportedNetwork(architecture, folder, metrics)
+    facts = {"evaluation": record, "inherited": lent.metrics, **lent.calibrated_on}
+    with _written_whole(folder) as partial:
+        write_network(partial, lent.net, config.formats, meaning, {"origin": INHERITED}, facts, text)
+    return ExportedNetwork(architecture, folder, lent.metrics)
+
+
+def _lender(run: RunFolder, data: PoseData | VideoData, calibration: int) -> Lender:
+    """The run's supernet, held against the data, with what its networks are calibrated on and judged by."""
+    if isinstance(data, VideoData):
+        space, files = run.load_video_space(), [run.temporal, run.key]
+        supernet, key = Supernet.load(run.temporal, space), load_network(run.key, space.key)
+    else:
+        files, supernet = [run.supernet], Supernet.load(run.supernet, run.load_space())
+    data.read()
+    for path in files:
+        require_keypoints(path, data.val.keypoint_set.names)
+    data.tell_of_keypoints("val", mirrors=False, judges=True)
+    if isinstance(data, VideoData):
+        return _lender_of_clips(supernet, key, data, calibration)
+    return _lender_of_crops(supernet, data, calibration)
+
+
+def _lender_of_crops(supernet: Supernet, data: PoseData, count: int) -> Lender:
+    size, people = supernet.space.input_size, data.val
+    crops, validation, codec = data.calibration_crops(size, count), data.validation_crops(size), data.codec(size)
+
+    def lend(architecture: PoseArchitecture) -> _Lent:
+        batches = (crops.tensor(slice(begin, begin + CROPS)) for begin in range(0, len(crops), CROPS))
+        net = calibrate(supernet.extract(architecture), batches)
+        metrics = evaluate_network(net, validation, people, codec, PLAIN).metrics
+        accuracy = (
+            f"{_words(metrics)} with **inherited** weights, BatchNorm calibrated on {count} crops, on "
+            f"{len(people.instances)} people, no flip test"
+        )
+        return _Lent(net, metrics, accuracy, {"calibration_crops": count})
+
+    return lend
+
+
+def _lender_of_clips(supernet: Supernet, key: PoseNet, data: VideoData, count: int) -> Lender:
+    size = supernet.space.input_size
+    clips, judge = data.calibration_clips(size, count), ClipJudge.of(data, size, PLAIN)
+    x, y = judge.codec.stride.tolist()
+
+    def lend(architecture: VideoArchitecture) -> _Lent:
+        net = calibrate_video(supernet.extract_video(architecture, key, (x, y)), _Batches(clips))
+        found = judge.metrics(net)
+        accuracy = (
+            f"{_words(found.metrics)} over all frames, mean OKS {found.mean_oks:.3f}, with **inherited** weights in "
+            f"the propagated frames, BatchNorm calibrated on {len(clips)} clips, on {len(data.val_clips)} clips, no "
+            "flip test"
+        )
+        metrics = {**found.metrics, "mean_oks": summary(found)["mean_oks"], "by_position": list(found.ap_by_position)}
+        return _Lent(net, metrics, accuracy, {"calibration_clips": len(clips)})
+
+    return lend
+
+
+def _words(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP50", "AR"))
+
+
+class _Batches(Sequence[Clips]):
+    """The clips in batches, each read when it is asked for: all of them would not always fit the memory."""
+
+    def __init__(self, clips: ClipCache) -> None:
+        self.clips, self.parts = clips, [slice(begin, begin + CLIPS) for begin in range(0, len(clips), CLIPS)]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Any) -> Any:
+        part = self.parts[index]
+        return self.clips.tensor(part), torch.from_numpy(self.clips.previous_from_current(part))
 
 
 @contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
+def _written_whole(folder: Path) -> Iterator[Path]:
     """Yields a hidden folder to write into, which then takes the place of ``folder``: a kill leaves no half of one.
 
     What an earlier export has left there, in other formats, is of the same weights: it stays.

@@ -15,9 +15,8 @@ from nas.run.folder import RunFolder
 from nas.run.lock import RunLock
 from nas.run.overwriting import refuse_over_inputs
 from nas.run.placing import placed_in, read_facts, read_object
-from nas.weights.files import load_metadata
+from nas.weights.files import load_metadata, load_network
 from nas.weights.meaning import HeatmapMeaning
-from nas.weights.videos import load_any_network
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet
 
@@ -129,7 +128,7 @@ class _Source:
     def read(
         weights: Path, codec: CodecName | None, keypoint_names: Sequence[str] | None, padding: float | None
     ) -> _Source:
-        net, metadata = load_any_network(weights), load_metadata(weights)
+        net, metadata = load_network(weights), load_metadata(weights)
         architecture = net.architecture
         meaning = HeatmapMeaning.read(
             metadata, str(weights), architecture.keypoints, architecture.input_size, architecture.heatmap_size,

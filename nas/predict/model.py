@@ -20,8 +20,6 @@ from nas.predict.ordered_step import in_order_of
 from nas.predict.pose_step import OnnxImageStep, OnnxVideoStep, PoseStep, TorchStep
 from nas.weights.files import keypoint_names, load_metadata, load_network
 from nas.weights.meaning import HeatmapMeaning
-from nas.weights.videos import FORMAT as VIDEO_FORMAT
-from nas.weights.videos import load_video_network
 from search_spaces import InputError
 from supernet import PoseNet, PropagatedNet, VideoPoseNet, fold
 
@@ -77,9 +75,7 @@ def load_pose_model(
         metadata = onnx.metadata
     else:
         metadata = load_metadata(file)
-        is_video = metadata.get("format") == VIDEO_FORMAT
-        net: PoseNet | VideoPoseNet = load_video_network(file) if is_video else load_network(file)
-        step = make_step(net, runtime or "torch", threads)
+        step = make_step(load_network(file), runtime or "torch", threads)
     meaning = HeatmapMeaning.read(
         metadata,
         str(file),

@@ -15,8 +15,8 @@ from nas.data.video_data import VideoData
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.prediction import predict_clips
 from nas.run.folder import RunFolder
+from nas.weights.files import is_video_file
 from nas.weights.order import network_in_order
-from nas.weights.videos import is_video_file
 from search_spaces import VideoArchitecture
 from supernet import VideoPoseNet
 

@@ -121,7 +121,7 @@ class CandidateFactory:
             self.race_on,
             self.config,
             self.device,
-            () if self.key is None else (load_network(self.key),),
+            () if self.key is None else (load_network(self.key, PoseArchitecture),),
         )
 
     def _people(self) -> People:

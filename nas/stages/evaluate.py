@@ -14,9 +14,8 @@ from nas.run.overwriting import refuse_foreign_results, refuse_over_inputs
 from nas.stages.context import StageContext
 from nas.stages.evaluate_videos import VideoResult, evaluate_on_videos
 from nas.stages.networks import weights_to_evaluate
-from nas.weights.files import load_weights
-from nas.weights.videos import is_video_file, load_video_weights
-from search_spaces import InputError, PoseArchitecture
+from nas.weights.files import is_video_file, load_weights
+from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 
 __all__ = ["ImageResult", "evaluate_stage"]
 
@@ -73,16 +72,16 @@ def evaluate_stage(
 
 
 def _on_images(context: StageContext, path: Path, out: Path | None) -> ImageResult:
-    architecture = load_weights(path)[1]
+    architecture = load_weights(path, PoseArchitecture).architecture
+    assert isinstance(architecture, PoseArchitecture)
     data = context.images(architecture.keypoints)
     measures = evaluate(None, path, data, context.config.evaluate, _place(path, False, out))
     return ImageResult(architecture=architecture, metrics=measures, people=len(data.val.instances))
 
 
 def _on_videos(context: StageContext, path: Path, out: Path | None) -> VideoResult:
-    frames = context.config.video.frames or FRAMES
-    if is_video_file(path):
-        frames = load_video_weights(path)[1].length
+    network = load_weights(path).architecture
+    frames = network.length if isinstance(network, VideoArchitecture) else context.config.video.frames or FRAMES
     return evaluate_on_videos(path, context.videos(frames, None), context.config.evaluate, _place(path, True, out))
 
 

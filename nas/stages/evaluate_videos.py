@@ -20,8 +20,7 @@ from nas.processes.distributed import joined
 from nas.processes.threads import threads_of
 from nas.run.files import atomic_write_json
 from nas.stages.key import fit_to_data
-from nas.weights.files import load_metadata
-from nas.weights.videos import load_any_network
+from nas.weights.files import load_metadata, load_network
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet
 
@@ -67,7 +66,7 @@ def evaluate_on_videos(
     """
     config = config or EvaluationConfig()
     with threads_of(config), joined(config.device) as processes:
-        net = load_any_network(weights)
+        net = load_network(weights)
         if isinstance(net, VideoPoseNet) and net.architecture.length != data.frames:
             raise InputError(f"{weights}: has {net.architecture.length} propagated frames, not {data.frames}")
         net = fit_to_data(net, load_metadata(weights), data, str(weights), tells=processes.is_first)

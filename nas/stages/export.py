@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas.export.networks import ExportedNetwork, export_networks
-from nas.export.videos import ExportedVideo, export_videos
 from nas.run.folder import RunFolder
 from nas.stages.context import StageContext
 
 __all__ = ["export_stage"]
 
 
-def export_stage(context: StageContext, ids: Sequence[str] = ()) -> list[ExportedNetwork] | list[ExportedVideo]:
+def export_stage(context: StageContext, ids: Sequence[str] = ()) -> list[ExportedNetwork]:
     """Export networks of the front: ``export.networks`` of them, or those with these ids, which may be any candidates.
 
     Raises:
@@ -22,8 +21,8 @@ def export_stage(context: StageContext, ids: Sequence[str] = ()) -> list[Exporte
     context.narrator.stage("exporting networks of the front: weights, ONNX, card")
     with context.narrator.counting("exporting") as progress:
         if run.is_video:
-            space = run.load_video_space()
-            videos = context.videos(space.length, space.keypoints)
-            return export_videos(run, videos, config.export, list(ids), progress)
+            of_videos = run.load_video_space()
+            videos = context.videos(of_videos.length, of_videos.keypoints)
+            return export_networks(run, videos, config.export, ids, progress)
         images = context.images(run.load_space().keypoints)
-        return export_networks(run, images, config.export, list(ids), progress)
+        return export_networks(run, images, config.export, ids, progress)

@@ -11,10 +11,9 @@ from nas.data.keypoint_order import OtherKeypointsError
 from nas.data.video_data import VideoData
 from nas.predict.model import find_model_file
 from nas.run.folder import RunFolder
-from nas.weights.files import keypoint_names, load_metadata, load_network
+from nas.weights.files import is_video_file, keypoint_names, load_metadata, load_network
 from nas.weights.order import in_order
-from nas.weights.videos import FORMAT as VIDEO_FORMAT
-from search_spaces import InputError
+from search_spaces import InputError, PoseArchitecture
 from supernet import PoseNet, VideoPoseNet
 
 __all__ = ["find_key", "fit_to_data", "load_key"]
@@ -52,10 +51,9 @@ def load_key(key: str | None, run: RunFolder) -> tuple[PoseNet, dict[str, str]]:
     file = find_key(key, run)
     if file.suffix == ".onnx":
         raise InputError(f"video.key: {file}: an ONNX file cannot be trained with; name the network's .safetensors")
-    metadata = load_metadata(file)
-    if metadata.get("format") == VIDEO_FORMAT:
+    if is_video_file(file):
         raise InputError(f"video.key: {file}: is a video network; {_HOW} of an image network")
-    return load_network(file), metadata
+    return load_network(file, PoseArchitecture), load_metadata(file)
 
 
 def fit_to_data(
@@ -107,7 +105,7 @@ def _best_of(run: Path) -> Path | None:
 
 def _image_networks(folder: Path, weights: str, facts: str, section: str) -> Iterator[tuple[float, Path]]:
     for path in sorted(folder.glob(f"[!.]*/{weights}")):
-        if load_metadata(path).get("format") == VIDEO_FORMAT:
+        if is_video_file(path):
             continue
         try:
             ap = float(json.loads(path.with_name(facts).read_text(encoding="utf-8"))[section]["AP"])

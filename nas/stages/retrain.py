@@ -119,8 +119,8 @@ def _key_of(network: VideoArchitecture, context: StageContext) -> PoseNet | None
     data = context.videos(network.length, network.keypoints)
     if settings.initialize_from not in ("scratch", "inherited"):
         return None
-    if run.key.is_file() and load_weights(run.key)[1] == network.key:
-        return fit_to_data(load_network(run.key), load_metadata(run.key), data, tells=tells)
+    if run.key.is_file() and load_weights(run.key).architecture == network.key:
+        return fit_to_data(load_network(run.key, network.key), load_metadata(run.key), data, tells=tells)
     if config.video.key is None and settings.train_key:
         return None
     key, metadata = load_key(config.video.key, run)

@@ -234,12 +234,12 @@ class _Stages:
         from nas.latency import LatencyMeter
         from nas.latency.video import networks_of
         from nas.stages.evaluate_videos import evaluate_on_videos
-        from nas.weights.files import load_weights
+        from nas.weights.files import load_network
 
         self.narrator.stage("judging it beside image networks that run on every frame")
         best = self._trained(self.run, network)
         result = evaluate_on_videos(best, self.videos, PLAIN, best.parent / "evaluation")
-        beside = [load_weights(path)[1] for path in weights]
+        beside = [load_network(path, PoseArchitecture).architecture for path in weights]
         frames = networks_of(network)
         measured = LatencyMeter(self.plan.videos.latency).measure([*frames, *beside])
         latencies = [one.latency_ms for one in measured]
@@ -279,13 +279,13 @@ class _Stages:
     @staticmethod
     def _key_trained_on(best: Path) -> Path:
         """The key frame's network of a retrained video network, as a file of its own."""
-        from nas.weights.files import load_metadata, save_network
-        from nas.weights.videos import load_video_network
+        from nas.weights.files import load_metadata, load_network, save_network
 
         path = best.parent / TRAINED_ON
         header = load_metadata(best)
         of_heatmaps = {name: header[name] for name in ("codec", "sigma", "keypoints", "padding")}
-        save_network(path, load_video_network(best).key, {"origin": "key frame, trained on", **of_heatmaps})
+        key = load_network(best, VideoArchitecture).key
+        save_network(path, key, {"origin": "key frame, trained on", **of_heatmaps})
         return path
 
     def _draw(self, network: VideoArchitecture) -> Path:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from nas.data import clip_loader
+from nas.data.batches import Batches
 from nas.data.build_once import content_key
 from nas.data.codecs import Codec
+from nas.data.loader import TrainingSet
 from nas.data.pose_data import PoseData, mirror_identity
+from nas.data.tensors import ClipTensors
 from nas.data.video_data import VideoData
 from nas.processes.distributed import Processes
 from nas.training.config import TrainingConfig
@@ -24,70 +25,11 @@ from nas.weights.files import pose_metadata as described
 from search_spaces import InputError
 from supernet import resample_heatmaps
 
-__all__ = ["ClipBatch", "ClipBatches", "ClipSource", "ClipTensors", "TrainingClips", "check_length", "handed_on"]
-
-
-class ClipTensors(Protocol):
-    """N clips of F frames, float32, on one device."""
-
-    @property
-    def images(self) -> Tensor:
-        """(N, F, 3, H, W), normalised."""
-
-    @property
-    def targets(self) -> Tensor:
-        """(N, F, K, h, w) heatmaps."""
-
-    @property
-    def weights(self) -> Tensor:
-        """(N, F, K), 0 where a keypoint is not labelled."""
-
-    @property
-    def previous_from_current(self) -> Tensor:
-        """(N, F, 2, 3) affine maps from input pixels of a frame's crop to those of the frame before it; that of the
-        first frame is not used."""
-
-
-class ClipBatch(Protocol):
-    """One step's clips, which become tensors on the device that computes."""
-
-    def tensors(self, device: torch.device | str = ...) -> ClipTensors: ...
-
-
-class ClipBatches(Protocol):
-    """An endless stream, which may be entered at any step."""
-
-    @property
-    def steps_per_epoch(self) -> int: ...
-
-    def batches(self, start_step: int = ...) -> Iterator[ClipBatch]: ...
-
-
-class ClipSource(Protocol):
-    """Where the clips come from. It goes to other processes by pickling, and each makes its own batches there."""
-
-    @property
-    def stride(self) -> tuple[float, float]:
-        """Input pixels (x, y) a heatmap pixel: the codec's."""
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """What a checkpoint remembers of the data: people, boxes, keypoints, and how they are shown."""
-
-    @property
-    def pose_metadata(self) -> dict[str, str]:
-        """What a file of weights says of the heatmaps: ``nas.weights.files.pose_metadata``."""
-
-    def training_batches(self, config: TrainingConfig, processes: Processes) -> ClipBatches:
-        """This process's part of the stream: ``config.batch_size`` clips a step, by ``config.seed``.
-
-        Raises:
-            InputError: the data cannot be used.
-        """
+__all__ = ["TrainingClips", "check_length", "handed_on"]
 
 
 class TrainingClips:
-    """The training clips of ``data``; a :class:`ClipSource`.
+    """The training clips of ``data``. It goes to other processes by pickling, and each makes its own batches there.
 
     Args:
         data: which people, of images (clips of one frame) or of videos (of 1 + T).
@@ -119,17 +61,17 @@ class TrainingClips:
 
     @property
     def stride(self) -> tuple[float, float]:
+        """Input pixels (x, y) a heatmap pixel."""
         x, y = self.codec.stride.tolist()
         return x, y
 
     @cached_property
-    def _training_set(self) -> clip_loader.ClipTrainingSet | clip_loader.OneFrameClips:
-        if isinstance(self.data, PoseData):
-            return clip_loader.OneFrameClips(self.data.training_set(self.input_size))
+    def _training_set(self) -> TrainingSet:
         return self.data.training_set(self.input_size)
 
     @property
     def identity(self) -> dict[str, str]:
+        """What a checkpoint remembers of the data: people, boxes, keypoints, and how they are shown."""
         clips = self._training_set
         return {
             "data": content_key(*clips.content),
@@ -140,13 +82,15 @@ class TrainingClips:
 
     @property
     def pose_metadata(self) -> dict[str, str]:
+        """What a file of weights says of the heatmaps: ``nas.weights.files.pose_metadata``."""
         return described(self.codec, self.data.train.keypoint_set.names, self.data.config.padding)
 
-    def training_batches(self, config: TrainingConfig, processes: Processes) -> clip_loader.ClipBatches:
+    def training_batches(self, config: TrainingConfig, processes: Processes) -> Batches:
+        """This process's part of the stream: ``config.batch_size`` clips a step, by ``config.seed``."""
         if processes.is_first:
             mirrors = self.data.config.augmentation.flip_probability > 0
             self.data.tell_of_keypoints("train", mirrors=mirrors, judges=False)
-        return clip_loader.ClipBatches(
+        return Batches(
             self._training_set,
             config.batch_size,
             config.seed,

@@ -14,21 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.pose_data import PoseData
+from nas.data.tensors import ClipBatch
 from nas.evaluation.crops import keypoint_facts
 from nas.processes.distributed import Processes, joined
 from nas.processes.local import run_on_processes, wants_processes
 from nas.processes.precision import Precision, choose_precision
 from nas.run.files import atomic_write_json
-from nas.training.clips import ClipBatch, ClipSource, TrainingClips, check_length, handed_on
+from nas.training.clips import TrainingClips, check_length, handed_on
 from nas.training.config import RetrainConfig, VideoRetrainConfig
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
 from nas.training.setting import computing, state_key, writing_alone
 from nas.training.validation import CropJudge, Judge, RetrainResult, Validation
-from nas.weights.files import keypoint_names, load_metadata, load_network, save_weights
+from nas.weights.files import keypoint_names, load_metadata, load_network, save_network
 from nas.weights.order import in_order, state_in_order
-from nas.weights.videos import save_video_weights
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet, initialize
 
@@ -79,7 +79,7 @@ def retrain(
 
 def retrain_video(
     architecture: VideoArchitecture,
-    clips: ClipSource,
+    clips: TrainingClips,
     judge: Judge,
     config: VideoRetrainConfig,
     out_dir: Path,
@@ -88,7 +88,7 @@ def retrain_video(
     resume: bool = False,
     progress: ProgressCallback | None = None,
 ) -> RetrainResult:
-    """As :func:`retrain`, a video network; read its ``best.safetensors`` with ``load_video_network``.
+    """As :func:`retrain`, a video network; read its ``best.safetensors`` with ``load_network``.
 
     Args:
         judge: called with the averaged weights.
@@ -99,7 +99,7 @@ def retrain_video(
 
 def _retrain(
     architecture: PoseArchitecture | VideoArchitecture,
-    clips: ClipSource,
+    clips: TrainingClips,
     judge: Judge,
     config: RetrainConfig,
     out_dir: Path,
@@ -233,7 +233,7 @@ def load_teacher(
     """
     if config.teacher is None:
         return None
-    teacher = load_network(config.teacher)
+    teacher = load_network(config.teacher, PoseArchitecture)
     for what in ("input_size", "keypoints", "heatmap_size"):
         theirs, ours = getattr(teacher.architecture, what), getattr(architecture, what)
         if theirs != ours:
@@ -341,7 +341,7 @@ class _Fitting:
 def _validation(
     net: PoseNet | VideoPoseNet,
     judge: Judge,
-    clips: ClipSource,
+    clips: TrainingClips,
     config: RetrainConfig,
     processes: Processes,
     out_dir: Path,
@@ -360,10 +360,6 @@ def _validation(
             return judge(net, processes)
 
     def save(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-        facts = {**facts, **clips.pose_metadata}
-        if isinstance(net, VideoPoseNet):
-            save_video_weights(path, state, net.architecture, net.stride, facts)
-        else:
-            save_weights(path, state, net.architecture, facts)
+        save_network(path, net, {**facts, **clips.pose_metadata}, state)
 
     return Validation(measures, save, summary, config, processes, out_dir)

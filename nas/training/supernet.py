@@ -24,10 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.pose_data import PoseData
+from nas.data.tensors import ClipBatch
 from nas.processes.distributed import Processes, joined
 from nas.processes.local import run_on_processes, wants_processes
 from nas.processes.precision import Precision, choose_precision
-from nas.training.clips import ClipBatch, ClipSource, TrainingClips, check_length, handed_on
+from nas.training.clips import TrainingClips, check_length, handed_on
 from nas.training.config import SupernetTrainingConfig, TemporalTrainingConfig
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
@@ -87,7 +88,7 @@ def train_supernet(
 
 def train_temporal_supernet(
     space: VideoSearchSpace,
-    clips: ClipSource,
+    clips: TrainingClips,
     key: PoseNet,
     config: TemporalTrainingConfig,
     run_dir: Path,
@@ -115,7 +116,7 @@ def train_temporal_supernet(
 
 def _train(
     space: SearchSpace | VideoSearchSpace,
-    clips: ClipSource,
+    clips: TrainingClips,
     key: PoseNet | None,
     initial: Supernet | None,
     config: SupernetTrainingConfig,

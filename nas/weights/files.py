@@ -1,115 +1,143 @@
-"""One network's weights in a file: safetensors with the architecture in the header. Nothing in it is executed."""
+"""One network's weights in a file, of images or of videos: safetensors with the architecture in the header. Nothing in
+it is executed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
 from nas.run.files import atomic_write_bytes
-from search_spaces import InputError, PoseArchitecture
-from supernet import PoseNet
+from search_spaces import InputError, PoseArchitecture, VideoArchitecture
+from supernet import PoseNet, VideoPoseNet
 from supernet.finite import check_finite
 
 if TYPE_CHECKING:
     from nas.data.codecs import Codec
 
 __all__ = [
-    "check_state",
+    "Weights",
+    "is_video_file",
     "keypoint_names",
     "load_metadata",
     "load_network",
     "load_weights",
     "pose_metadata",
-    "read_weights",
     "save_network",
-    "save_weights",
 ]
 
-FORMAT = "vipnas-network/1"
+FORMAT, VIDEO_FORMAT = "vipnas-network/1", "vipnas-video-network/1"
+
+Architecture = PoseArchitecture | VideoArchitecture
+Wanted = Architecture | type[PoseArchitecture] | type[VideoArchitecture] | None
 
 
-def save_network(path: Path, net: PoseNet, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a network's weights and BatchNorm statistics.
+def save_network(
+    path: Path,
+    net: PoseNet | VideoPoseNet,
+    metadata: Mapping[str, str] | None = None,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a network's weights and BatchNorm statistics, and of a video network the stride of its heatmaps.
+
+    Args:
+        state: these weights, in place of the network's own.
 
     Raises:
         OSError: the disk is full or read-only; what was there before is untouched.
     """
-    save_weights(path, net.state_dict(), net.architecture, metadata)
-
-
-def save_weights(
-    path: Path, state: Mapping[str, Tensor], architecture: PoseArchitecture, metadata: Mapping[str, str] | None = None
-) -> None:
-    """As :func:`save_network`, from a state dict."""
     from safetensors.torch import save
 
-    header = {"format": FORMAT, "architecture": json.dumps(architecture.to_json()), **(metadata or {})}
+    described = json.dumps(net.architecture.to_json())
+    if isinstance(net, VideoPoseNet):
+        header = {"format": VIDEO_FORMAT, "video_architecture": described, "stride": json.dumps(net.stride)}
+    else:
+        header = {"format": FORMAT, "architecture": described}
+    state = net.state_dict() if state is None else state
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    atomic_write_bytes(path, save(tensors, header))
+    atomic_write_bytes(path, save(tensors, {**header, **(metadata or {})}))
 
 
-def load_network(path: Path, architecture: PoseArchitecture | None = None) -> PoseNet:
+@overload
+def load_network(path: Path, wanted: PoseArchitecture | type[PoseArchitecture]) -> PoseNet: ...
+@overload
+def load_network(path: Path, wanted: VideoArchitecture | type[VideoArchitecture]) -> VideoPoseNet: ...
+@overload
+def load_network(path: Path, wanted: None = None) -> PoseNet | VideoPoseNet: ...
+def load_network(path: Path, wanted: Wanted = None) -> PoseNet | VideoPoseNet:
     """The network in a file, in eval mode.
 
     Args:
-        architecture: what the file must hold; None takes the architecture of the file.
+        wanted: what the file must hold: this architecture, or any of this type; None for any at all.
 
     Raises:
         InputError: no such file, damaged, not a network, of another architecture, or a weight is missing, surplus,
             misshapen or not finite (it is named).
     """
-    state, found = load_weights(path)
-    if architecture is not None and architecture != found:
-        raise InputError(f"{path}: holds the network {found.id}, not {architecture.id}; give its own weights")
+    state, found, stride = load_weights(path, wanted)
     with torch.device("meta"):
-        net = PoseNet(found)
-    check_state(net.state_dict(), state, path)
+        net = VideoPoseNet(found, stride=stride) if isinstance(found, VideoArchitecture) else PoseNet(found)
+    _check_state(net.state_dict(), state, path)
     net.load_state_dict(state, assign=True)
     return net.requires_grad_(True).eval()
 
 
-def load_weights(path: Path) -> tuple[dict[str, Tensor], PoseArchitecture]:
-    """The state dict in a file, and its architecture.
+class Weights(NamedTuple):
+    """What a file of weights holds."""
+
+    state: dict[str, Tensor]
+    architecture: Architecture
+    stride: tuple[float, float] | None
+    """Of a video network: input pixels (x, y) a heatmap pixel."""
+
+
+def load_weights(path: Path, wanted: Wanted = None) -> Weights:
+    """The state dict in a file, and whose it is; arguments as :func:`load_network`.
 
     Raises:
-        InputError: no such file, damaged, not a network's weights, or one of them is not finite.
+        InputError: no such file, damaged, not a network's weights, of another architecture, or one of them is not
+            finite.
     """
-    header, state = read_weights(Path(path), FORMAT, "a network's weights")
+    with _opened(path) as file:
+        header = file.metadata() or {}
+        # Copies lie aligned in memory; of others oneDNN may choose another kernel, and the last bits differ.
+        state = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dictionary
+    is_video = header.get("format") == VIDEO_FORMAT if wanted is None else VideoArchitecture in (wanted, type(wanted))
+    network, form = ("video network", VIDEO_FORMAT) if is_video else ("network", FORMAT)
+    if header.get("format") != form:
+        raise InputError(f"{path}: not a {network}'s weights of this version (expected format {form!r})")
+    check_finite(state, str(path))
+    architecture: Architecture
+    architecture, stride = _described_video(header, path) if is_video else (_described(header, path), None)
+    if isinstance(wanted, Architecture) and wanted != architecture:
+        raise InputError(f"{path}: holds the {network} {architecture.id}, not {wanted.id}; give its own weights")
+    return Weights(state, architecture, stride)
+
+
+def _described(header: Mapping[str, str], path: Path) -> PoseArchitecture:
     if "architecture" not in header:
         raise InputError(f"{path}: the header names no architecture; the file is damaged")
     try:
         described = json.loads(header["architecture"])
     except (ValueError, RecursionError):
         raise InputError(f"{path}: the architecture in the header is not JSON; the file is damaged") from None
-    return state, PoseArchitecture.from_json(described, where=f"{path}: architecture")
+    return PoseArchitecture.from_json(described, where=f"{path}: architecture")
 
 
-def read_weights(path: Path, tag: str, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Header and tensors of a safetensors file of the format ``tag``.
-
-    Raises:
-        InputError: no such file, damaged, not ``what``, or a weight is not finite.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+def _described_video(header: Mapping[str, str], path: Path) -> tuple[VideoArchitecture, tuple[float, float]]:
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            # Copies lie aligned in memory; of others oneDNN may choose another kernel, and the last bits differ.
-            state = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
-    if header.get("format") != tag:
-        raise InputError(f"{path}: not {what} of this version (expected format {tag!r})")
-    check_finite(state, str(path))
-    return header, state
+        described = json.loads(header["video_architecture"])
+        x, y = (float(value) for value in json.loads(header["stride"]))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise InputError(f"{path}: the header does not describe a video network; the file is damaged") from None
+    if not (x > 0 and y > 0):
+        raise InputError(f"{path}: the header's stride is {x}, {y}; the file is damaged")
+    return VideoArchitecture.from_json(described, where=f"{path}: video architecture"), (x, y)
 
 
 def load_metadata(path: Path) -> dict[str, str]:
@@ -118,13 +146,25 @@ def load_metadata(path: Path) -> dict[str, str]:
     Raises:
         InputError: no such file, or damaged.
     """
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+def is_video_file(path: Path) -> bool:
+    """Whether a file of weights is a video network's; raises InputError where it is none at all."""
+    return load_metadata(path).get("format") == VIDEO_FORMAT
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
     try:
         with safe_open(str(path), framework="pt") as file:
-            return dict(file.metadata() or {})
+            yield file
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error})") from None
 
@@ -154,7 +194,7 @@ def keypoint_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
 
-def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+def _check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
     """Raise InputError, which names the first weight that is missing, surplus, misshapen or mistyped."""
     for kind, names in (("missing", expected.keys() - found.keys()), ("unknown", found.keys() - expected.keys())):
         if names:

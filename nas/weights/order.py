@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nas.data.keypoint_names import are_numbered, plain_names
 from nas.data.keypoint_order import OtherKeypointsError, are_coco_and_posetrack, keypoint_order, require_same_order
 from nas.weights.files import keypoint_names, load_metadata, load_network, load_weights
-from nas.weights.videos import is_video_file, load_any_network, load_video_weights
+from search_spaces import PoseArchitecture
 from supernet import PoseNet, VideoPoseNet
 
 __all__ = ["in_order", "network_in_order", "order_of", "pose_network_in_order", "reordered", "require_keypoints",
@@ -120,14 +120,15 @@ def network_in_order(path: Path, names: Sequence[str], *, tells: bool = True) ->
     Raises:
         InputError: the file cannot be used, or its network predicts other keypoints.
     """
-    return in_order(load_any_network(path), load_metadata(path), names, str(path), tells=tells)
+    return in_order(load_network(path), load_metadata(path), names, str(path), tells=tells)
 
 
 def pose_network_in_order(
     path: Path, names: Sequence[str], *, tells: bool = True, begins: bool = False
 ) -> PoseNet:
     """As :func:`network_in_order`, of an image network's file; ``begins`` as for :func:`order_of`."""
-    return in_order(load_network(path), load_metadata(path), names, str(path), tells=tells, begins=begins)
+    net = load_network(path, PoseArchitecture)
+    return in_order(net, load_metadata(path), names, str(path), tells=tells, begins=begins)
 
 
 def state_in_order(
@@ -138,9 +139,9 @@ def state_in_order(
     Raises:
         InputError: the file cannot be used, or its network predicts other keypoints.
     """
-    state = load_video_weights(path)[0] if is_video_file(path) else load_weights(path)[0]
+    state = load_weights(path).state
     order = order_of(load_metadata(path), names, str(path), tells=tells, begins=begins)
-    return dict(state) if order is None else reordered(state, order)
+    return state if order is None else reordered(state, order)
 
 
 def require_keypoints(path: Path, names: Sequence[str]) -> None:
