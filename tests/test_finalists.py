@@ -6,11 +6,9 @@ import copy
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from hypothesis import strategies as st
 from evaluators import CocoKeypointAP, MeasureInputError
 from nas.config import Config, load_config, save_config
 from nas.data.config import DataConfig
+from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from nas.finalists.choosing import choose_finalists, spread
 from nas.finalists.config import FinalistsConfig
 from nas.finalists.ladder import Ladder, Score, gap
@@ -29,7 +28,7 @@ from nas.finalists.outcome import Finalist, finalists_front, recommendations
 from nas.latency import LatencyConfig
 from nas.run.folder import RunFolder
 from nas.weights.files import load_metadata, load_network
-from search_spaces import InputError, PoseArchitecture, SearchSpace
+from search_spaces import PoseArchitecture, SearchSpace
 from supernet import Supernet
 from tests.paths import REPO
 from tests.program import assert_one_line, call
@@ -150,8 +149,7 @@ def test_for_each_that_stops_a_better_one_at_no_more_latency_goes_on(
             going_on = [other for other in range(len(found)) if len(ladder.scores(other)) > reached]
             rung = reached - 1
             assert any(
-                found[other][0] <= latency
-                and max(ladder.scores(other)[rung].ap, 0.01) > values[rung]
+                found[other][0] <= latency and max(ladder.scores(other)[rung].ap, 0.01) > values[rung]
                 for other in going_on
             ) or all(ladder.scores(other)[rung].ap < 0.01 for other in ladder.stoppers(number))
     quickest = min(latency for latency, _ in found)
@@ -312,7 +310,7 @@ def test_a_resample_with_nobody_in_it_has_no_ap() -> None:
 # The stage -----------------------------------------------------------------------------------------------------------
 
 SETTINGS: dict[str, Any] = {
-    "networks": 3, "neighbours": 1, "epochs": 4, "rungs": 2, "batch_size": 4, "bf16": False, "resamples": 40,
+    "networks": 2, "neighbours": 1, "epochs": 4, "rungs": 2, "batch_size": 4, "bf16": False, "resamples": 40,
     "learning_rate": 2e-3, "warmup_steps": 2, "ema_decay": 0.5,
 }  # fmt: skip
 
@@ -328,14 +326,12 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Supernet(space).save(run.supernet)
     records = [
         record(architecture, 0.1 + 0.01 * (number // 2), 1.0 + number // 2 + 0.01 * (number % 2), number=number)
-        for number, architecture in enumerate(some_networks(space, 6))
+        for number, architecture in enumerate(some_networks(space, 4))
     ]
     front_file = {"objectives": {"ap": "max", "latency_ms": "min"}, "constraints": [], "front": records[::2]}
     run.front.write_text(json.dumps(front_file), encoding="utf-8")
     run.journal.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
-    config = Config(
-        run_dir=run.path, data=data, finalists=FinalistsConfig(**SETTINGS), latency=LatencyConfig(rounds=1)
-    )
+    config = Config(run_dir=run.path, data=data, finalists=FinalistsConfig(**SETTINGS), latency=LatencyConfig(rounds=1))
     save_config(config, folder / "config.yaml")
     return folder
 
@@ -364,7 +360,7 @@ def trained(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_stage_leaves_trained_networks_with_errors_and_latencies(trained: Path) -> None:
     run = RunFolder(trained)
     found = json.loads(run.finalists_file.read_text(encoding="utf-8"))
-    assert len(found["finalists"]) == 6, "three of the front, and beside each a neighbour"
+    assert len(found["finalists"]) == 4, "two of the front, and beside each a neighbour"
     assert found["people"] == 16
     assert found["front"]
     for one in found["finalists"]:
@@ -382,10 +378,178 @@ def test_the_stage_leaves_trained_networks_with_errors_and_latencies(trained: Pa
     assert [rung["step"] for rung in trained_ones[0]["rungs"]] == [6, 16]
 
 
-def test_on_ray_tune_the_stage_comes_to_the_same(searched: Path, trained: Path, tmp_path: Path, quiet_ray: Path) -> None:
+@pytest.fixture
+def planned(searched: Path, trained: Path, tmp_path: Path) -> Path:
+    """A run with the networks and milliseconds of the trained one, of which nothing is trained yet."""
     run = copied(searched, tmp_path / "run")
     (run / "finalists").mkdir()
-    shutil.copyfile(trained / "finalists" / "plan.json", run / "finalists" / "plan.json")  # the same milliseconds
-    done = finalists(searched, run, "--resume", "--finalists.workers", "2")
+    shutil.copyfile(trained / "finalists" / "plan.json", run / "finalists" / "plan.json")
+    return run
+
+
+def test_killed_on_ray_tune_and_resumed_there_the_stage_comes_to_the_same(
+    searched: Path, trained: Path, planned: Path, quiet_ray: Path
+) -> None:
+    words = [sys.executable, "-m", "nas", "finalists", str(searched / "config.yaml"), "--run-dir", str(planned),
+             "--resume", "--finalists.workers", "2"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    with subprocess.Popen(words, cwd=REPO, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 240
+        while not complete_rungs(planned):
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.kill()
+    begun = complete_rungs(planned)
+    assert 0 < len(begun) < len(complete_rungs(trained)), "killed on its way"
+    seconds = {path: path.read_text(encoding="utf-8") for path in begun}
+    done = finalists(searched, planned, "--resume", "--finalists.workers", "2")
     assert done.returncode == 0, done.stderr
-    assert (run / "finalists.json").read_text() == (trained / "finalists.json").read_text()
+    assert {path: path.read_text(encoding="utf-8") for path in begun} == seconds, "what was done is not done again"
+    assert (planned / "finalists.json").read_text() == (trained / "finalists.json").read_text()
+    for one in json.loads((planned / "finalists.json").read_text())["finalists"]:
+        ours, theirs = (folder / "finalists" / one["id"] / "best.safetensors" for folder in (planned, trained))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def complete_rungs(run: Path) -> list[Path]:
+    """The files of the rungs that are done."""
+    return [path for path in (run / "finalists").glob("*/rung*.json") if '"complete": true' in path.read_text()]
+
+
+def test_a_stage_that_is_done_is_not_done_again_but_other_budgets_are_answered(searched: Path, trained: Path) -> None:
+    before = (trained / "finalists.json").read_text()
+    refused = finalists(searched, trained, "--finalists.workers", "0")
+    assert_one_line(refused, "finalists are there; go on with --resume")
+    done = finalists(searched, trained, "--resume", "--finalists.budgets_ms", "[0.0001, 1000]")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((trained / "finalists.json").read_text())
+    assert [one["budget_ms"] for one in found["recommended"]] == [0.0001, 1000.0]
+    assert found["recommended"][0]["id"] is None
+    assert found["recommended"][1]["id"] == found["front"][-1]
+    assert "up to 0.0001 ms: none is that quick" in done.stdout
+    assert finalists(searched, trained, "--resume").returncode == 0
+    assert (trained / "finalists.json").read_text() == before
+
+
+def test_finalists_are_not_resumed_with_other_settings(searched: Path, trained: Path) -> None:
+    refused = finalists(searched, trained, "--resume", "--finalists.learning_rate", "0.01")
+    assert_one_line(refused, "is of other finalists: learning_rate was 0.002 and is now 0.01")
+    refused = finalists(searched, trained, "--resume", "--finalists.networks", "1")
+    assert_one_line(refused, "networks was")
+
+
+def test_what_finalists_cannot_do_is_one_line(searched: Path, tmp_path: Path) -> None:
+    def refused(run: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        return finalists(searched, run, "--finalists.workers", "0", *options)
+
+    run = copied(searched, tmp_path / "run")
+    assert_one_line(refused(tmp_path / "none"), "none: no such run folder")
+    assert_one_line(refused(run, "--finalists.networks", "0"), "networks=0 is not possible")
+    assert_one_line(refused(run, "--finalists.netwrks", "3"), "unknown key; did you mean finalists.networks")
+    assert_one_line(refused(run, "--finalists.processes", "2"), "finalists.processes: networks are trained beside")
+    assert_one_line(refused(run, "--finalists.budgets_ms", "[-1]"), "milliseconds above 0")
+    assert_one_line(refused(run, "--video.frames", "2"), "is a run on videos, and finalists are image networks")
+    assert_one_line(refused(run, "--data.detections", "boxes.json"), "finalists are judged by ground-truth boxes")
+    (run / "supernet.safetensors").rename(run / "away")
+    assert_one_line(refused(run), "run `vipnas train-supernet` first")
+    (run / "away").rename(run / "supernet.safetensors")
+    front = json.loads((run / "pareto.json").read_text())
+    (run / "pareto.json").write_text(json.dumps({**front, "front": []}), encoding="utf-8")
+    assert_one_line(refused(run), "the front is empty")
+    (run / "pareto.json").unlink()
+    assert_one_line(refused(run), "run `vipnas search` first")
+    assert not (run / "finalists.json").exists()
+    assert not (run / "finalists" / "plan.json").exists()
+
+
+def test_where_no_network_can_be_trained_the_stage_says_why(searched: Path, planned: Path) -> None:
+    for network in json.loads((planned / "finalists" / "plan.json").read_text())["networks"]:
+        folder = planned / "finalists" / network["id"]
+        folder.mkdir()
+        (folder / "checkpoint.pt").write_bytes(b"nothing of ours")
+    done = finalists(searched, planned, "--resume", "--finalists.workers", "0")
+    assert done.returncode == 1
+    assert "no finalist could be trained: " in done.stderr
+    assert "the checkpoint is damaged" in done.stderr
+    assert not (planned / "finalists.json").exists()
+
+
+def test_a_network_that_fails_does_not_hold_up_the_others(searched: Path, planned: Path) -> None:
+    network = json.loads((planned / "finalists" / "plan.json").read_text())["networks"][0]["id"]
+    (planned / "finalists" / network).mkdir()
+    (planned / "finalists" / network / "checkpoint.pt").write_bytes(b"nothing of ours")
+    done = finalists(searched, planned, "--resume", "--finalists.workers", "0")
+    assert done.returncode == 0, done.stderr
+    found = {one["id"]: one for one in json.loads((planned / "finalists.json").read_text())["finalists"]}
+    assert found[network]["status"] == "failed"
+    assert "the checkpoint is damaged" in found[network]["reason"]
+    assert found[network]["ap"] is None
+    assert {one["status"] for key, one in found.items() if key != network} <= {"trained", "stopped"}
+
+
+def test_when_the_time_is_up_the_front_has_its_first_rung_all_the_same(searched: Path, planned: Path) -> None:
+    done = finalists(searched, planned, "--resume", "--finalists.workers", "0", "--finalists.minutes", "0.00001")
+    assert done.returncode == 0, done.stderr
+    for one in json.loads((planned / "finalists.json").read_text())["finalists"]:
+        assert one["status"] == "out of time"
+        assert len(one["rungs"]) == (one["near"] is None)
+
+
+# What comes after ----------------------------------------------------------------------------------------------------
+
+
+def test_export_takes_the_finalists_and_their_trained_weights(trained: Path) -> None:
+    front = json.loads((trained / "finalists.json").read_text())["front"]
+    done = call("export", trained, "--formats", "safetensors", "--networks", "1")
+    assert done.returncode == 0, done.stderr
+    assert "AP (trained)" in done.stdout
+    exported = [one for one in front if (trained / "finalists" / one / "card.md").is_file()]
+    assert len(exported) == 1
+    card = (trained / "finalists" / exported[0] / "card.md").read_text(encoding="utf-8")
+    assert "Retrained weights, of step " in card
+    assert not (trained / "export").exists()
+    one = next(key for key in front if key not in exported) if len(front) > 1 else front[0]
+    assert call("export", trained, "--formats", "safetensors", "--ids", one).returncode == 0
+    assert (trained / "finalists" / one / "facts.json").is_file()
+
+
+def test_retraining_and_judging_go_by_the_finalists(trained: Path) -> None:
+    from nas.stages.networks import inherited_state, networks_to_retrain, weights_to_evaluate
+
+    run, config = RunFolder(trained), load_config(trained / "config.yaml")
+    front = json.loads(run.finalists_file.read_text())["front"]
+    assert [network.id for network in networks_to_retrain(config, run)] == front
+    assert weights_to_evaluate(config, run) == [run.finalist(one) / "best.safetensors" for one in front]
+    network = networks_to_retrain(config, run)[0]
+    state = inherited_state(run, network, COCO_KEYPOINT_NAMES)
+    expected = load_network(run.finalist(network.id) / "best.safetensors").state_dict()
+    assert state is not None
+    assert all(bool((state[name] == value).all()) for name, value in expected.items())
+    done = call("evaluate", trained / "config.yaml", "--architecture", f"{trained}:{network.id}")
+    assert done.returncode == 0, done.stderr
+    judged = json.loads((run.finalist(network.id) / "evaluation" / "results.json").read_text())
+    entry = next(one for one in json.loads(run.finalists_file.read_text())["finalists"] if one["id"] == network.id)
+    assert judged["metrics"]["AP"] == pytest.approx(entry["ap"], abs=1e-6)
+
+
+def test_the_report_shows_the_finalists_with_their_errors(trained: Path) -> None:
+    done = call("report", trained, "--no-pictures")
+    assert done.returncode == 0, done.stderr
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    found = json.loads((trained / "finalists.json").read_text())
+    assert "<h2>Finalists</h2>" in page
+    assert page.count('<line class="error ') == len(found["finalists"])
+    for one in found["finalists"]:
+        assert f"{one['ap']:.3f} ± {one['ap_se']:.3f}" in page
+    for one in found["recommended"]:
+        assert f"<b>{one['id']}</b>" in page
+
+
+def test_a_damaged_finalists_file_is_one_line(trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    text = (run / "finalists.json").read_text()
+    (run / "finalists.json").write_text(text[: len(text) // 2])
+    assert_one_line(call("report", run, "--no-pictures"), "finalists.json: damaged", "--resume` writes it again")
+    (run / "finalists.json").write_text(text.replace('"ap_se": 0', '"ap_se": "0'))
+    assert_one_line(call("export", run), "finalists.json: damaged")

@@ -29,7 +29,15 @@ from search_spaces import InputError, PoseArchitecture
 from .climb import Climb
 from .ladder import Score, gap
 
-__all__ = ["FORMAT", "Finalist", "finalists_front", "outcome", "read_finalists", "recommendations"]
+__all__ = [
+    "FORMAT",
+    "Finalist",
+    "finalists_front",
+    "front_architectures",
+    "outcome",
+    "read_finalists",
+    "recommendations",
+]
 
 FORMAT = "vipnas-finalists/1"
 QUARTILES = (0.25, 0.5, 0.75, 1.0)
@@ -181,6 +189,17 @@ def read_finalists(run: RunFolder) -> dict[str, Any]:
         reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise InputError(f"{path}: damaged ({reason}); `vipnas finalists --resume` writes it again") from None
     return dict(value)
+
+
+def front_architectures(run: RunFolder) -> list[PoseArchitecture]:
+    """The networks of the finalists' front, the quickest first.
+
+    Raises:
+        InputError: as :func:`read_finalists`.
+    """
+    found = read_finalists(run)
+    known = {entry["id"]: entry["architecture"] for entry in found["finalists"]}
+    return [PoseArchitecture.from_json(known[identity]) for identity in found["front"]]
 
 
 def _check(value: Any) -> None:

@@ -51,6 +51,7 @@ def climb_on_tune(climb: Climb, trainer: FinalistTrainer, *, cpus: float, gpus: 
             param_space={NETWORK: tune.grid_search(left)},
             tune_config=tune.TuneConfig(
                 scheduler=make_scheduler(climb),
+                reuse_actors=True,  # they have torch and the data ready
                 trial_name_creator=lambda trial: str(trial.trial_id),
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
@@ -139,14 +140,20 @@ def make_trainable() -> Any:
             from ray import cloudpickle
 
             self._trainer: FinalistTrainer = cloudpickle.loads(trainer)
-            self._architecture = PoseArchitecture.from_json(architectures[config[NETWORK]])
-            self._reached = reached[config[NETWORK]]
+            self._architectures, self._begins = architectures, reached
+            self.reset_config(config)
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._architecture = PoseArchitecture.from_json(self._architectures[new_config[NETWORK]])
+            self._reached = self._begins[new_config[NETWORK]]
+            return True
 
         def step(self) -> dict[str, Any]:
             try:
                 found = self._trainer.train(self._architecture, self._reached)
             except (InputError, OSError, RuntimeError) as error:
-                return {"fault": " ".join(str(error).split()) or type(error).__name__, "done": True}
+                # Not "done", which Tune would act upon without a word to the scheduler.
+                return {"fault": " ".join(str(error).split()) or type(error).__name__}
             result = {RUNG: json.dumps(found), "reached": self._reached}
             self._reached += 1
             return result
