@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from evaluators import CocoKeypointAP, MeasureInputError
 from nas.config import Config, load_config, save_config
+from nas.data.augment import NO_AUGMENTATION
 from nas.data.config import DataConfig
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from nas.finalists.choosing import choose_finalists, spread
@@ -310,8 +311,8 @@ def test_a_resample_with_nobody_in_it_has_no_ap() -> None:
 # The stage -----------------------------------------------------------------------------------------------------------
 
 SETTINGS: dict[str, Any] = {
-    "networks": 2, "neighbours": 1, "epochs": 4, "rungs": 2, "batch_size": 4, "bf16": False, "resamples": 40,
-    "learning_rate": 2e-3, "warmup_steps": 2, "ema_decay": 0.5,
+    "networks": 2, "neighbours": 1, "epochs": 60, "rungs": 2, "batch_size": 8, "bf16": False, "resamples": 40,
+    "learning_rate": 1e-2, "warmup_steps": 2, "ema_decay": 0.9,
 }  # fmt: skip
 
 
@@ -320,7 +321,9 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder as a search leaves it, with its configuration; its figures are made up, its supernet untrained."""
     folder = tmp_path_factory.mktemp("searched")
     space, run = small_space(), RunFolder(folder / "run")
-    data = DataConfig(folder=write_people(folder / "people"), cache=folder / "cache")
+    data = DataConfig(
+        folder=write_people(folder / "people"), cache=folder / "cache", codec="udp", augmentation=NO_AUGMENTATION
+    )
     run.path.mkdir()
     run.write_space(space)
     Supernet(space).save(run.supernet)
@@ -375,7 +378,7 @@ def test_the_stage_leaves_trained_networks_with_errors_and_latencies(trained: Pa
         assert [rung["step"] for rung in one["rungs"]] == [rung["step"] for rung in results["validations"]]
         assert results["finished"] == (one["status"] == "trained")
     trained_ones = [one for one in found["finalists"] if one["status"] == "trained"]
-    assert [rung["step"] for rung in trained_ones[0]["rungs"]] == [6, 16]
+    assert [rung["step"] for rung in trained_ones[0]["rungs"]] == [40, 120], "a third, and the end"
 
 
 @pytest.fixture
@@ -436,8 +439,8 @@ def test_a_stage_that_is_done_is_not_done_again_but_other_budgets_are_answered(s
 
 
 def test_finalists_are_not_resumed_with_other_settings(searched: Path, trained: Path) -> None:
-    refused = finalists(searched, trained, "--resume", "--finalists.learning_rate", "0.01")
-    assert_one_line(refused, "is of other finalists: learning_rate was 0.002 and is now 0.01")
+    refused = finalists(searched, trained, "--resume", "--finalists.learning_rate", "0.02")
+    assert_one_line(refused, "is of other finalists: learning_rate was 0.01 and is now 0.02")
     refused = finalists(searched, trained, "--resume", "--finalists.networks", "1")
     assert_one_line(refused, "networks was")
 
