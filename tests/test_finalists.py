@@ -23,9 +23,11 @@ from nas.data.augment import NO_AUGMENTATION
 from nas.data.config import DataConfig
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from nas.finalists.choosing import choose_finalists, spread
+from nas.finalists.climb import Climb
 from nas.finalists.config import FinalistsConfig
 from nas.finalists.ladder import Ladder, Score, gap
 from nas.finalists.outcome import Finalist, finalists_front, recommendations
+from nas.finalists.tune import make_scheduler
 from nas.latency import LatencyConfig
 from nas.run.folder import RunFolder
 from nas.weights.files import load_metadata, load_network
@@ -155,6 +157,98 @@ def test_for_each_that_stops_a_better_one_at_no_more_latency_goes_on(
             ) or all(ladder.scores(other)[rung].ap < 0.01 for other in ladder.stoppers(number))
     quickest = min(latency for latency, _ in found)
     assert any(ladder.decide(n) == "trained" for n, (latency, _) in enumerate(found) if latency == quickest)
+
+
+class OneTrial:
+    """As Tune has it, as far as a scheduler looks."""
+
+    def __init__(self, network: int, status: str = "PENDING") -> None:
+        self.config, self.status = {"network": network}, status
+
+
+class Controller:
+    """Of Tune's, what the scheduler calls."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self.stopped: list[int] = []
+
+    def stop_trial(self, trial: OneTrial) -> None:
+        self.scheduler.on_trial_remove(self, trial)
+        self.stopped.append(trial.config["network"])
+        trial.status = "TERMINATED"
+
+
+def told(scheduler: Any, controller: Controller, trial: OneTrial, ap: float, reached: int = 0) -> str:
+    """What Tune hears when a network comes to the end of a rung."""
+    samples = score(ap, 0.001).ap_resamples.tolist()
+    rung = {"metrics": {"AP": ap, "mean_oks": ap}, "ap_resamples": samples, "oks_resamples": samples, "seconds": 1.0}
+    trial.status = "RUNNING"
+    decision = scheduler.on_trial_result(controller, trial, {"rung": json.dumps(rung), "reached": reached})
+    trial.status = {"PAUSE": "PAUSED", "STOP": "TERMINATED", "CONTINUE": "RUNNING"}[decision]
+    return str(decision)
+
+
+def scheduled(tmp_path: Path, rungs: int = 2) -> tuple[Any, Controller, list[OneTrial], Climb]:
+    """Three networks, the first the quickest, as Tune begins with them."""
+    architectures = some_networks(small_space(), 3)
+    climb = Climb(
+        architectures=architectures,
+        ladder=Ladder([1.0, 2.0, 3.0], rungs, noise=2.0),
+        rung_ends=[0.5, 1.0],
+        is_given=[True] * 3,
+        minutes=None,
+        clock=tmp_path / "clock.json",
+    )
+    scheduler = make_scheduler(climb)
+    controller, trials = Controller(scheduler), [OneTrial(network) for network in range(3)]
+    for trial in trials:
+        scheduler.on_trial_add(controller, trial)
+    return scheduler, controller, trials, climb
+
+
+def test_tune_pauses_what_waits_and_stops_it_once_it_is_overtaken(tmp_path: Path) -> None:
+    scheduler, controller, trials, climb = scheduled(tmp_path)
+    assert scheduler.choose_trial_to_run(controller) is trials[0]
+    assert told(scheduler, controller, trials[2], 0.3) == "PAUSE", "the quicker ones may overtake it yet"
+    assert scheduler.choose_trial_to_run(controller) is trials[0]
+    assert told(scheduler, controller, trials[0], 0.2) == "PAUSE", "the second network has not begun"
+    assert told(scheduler, controller, trials[1], 0.4) == "PAUSE", "the first is on the same rung, and quicker"
+    assert scheduler.choose_trial_to_run(controller) is trials[0]
+    assert controller.stopped == [2]
+    assert climb.decide(2) == "stopped"
+    assert told(scheduler, controller, trials[0], 0.3, reached=1) == "STOP"
+    assert scheduler.choose_trial_to_run(controller) is trials[1]
+    assert told(scheduler, controller, trials[1], 0.5, reached=1) == "STOP"
+    assert [climb.decide(network) for network in range(3)] == ["trained", "trained", "stopped"]
+    assert scheduler.choose_trial_to_run(controller) is None
+
+
+def test_tune_goes_on_at_once_with_a_network_that_would_be_chosen_anyway(tmp_path: Path) -> None:
+    scheduler, controller, trials, _ = scheduled(tmp_path)
+    trials[1].status = trials[2].status = "RUNNING"
+    assert told(scheduler, controller, trials[0], 0.2) == "CONTINUE"
+
+
+def test_a_rung_that_tune_tells_twice_counts_once(tmp_path: Path) -> None:
+    scheduler, controller, trials, climb = scheduled(tmp_path)
+    told(scheduler, controller, trials[0], 0.2)
+    told(scheduler, controller, trials[0], 0.2)
+    assert len(climb.ladder.scores(0)) == 1
+
+
+def test_nobody_waits_for_a_trial_that_tune_gives_up(tmp_path: Path) -> None:
+    scheduler, controller, trials, climb = scheduled(tmp_path)
+    told(scheduler, controller, trials[1], 0.4)
+    scheduler.on_trial_remove(controller, trials[0])
+    trials[0].status = "ERROR"
+    assert climb.decide(0) == "failed"
+    assert climb.decide(1) == "train"
+    fault = {"fault": "the loss is nan", "by_input": True}
+    assert scheduler.on_trial_result(controller, trials[1], fault) == "STOP"
+    assert climb.reasons == {0: "no process could be started for it", 1: "the loss is nan"}
+    scheduler.on_trial_error(controller, trials[2])
+    assert climb.decide(2) == "failed"
 
 
 # Choosing ------------------------------------------------------------------------------------------------------------
@@ -311,7 +405,7 @@ def test_a_resample_with_nobody_in_it_has_no_ap() -> None:
 # The stage -----------------------------------------------------------------------------------------------------------
 
 SETTINGS: dict[str, Any] = {
-    "networks": 2, "neighbours": 1, "epochs": 60, "rungs": 2, "batch_size": 8, "bf16": False, "resamples": 40,
+    "networks": 2, "neighbours": 1, "epochs": 30, "rungs": 2, "batch_size": 8, "bf16": False, "resamples": 40,
     "learning_rate": 1e-2, "warmup_steps": 2, "ema_decay": 0.9,
 }  # fmt: skip
 
@@ -378,7 +472,7 @@ def test_the_stage_leaves_trained_networks_with_errors_and_latencies(trained: Pa
         assert [rung["step"] for rung in one["rungs"]] == [rung["step"] for rung in results["validations"]]
         assert results["finished"] == (one["status"] == "trained")
     trained_ones = [one for one in found["finalists"] if one["status"] == "trained"]
-    assert [rung["step"] for rung in trained_ones[0]["rungs"]] == [40, 120], "a third, and the end"
+    assert [rung["step"] for rung in trained_ones[0]["rungs"]] == [20, 60], "a third, and the end"
 
 
 @pytest.fixture
@@ -475,8 +569,8 @@ def test_where_no_network_can_be_trained_the_stage_says_why(searched: Path, plan
         folder.mkdir()
         (folder / "checkpoint.pt").write_bytes(b"nothing of ours")
     done = finalists(searched, planned, "--resume", "--finalists.workers", "0")
-    assert done.returncode == 1
-    assert "no finalist could be trained: " in done.stderr
+    assert done.returncode == 2
+    assert "vipnas: error: no finalist could be trained: " in done.stderr
     assert "the checkpoint is damaged" in done.stderr
     assert not (planned / "finalists.json").exists()
 
@@ -498,8 +592,8 @@ def test_when_the_time_is_up_the_front_has_its_first_rung_all_the_same(searched:
     done = finalists(searched, planned, "--resume", "--finalists.workers", "0", "--finalists.minutes", "0.00001")
     assert done.returncode == 0, done.stderr
     for one in json.loads((planned / "finalists.json").read_text())["finalists"]:
-        assert one["status"] == "out of time"
         assert len(one["rungs"]) == (one["near"] is None)
+        assert one["status"] in ("out of time", "stopped" if one["rungs"] else None)
 
 
 # What comes after ----------------------------------------------------------------------------------------------------

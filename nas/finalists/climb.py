@@ -45,6 +45,7 @@ class Climb:
     def __post_init__(self) -> None:
         self.rungs: list[list[dict[str, Any]]] = [[] for _ in self.architectures]
         """What each network has reported, rung by rung."""
+        self._only_input = True
         before = read_object(self.clock).get("elapsed_s")
         self._before = float(before) if isinstance(before, (int, float)) else 0.0
         self._began = time.monotonic()
@@ -76,10 +77,11 @@ class Climb:
         self.rungs[network].append(rung)
         self._after_report()
 
-    def fail(self, network: int, reason: str) -> None:
-        """A network's training has ended by an error."""
+    def fail(self, network: int, reason: str, *, by_input: bool = False) -> None:
+        """A network's training has ended by an error; ``by_input``: by one that the user can mend."""
         _log.warning("%s: its training failed: %s", self.architectures[network].id, reason)
         self.reasons[network] = reason
+        self._only_input = self._only_input and by_input
         self.ladder.fail(network)
         self._after_report()
 
@@ -96,10 +98,15 @@ class Climb:
         return self.ladder.next_up([network for network in waiting if self.decide(network) == "train"])
 
     def require_any(self) -> None:
-        """Raise :class:`FinalistsFailed` where no network has come to the end of a rung."""
+        """Raise where no network has come to the end of a rung.
+
+        Raises:
+            InputError: it is the user's input that is at fault.
+            FinalistsFailed: it is not, or not alone.
+        """
         if not any(self.ladder.scores(network) for network in range(len(self.architectures))):
-            reason = next(iter(self.reasons.values()), "none was trained")
-            raise FinalistsFailed(f"no finalist could be trained: {reason}")
+            text = f"no finalist could be trained: {next(iter(self.reasons.values()), 'the time was up')}"
+            raise InputError(text) if self.reasons and self._only_input else FinalistsFailed(text)
 
     def tell(self) -> None:
         """Call ``progress`` with the rungs that are done, or will not be trained, and all of them."""
@@ -130,7 +137,8 @@ def climb_here(climb: Climb, trainer: FinalistTrainer) -> None:
     """Train one network after another in this process, until all have stopped or are trained.
 
     Raises:
-        InputError, OSError: a training could not be begun or went wrong in a way that concerns all of them.
+        InputError, FinalistsFailed: none could be trained.
+        OSError: the disk is full, for example.
         KeyboardInterrupt: the state is saved.
     """
     everybody = range(len(climb.architectures))
@@ -139,5 +147,5 @@ def climb_here(climb: Climb, trainer: FinalistTrainer) -> None:
         try:
             climb.report(network, trainer.train(climb.architectures[network], rung))
         except (InputError, RuntimeError) as error:
-            climb.fail(network, " ".join(str(error).split()))
+            climb.fail(network, " ".join(str(error).split()), by_input=isinstance(error, InputError))
     climb.require_any()

@@ -78,6 +78,8 @@ class FinalistsConfig(TrainingConfig):
     def training(self) -> RetrainConfig:
         """That of one network, from inherited weights."""
         shared = {one.name: getattr(self, one.name) for one in fields(TrainingConfig) if one.name != "minutes"}
+        if self.workers and not self.gpus_per_network and self.device == "auto":
+            shared["device"] = "cpu"  # a worker that has asked for no GPU may see one all the same
         return RetrainConfig(
             **shared,
             epochs=self.epochs,

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 FORMAT = "vipnas-finalists/1"
+_ENTRY = {"status", "reason", "near", "inherited", "spread_ms", "rungs", "on_front"}
 QUARTILES = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -213,6 +214,9 @@ def _check(value: Any) -> None:
         numbers = [entry[name] for name in ("ap", "ap_se", "mean_oks", "mean_oks_se")]
         if not is_measure(entry["latency_ms"]) or not all(one is None or is_measure(one) for one in numbers):
             raise ValueError(f"{entry['id']} has measures that are not numbers")
+        if not entry.keys() >= _ENTRY or not all(rung.keys() >= {"step", "ap"} for rung in entry["rungs"]):
+            raise ValueError(f"{entry['id']} lacks {', '.join(sorted(_ENTRY - entry.keys())) or 'steps of its rungs'}")
         known.add(entry["id"])
-    if not set(value["front"]) <= known:
+    named = {one["id"] for one in value["recommended"] if (one["budget_ms"], one["why"])}
+    if not set(value["front"]) | named - {None} <= known:
         raise ValueError("the front has networks that are no finalists")

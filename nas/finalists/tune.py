@@ -33,7 +33,7 @@ def climb_on_tune(climb: Climb, trainer: FinalistTrainer, *, cpus: float, gpus: 
         cpus, gpus: of each training.
 
     Raises:
-        FinalistsFailed: none could be trained.
+        InputError, FinalistsFailed: none could be trained.
         KeyboardInterrupt: what the networks have come to is in their folders.
     """
     with environment(QUIET):
@@ -84,7 +84,7 @@ def make_scheduler(climb: Climb) -> Any:
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
             network = trial.config[NETWORK]
             if "fault" in result:
-                climb.fail(network, result["fault"])
+                climb.fail(network, result["fault"], by_input=result["by_input"])
             elif len(climb.ladder.scores(network)) == result["reached"]:  # not told twice, after a restart
                 climb.report(network, json.loads(result[RUNG]))
             decision = climb.decide(network)
@@ -95,15 +95,11 @@ def make_scheduler(climb: Climb) -> Any:
             return TrialScheduler.CONTINUE if climb.next_up([*idle, network]) == network else TrialScheduler.PAUSE
 
         def choose_trial_to_run(self, tune_controller: Any) -> Any:
-            paused = [one for one, trial in self._trials.items() if trial.status == Trial.PAUSED]
-            for network in paused:
-                if climb.decide(network) not in ("train", "wait"):
+            idle = [one for one, trial in self._trials.items() if trial.status in (Trial.PAUSED, Trial.PENDING)]
+            for network in idle:
+                if climb.decide(network) not in ("train", "wait"):  # it was decided while it waited
                     tune_controller.stop_trial(self._trials[network])
-            pending = [one for one, trial in self._trials.items() if trial.status == Trial.PENDING]
-            for network in pending:
-                if climb.decide(network) not in ("train", "wait"):
-                    tune_controller.stop_trial(self._trials[network])
-            chosen = climb.next_up([*paused, *pending])
+            chosen = climb.next_up(idle)
             return None if chosen is None else self._trials[chosen]
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -113,7 +109,8 @@ def make_scheduler(climb: Climb) -> Any:
             """The ladder knows."""
 
         def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-            """The ladder knows."""
+            if climb.decide(trial.config[NETWORK]) in ("train", "wait"):  # nobody here has stopped it
+                climb.fail(trial.config[NETWORK], "no process could be started for it")
 
         def debug_string(self) -> str:
             return f"{len(self._trials)} networks on {climb.ladder.rungs} rungs"
@@ -153,7 +150,8 @@ def make_trainable() -> Any:
                 found = self._trainer.train(self._architecture, self._reached)
             except (InputError, OSError, RuntimeError) as error:
                 # Not "done", which Tune would act upon without a word to the scheduler.
-                return {"fault": " ".join(str(error).split()) or type(error).__name__}
+                text = " ".join(str(error).split()) or type(error).__name__
+                return {"fault": text, "by_input": isinstance(error, InputError)}
             result = {RUNG: json.dumps(found), "reached": self._reached}
             self._reached += 1
             return result
