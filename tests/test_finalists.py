@@ -22,6 +22,7 @@ from nas.config import Config, load_config, save_config
 from nas.data.augment import NO_AUGMENTATION
 from nas.data.config import DataConfig
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
+from nas.data.pose_data import PoseData
 from nas.finalists.choosing import choose_finalists, spread
 from nas.finalists.climb import Climb
 from nas.finalists.config import FinalistsConfig
@@ -510,6 +511,38 @@ def test_killed_on_ray_tune_and_resumed_there_the_stage_comes_to_the_same(
             for folder in (planned, trained)
         )
         assert all(bool((ours[name] == value).all()) for name, value in theirs.items()), "to the bit"
+
+
+@pytest.mark.slow
+def test_on_two_nodes_of_which_one_is_killed_the_stage_comes_to_the_same(
+    searched: Path, trained: Path, planned: Path, quiet_ray: Path
+) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from nas.finalists.session import train_finalists
+
+    options = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
+    killed: list[int] = []
+    try:
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        second = cluster.add_node(**options)
+        cluster.wait_for_nodes()
+
+        def disturb(done: int, total: int) -> None:
+            if done and not killed:
+                killed.append(done)
+                cluster.remove_node(second, allow_graceful=False)
+
+        config = load_config(searched / "config.yaml")
+        data = PoseData(config.data, small_space().keypoints)
+        train_finalists(RunFolder(planned), data, config.finalists, config.latency, resume=True, progress=disturb)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert killed
+    assert (planned / "finalists.json").read_text() == (trained / "finalists.json").read_text()
 
 
 def complete_rungs(run: Path) -> list[Path]:
