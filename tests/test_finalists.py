@@ -248,6 +248,10 @@ def test_nobody_waits_for_a_trial_that_tune_gives_up(tmp_path: Path) -> None:
     fault = {"fault": "the loss is nan", "by_input": True}
     assert scheduler.on_trial_result(controller, trials[1], fault) == "STOP"
     assert climb.reasons == {0: "no process could be started for it", 1: "the loss is nan"}
+    trials[2].status = "ERROR"
+    scheduler.on_trial_error(controller, trials[2])
+    assert climb.decide(2) == "train", "Tune begins it again"
+    trials[2].status = "RUNNING"
     scheduler.on_trial_error(controller, trials[2])
     assert climb.decide(2) == "failed"
 

@@ -103,7 +103,9 @@ def make_scheduler(climb: Climb) -> Any:
             return None if chosen is None else self._trials[chosen]
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-            climb.fail(trial.config[NETWORK], f"its process ended {RESTARTS + 1} times before a rung was done")
+            # Tune calls this of a trial that it is about to begin again, too, which it has marked by then.
+            if trial.status != Trial.ERROR:
+                climb.fail(trial.config[NETWORK], "its process ended again and again, or could not be started")
 
         def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
             """The ladder knows."""
@@ -142,7 +144,9 @@ def make_trainable() -> Any:
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self._architecture = PoseArchitecture.from_json(self._architectures[new_config[NETWORK]])
-            self._reached = self._begins[new_config[NETWORK]]
+            # Tune starts new trials without asking the scheduler. One that goes on with a stage of before therefore
+            # tells the last rung once more, and then hears whether it may go on.
+            self._reached = max(0, self._begins[new_config[NETWORK]] - 1)
             return True
 
         def step(self) -> dict[str, Any]:
