@@ -9,6 +9,7 @@ the folders.
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from .climb import Climb
 from .trainer import FinalistTrainer
 
 __all__ = ["climb_on_tune", "make_scheduler", "make_trainable"]
+
+_log = logging.getLogger(__name__)
 
 NETWORK, RUNG = "network", "rung"
 RESTARTS = 3
@@ -36,7 +39,7 @@ def climb_on_tune(climb: Climb, trainer: FinalistTrainer, *, cpus: float, gpus: 
         InputError, FinalistsFailed: none could be trained.
         KeyboardInterrupt: what the networks have come to is in their folders.
     """
-    with environment(QUIET):
+    with environment({**QUIET, "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}):
         from ray import cloudpickle, tune
 
         trainable = tune.with_parameters(
@@ -104,7 +107,10 @@ def make_scheduler(climb: Climb) -> Any:
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
             # Tune calls this of a trial that it is about to begin again, too, which it has marked by then.
-            if trial.status != Trial.ERROR:
+            if trial.status == Trial.ERROR:
+                name = climb.architectures[trial.config[NETWORK]].id
+                _log.warning("%s: the process that trained it ended; it goes on in another one", name)
+            else:
                 climb.fail(trial.config[NETWORK], "its process ended again and again, or could not be started")
 
         def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
