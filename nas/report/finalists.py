@@ -44,9 +44,7 @@ def _marks(entries: Sequence[dict[str, Any]], style: str, label: str, kind: str)
 
 
 def _hover(one: dict[str, Any]) -> str:
-    measures = (
-        f"trained AP {one['ap']:.3f} ± {one['ap_se']:.3f}, {one['latency_ms']:.3g} ms measured, {one['status']}"
-    )
+    measures = f"trained AP {one['ap']:.3f} ± {one['ap_se']:.3f}, {one['latency_ms']:.3g} ms measured, {one['status']}"
     lines = network_lines(PoseArchitecture.from_json(one["architecture"]))
     return "\n".join([one["id"], measures, *lines])
 
