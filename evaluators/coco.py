@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .coco_accumulate import KEYPOINT_AP_NAMES, summarize
+from .coco_bootstrap import resampled_ap
 from .coco_matching import match
 from .coco_results import detections_from_arrays, detections_from_results
 from .coco_truth import load_annotations, prepare_truth
@@ -79,4 +81,26 @@ class CocoKeypointAP:
         detections = detections_from_arrays(image_ids, keypoints_px, scores, self._truth, category_ids)
         return summarize(match(detections, self._truth), self._truth)
 
+    @property
+    def image_ids(self) -> NDArray[Any]:
+        """(I,) the images of the ground truth, in the order of :meth:`resampled`'s counts."""
+        return self._truth.image_ids
 
+    def resampled(
+        self, image_ids: ArrayLike, keypoints_px: ArrayLike, scores: ArrayLike, counts: NDArray[np.integer]
+    ) -> NDArray[np.float64]:
+        """AP (B,) of B resamples of the images, for its standard error; detections as :meth:`evaluate_arrays`.
+
+        Args:
+            counts: (B, I) how often a resample has each image of :attr:`image_ids`. The same counts for two networks
+                make a paired comparison.
+
+        Returns:
+            NaN where a resample has nobody who counts.
+
+        Raises:
+            MeasureInputError: as :meth:`evaluate_arrays`; the ground truth has several categories; the counts are not
+                of its images.
+        """
+        detections = detections_from_arrays(image_ids, keypoints_px, scores, self._truth, None)
+        return resampled_ap(match(detections, self._truth), self._truth, counts)

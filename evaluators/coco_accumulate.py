@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .coco_matching import OKS_THRESHOLDS, Bits, Matches
 from .coco_truth import AREA_RANGES, GroundTruth
 
-__all__ = ["KEYPOINT_AP_NAMES", "summarize"]
+__all__ = ["KEYPOINT_AP_NAMES", "RECALLS", "hits_needed", "summarize"]
 
 KEYPOINT_AP_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
@@ -58,7 +58,7 @@ def _curves(matched: Bits, ignored: Bits, positives: Ints) -> tuple[Floats, Floa
     at_hit = np.flatnonzero(hits)
     nth = np.arange(1.0, len(at_hit) + 1) - np.repeat(start, found.ravel())
     exact = nth / (counted.ravel()[at_hit] + np.spacing(1.0))
-    needed = np.stack([_hits_needed(int(number)) for number in positives]) if len(positives) else np.zeros((0, R), int)
+    needed = np.stack([hits_needed(int(number)) for number in positives]) if len(positives) else np.zeros((0, R), int)
     attained = np.maximum(needed, 1)[:, None] <= found[:, :, None]
     # the greatest precision between one attained recall and the next, then of all later ones
     between = np.zeros(attained.shape)
@@ -70,6 +70,8 @@ def _curves(matched: Bits, ignored: Bits, positives: Ints) -> tuple[Floats, Floa
 
 
 @lru_cache(maxsize=64)
-def _hits_needed(positives: int) -> Ints:
-    """(R,) the least number of hits that attains each recall."""
+def hits_needed(positives: int) -> Ints:
+    """(R,) the least number of hits that attains each recall; of no positives none does."""
+    if not positives:
+        return np.ones(R, dtype=np.int64)
     return np.searchsorted(np.arange(positives + 1) / positives, RECALLS)

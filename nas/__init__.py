@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.api import (
+        assess_trust,
         begin_search,
         candidate_evaluator,
         evaluate_networks,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         predict_poses,
         retrain_networks,
         search_networks,
+        train_finalists,
         train_supernet,
         write_report,
     )
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "nas.api": (
-        "begin_search", "candidate_evaluator", "evaluate_networks", "export_networks", "export_trained",
-        "measure_latency", "predict_poses", "retrain_networks", "search_networks", "train_supernet", "write_report",
+        "assess_trust", "begin_search", "candidate_evaluator", "evaluate_networks", "export_networks", "export_trained",
+        "measure_latency", "predict_poses", "retrain_networks", "search_networks", "train_finalists", "train_supernet",
+        "write_report",
     ),
     "nas.config": ("Config", "load_config"),
     "nas.latency.config": ("LatencyConfig",),
@@ -53,6 +56,7 @@ __all__ = [
     "SearchConfig",
     "SearchSpace",
     "VideoArchitecture",
+    "assess_trust",
     "begin_search",
     "candidate_evaluator",
     "evaluate_networks",
@@ -65,6 +69,7 @@ __all__ = [
     "published",
     "retrain_networks",
     "search_networks",
+    "train_finalists",
     "train_supernet",
     "write_report",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from nas.stages.context import StageContext
 from nas.stages.evaluate import ImageResult, evaluate_stage
 from nas.stages.evaluate_videos import VideoResult
 from nas.stages.export import export_stage
+from nas.stages.finalists import finalists_stage
 from nas.stages.narrator import Narrator, SilentNarrator
 from nas.stages.networks import network_file
 from nas.stages.predict import PredictSettings, predict_stage
@@ -32,9 +34,12 @@ from nas.stages.report import report_stage
 from nas.stages.retrain import RetrainedNetwork, retrain_stage
 from nas.stages.search import evaluator_of_run, search_stage
 from nas.stages.train import train_stage
+from nas.stages.trust import trust_stage
+from nas.trust.assessment import TrustReport
 from search_spaces import PoseArchitecture, SearchSpace, VideoArchitecture
 
 __all__ = [
+    "assess_trust",
     "begin_search",
     "candidate_evaluator",
     "evaluate_networks",
@@ -44,6 +49,7 @@ __all__ = [
     "predict_poses",
     "retrain_networks",
     "search_networks",
+    "train_finalists",
     "train_supernet",
     "write_report",
 ]
@@ -134,6 +140,37 @@ def export_trained(
         InputError: there are no such weights; or the folder holds something else.
     """
     return export_weights(network_file(str(network)), Path(folder), tuple(formats))
+
+
+def train_finalists(
+    config: AnyConfig, *, resume: bool = False, narrator: Narrator | None = None
+) -> dict[str, Any]:
+    """Train networks of the front further, in rungs, as ``finalists`` says, until it is known which to take.
+
+    Returns:
+        What ``RUN/finalists.json`` holds: ``finalists`` with ``ap``, ``ap_se``, ``latency_ms``, and ``recommended``,
+        the network to take for each latency budget. Exports, retraining and the report prefer these networks.
+
+    Raises:
+        InputError: there is no front; the configuration or the data cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what is trained is kept.
+    """
+    return finalists_stage(_context(config, resume, narrator))
+
+
+def assess_trust(
+    run: AnyConfig, truth: Path | None = None, *, narrator: Narrator | None = None
+) -> TrustReport:
+    """How far the run's inherited AP may be believed; writes ``RUN/trust.json``.
+
+    Args:
+        truth: a folder of trainings from scratch in the same space (docs/truth/README.md); None: the run's finalists,
+            or its retrained networks, are what inherited AP is held against.
+
+    Raises:
+        InputError: there are too few trained networks.
+    """
+    return trust_stage(_context(run, False, narrator), truth)
 
 
 def retrain_networks(

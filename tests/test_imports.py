@@ -21,8 +21,8 @@ MAY_IMPORT = {
     "scripts": {"search_spaces", "supernet", "evaluators", "nas"},
 }
 FLOORS = (
-    "run", "processes", "data", "deploy", "weights", "latency", "evaluation", "search", "trust", "training", "report",
-    "export", "predict", "config", "stages", "cli",
+    "run", "processes", "data", "deploy", "weights", "latency", "evaluation", "search", "trust", "training",
+    "finalists", "report", "export", "predict", "config", "stages", "cli",
 )  # fmt: skip
 """The folders of ``nas``, from below: what stands lower knows nothing of what stands higher."""
 LOOSE = {"__init__", "__main__", "api"}

@@ -32,6 +32,9 @@ COMMANDS = (
     Command("train-supernet", "train the supernet of a space", "vipnas train-supernet configs/quickstart.yaml"),
     Command("search", "search networks by accuracy and latency", "vipnas search configs/quickstart.yaml"),
     Command(
+        "finalists", "train networks of the front until the best are known", "vipnas finalists configs/coco_search.yaml"
+    ),
+    Command(
         "export", "write networks of the front, or any weights, to files", "vipnas export runs/quickstart --networks 3"
     ),
     Command("retrain", "train found or published networks", "vipnas retrain configs/quickstart.yaml"),

@@ -1,7 +1,8 @@
 """Write networks to files: architecture, weights, ONNX, a card that says whose weights these are.
 
-RUN: networks of a run's front, to RUN/export/ID, with the supernet's weights (inherited, calibrated), each judged on
-all validation people. These weights are for choosing; what is to be shipped is retrained first.
+RUN: where finalists were trained, the front of these, beside their weights in RUN/finalists/ID. Otherwise, or with
+--inherited, networks of the search's front, to RUN/export/ID, with the supernet's weights (calibrated), each judged on
+all validation people; these weights are for choosing: what is to be shipped is trained first.
 
 WEIGHTS: any weights of ours, image or video, to --output DIR: a .safetensors file (a converted one, too), a folder
 RUN/retrain/ID or RUN/export/ID, or RUN:id. Neither a configuration nor data are needed. Retraining exports its networks
@@ -30,6 +31,8 @@ def add_arguments(parser: Parser) -> None:
     add_run_arguments(parser, ("data", "export"), metavar="RUN|WEIGHTS", help="folder of a run; or weights")
     parser.add_argument("--ids", metavar="ID", nargs="+", default=[], help="of a run: these candidates, front or not")
     add_override(parser, "export.networks", "--networks", metavar="N", help="of a run: so many, spread over the front")
+    text = "of a run: the supernet's weights, even where finalists were trained"
+    parser.add_argument("--inherited", action="store_true", help=text)
     parser.add_argument("--formats", metavar="FORMAT", nargs="+", help="safetensors, onnx, mmpose")
     group = parser.add_argument_group("of weights")
     group.add_argument("--output", metavar="DIR", type=Path, help="folder for the files")
@@ -70,9 +73,15 @@ def _export_front(arguments: argparse.Namespace) -> int:
     from nas.cli.output import print_table
     from nas.cli.progress import Progress
     from nas.stages.context import StageContext
-    from nas.stages.export import export_stage
+    from nas.stages.export import export_finalists_stage, export_stage, prefers_finalists
 
-    exported = export_stage(StageContext(config, narrator=Progress()), arguments.ids)
+    context = StageContext(config, narrator=Progress())
+    if not arguments.inherited and prefers_finalists(context, arguments.ids):
+        trained = export_finalists_stage(context, arguments.ids)
+        found = [(one.architecture.id, f"{one.origin.measures['AP']:.4f}", str(one.folder)) for one in trained]
+        print_table("Exported finalists", ("network", "AP (trained)", "folder"), found)
+        return 0
+    exported = export_stage(context, arguments.ids)
     frames = [f"frame {position}" for position in range(1 + run.load_video_space().length)] if run.is_video else []
     rows = [
         (one.architecture.id, f"{one.ap:.4f}", *(f"{ap:.4f}" for ap in one.ap_by_position), str(one.folder))
@@ -88,6 +97,8 @@ def _export_weights(arguments: argparse.Namespace) -> int:
     from nas.stages.networks import network_file
 
     weights = network_file(str(arguments.run))
+    if arguments.inherited:
+        raise InputError(f"--inherited: is for a run, and {arguments.run} is none; leave it out")
     given = [*arguments.short_overrides, *arguments.overrides, *(("ids", one) for one in arguments.ids)]
     if given:
         option = given[0][0].replace("export.networks", "networks")

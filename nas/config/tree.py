@@ -18,6 +18,7 @@ from nas.config.yaml_source import Keys, deep_merge, parse_override, read_yaml_f
 from nas.data.config import DataConfig
 from nas.evaluation.config import EvaluationConfig
 from nas.export.config import ExportConfig
+from nas.finalists.config import FinalistsConfig
 from nas.latency.config import LatencyConfig
 from nas.run.files import atomic_write_text, to_plain
 from nas.run.ranges import NonNegativeInt, Ranged
@@ -28,11 +29,11 @@ from search_spaces.errors import InputError
 
 __all__ = ["Config", "VideoConfig", "config_docs", "load_config", "note_config", "save_config"]
 
-TIMED = ("train", "search", "retrain")
+TIMED = ("train", "search", "finalists", "retrain")
 """The sections with a budget of ``minutes``."""
 VIDEO_TIMED = ("video.train", "search", "video.retrain")
 """Those of a run on videos."""
-SEEDED = ("train", "retrain", "video.train", "video.retrain")
+SEEDED = ("train", "finalists", "retrain", "video.train", "video.retrain")
 """The sections with a ``seed`` of their own, which is the run's where they do not give one."""
 
 
@@ -84,6 +85,7 @@ class Config(Ranged):
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     candidate: CandidateConfig = field(default_factory=CandidateConfig)
+    finalists: FinalistsConfig = field(default_factory=FinalistsConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     evaluate: EvaluationConfig = field(default_factory=EvaluationConfig)

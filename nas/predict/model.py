@@ -113,8 +113,10 @@ def find_model_file(model: str, runtime: OnlineRuntime | None = None) -> Path:
         raise InputError(f"{model}: no such file or folder; name an export or retrain folder, a file, or RUN:id")
     if not prefix.isalnum():
         raise InputError(f"{run}: write the id of a network after the colon, not {prefix!r}")
-    for stage in ("retrain", "export"):
+    for stage in ("retrain", "finalists", "export"):
         folders = sorted(folder for folder in (Path(run) / stage).glob(f"{prefix}*") if folder.is_dir())
+        if stage == "finalists":  # of one that came to nothing there is a folder, too
+            folders = [folder for folder in folders if (folder / WEIGHTS[0]).is_file()]
         if len(folders) > 1:
             some = ", ".join(folder.name for folder in folders[:4])
             raise InputError(f"{run}: {len(folders)} networks begin with {prefix!r} ({some}); write more of the id")

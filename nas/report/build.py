@@ -13,6 +13,7 @@ from search_spaces.complexity import count
 from search_spaces.words import comparison_rows
 
 from .describe import latency_source
+from .finalists import finalists_body, finalists_note
 from .network_files import network_files
 from .page import page, section, table
 from .records import RunRecords, latency_of, read_records
@@ -45,6 +46,9 @@ def write_report(run: RunFolder, pictures: str = "", baselines: Sequence[Baselin
     body += trust_section(run)
     files = network_files(run, records.retrained)
     body += section("Networks to take away", files, "The retrained ones; card.md says how each is used.")
+    finalists = {one["id"]: {"best": {"AP": one["ap"]}} for one in records.finalists.get("finalists", [])}
+    files = network_files(run, {key: finalists[key] for key in records.finalists.get("front", [])}, "finalists")
+    body += section("Finalists to take away", files, "The front of them; `vipnas export` writes the other formats.")
     body += section("How it was measured", _conditions(records))
     atomic_write_text(run.report, page(title, subtitle, _facts(records), body))
     return run.report
@@ -64,6 +68,7 @@ def _image_body(records: RunRecords, pictures: str) -> str:
     return "".join(
         [
             f'<div class="grid2">{"".join(charts)}</div>',
+            section("Finalists", finalists_body(records.finalists), finalists_note(records.finalists)),
             section("Networks side by side", _comparison(records), "The published network beside those of this run."),
             section("Predictions", pictures, _PICTURES_NOTE),
         ]

@@ -27,6 +27,8 @@ class Marks:
     hover: Sequence[str] = ()
     """A text for each point; a line has one for all of it."""
     radius: float = 4
+    errors: Sequence[float] = ()
+    """Of each point, half the length of the bar through it, in units of y."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Chart:
         points = [(x, y) for marks in self.series for x, y in zip(marks.x, marks.y, strict=True)]
         if not points:
             return ""
+        points += [end for marks in self.series for bar in _bars(marks) for end in bar]
         x_range = _padded([x for x, _ in points], self.log_x)
         y_range = _padded([y for _, y in points] + ([0.0] if self.y_from_zero else []), log=False)
         if self.y_from_zero:
@@ -109,7 +112,24 @@ class _Scale:
         return ticks(*self.y_range)
 
 
+def _bars(marks: Marks) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """The ends (x, y) of each point's bar."""
+    if not marks.errors:
+        return []
+    values = zip(marks.x, marks.y, marks.errors, strict=True)
+    return [((x, y - error), (x, y + error)) for x, y, error in values]
+
+
 def _marks(marks: Marks, scale: _Scale) -> str:
+    bars = [
+        f'<line class="error {marks.style}" x1="{scale.x(x):.1f}" y1="{scale.y(low):.1f}" x2="{scale.x(x):.1f}" '
+        f'y2="{scale.y(high):.1f}"/>'
+        for (x, low), (_, high) in _bars(marks)
+    ]
+    return "".join(bars) + _shapes(marks, scale)
+
+
+def _shapes(marks: Marks, scale: _Scale) -> str:
     points = [(scale.x(x), scale.y(y)) for x, y in zip(marks.x, marks.y, strict=True)]
     if marks.kind in ("line", "step"):
         return _line(points, marks)

@@ -1,4 +1,4 @@
-"""Links to the files of a run's retrained networks: what is to be taken away."""
+"""Links to the files of a run's trained networks: what is to be taken away."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ __all__ = ["network_files"]
 WEIGHTS = "best.safetensors"
 
 
-def network_files(run: RunFolder, results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A list with a line a retrained network: AP, and its files, relative to the report. Empty where there is none.
+def network_files(run: RunFolder, results: Mapping[str, Mapping[str, Any]], stage: str = "retrain") -> str:
+    """A list with a line a trained network: AP, and its files, relative to the report. Empty where there is none.
 
     Args:
         results: architecture id → ``results.json`` of its training.
+        stage: the folder of the run where they lie.
 
     Raises:
         InputError: a file that describes an export is damaged.
     """
-    facts = read_each(run.path / "retrain", "facts.json")
+    facts = read_each(run.path / stage, "facts.json")
     lines = []
     for key, result in results.items():
-        if not (run.retrain(key) / WEIGHTS).is_file():
+        folder = run.path / stage / key
+        if not (folder / WEIGHTS).is_file():
             continue
         ap = (result.get("best") or {}).get("AP")
         figure = f", AP {ap:.3f}" if isinstance(ap, float) else ""
         names = [WEIGHTS, *(name for name in facts.get(key, {}).get("files", []) if isinstance(name, str))]
-        links = [_link(f"retrain/{key}/{name}", name) for name in names if (run.retrain(key) / name).is_file()]
+        links = [_link(f"{stage}/{key}/{name}", name) for name in names if (folder / name).is_file()]
         lines.append(f"<li><b>{html.escape(key)}</b>{figure}: {', '.join(links)}</li>")
     return f"<ul>{''.join(lines)}</ul>" if lines else ""
 

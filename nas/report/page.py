@@ -9,9 +9,9 @@ __all__ = ["page", "section", "table"]
 
 STYLE = """
 :root { --ink:#1b2330; --soft:#5d6b7e; --line:#dfe5ec; --back:#fbfcfe; --panel:#fff; --found:#0b6bcb; --kept:#e4572e;
-  --raced:#b9c4d0; --all:#7c93ad; }
+  --raced:#b9c4d0; --all:#7c93ad; --named:#1f9254; }
 @media (prefers-color-scheme: dark) { :root { --ink:#e6ebf2; --soft:#9aa8ba; --line:#2c3644; --back:#12171e;
-  --panel:#1a212b; --found:#5aa9f5; --kept:#ff8b66; --raced:#465364; --all:#8aa0b8; } }
+  --panel:#1a212b; --found:#5aa9f5; --kept:#ff8b66; --raced:#465364; --all:#8aa0b8; --named:#5fce94; } }
 * { box-sizing: border-box; }
 body { margin:0; background:var(--back); color:var(--ink); font:15px/1.5 system-ui, "Segoe UI", sans-serif; }
 main { max-width:1180px; margin:0 auto; padding:28px 20px 60px; }
@@ -34,6 +34,8 @@ svg .frontline, svg .curve { fill:none; stroke:var(--found); stroke-width:2; }
 svg .curve2 { fill:none; stroke:var(--kept); stroke-width:2; }
 svg .thin { stroke-width:1.2; opacity:.55; } svg .baseline { fill:var(--ink); stroke:var(--panel); }
 svg .baseline-line { fill:none; stroke:var(--ink); stroke-width:1.6; stroke-dasharray:5 4; }
+svg .error { stroke-width:1.6; } svg .error.baseline { stroke:var(--ink); } svg .error.named { stroke:var(--named); }
+svg .named { fill:var(--named); stroke:var(--panel); }
 svg .bar { fill:var(--found); } svg .bar.key { fill:var(--kept); }
 table.heat { width:auto; margin-bottom:6px; } table.heat td { text-align:center; width:84px; padding:7px 12px; }
 table.heat th { padding-right:14px; text-align:center; }

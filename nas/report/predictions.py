@@ -22,7 +22,8 @@ SHOWN_SCORE = 0.2
 
 
 def best_weights(run: RunFolder, wanted: Callable[[Path], bool] = lambda path: True) -> Path | None:
-    """The weights of the best retrained network; without one, of the last exported network; else None.
+    """The weights of the best retrained network; without one, of the best finalist; of the last exported network; else
+    None.
 
     Args:
         wanted: looks at a file of weights; the others are passed over.
@@ -30,13 +31,14 @@ def best_weights(run: RunFolder, wanted: Callable[[Path], bool] = lambda path: T
     Raises:
         InputError: a ``results.json`` is damaged.
     """
-    retrained = []
-    for key, results in read_each(run.path / "retrain", "results.json").items():
-        best, weights = results.get("best"), run.retrain(key) / "best.safetensors"
-        if best and weights.is_file() and wanted(weights):
-            retrained.append((best["AP"], weights))
-    if retrained:
-        return max(retrained)[1]
+    for stage in ("retrain", "finalists"):
+        trained = []
+        for key, results in read_each(run.path / stage, "results.json").items():
+            best, weights = results.get("best"), run.path / stage / key / "best.safetensors"
+            if best and weights.is_file() and wanted(weights):
+                trained.append((best["AP"], weights))
+        if trained:
+            return max(trained)[1]
     exported = [path for path in sorted((run.path / "export").glob("[!.]*/weights.safetensors")) if wanted(path)]
     return exported[-1] if exported else None
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nas.finalists.outcome import read_finalists
 from nas.run.folder import RunFolder, read_json_lines
 from nas.search.record.journal import latest
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
@@ -31,6 +32,8 @@ class RunRecords:
     architectures: dict[str, PoseArchitecture | VideoArchitecture]
     """Of exported and retrained networks."""
     training: list[dict[str, Any]]
+    finalists: dict[str, Any] = field(default_factory=dict)
+    """``finalists.json``."""
 
 
 def read_records(run: RunFolder) -> RunRecords:
@@ -56,6 +59,7 @@ def read_records(run: RunFolder) -> RunRecords:
         retrained=_without(others, read_each(run.path / "retrain", "results.json")),
         architectures=_without(others, architectures),
         training=list(read_json_lines(run.temporal_metrics if run.is_video else run.supernet_metrics)),
+        finalists=read_finalists(run) if run.finalists_file.is_file() else {},
     )
 
 

@@ -12,6 +12,7 @@ from search_spaces.video import any_architecture
 from search_spaces.words import network_lines
 
 from .charts import Chart, Marks
+from .finalists import finalist_marks
 from .records import RunRecords
 
 __all__ = ["front_chart", "front_note", "hypervolume_chart", "retraining_chart", "training_chart"]
@@ -69,7 +70,7 @@ def front_chart(records: RunRecords, beside: Sequence[Marks] = (), latency: str 
             )
         )
     if axes == ("latency_ms", "ap"):
-        series += beside
+        series += [*finalist_marks(records.finalists), *beside]
     x_title = latency if x == "latency_ms" else _title(x)
     return Chart(x_title=x_title, y_title=_title(y), series=series, log_x=_wide(usable, x)).svg()
 

@@ -99,6 +99,16 @@ class RunFolder:
         return self.path / "video_latency_table.json"
 
     @property
+    def finalists(self) -> Path:
+        """The folder of the finalists' training."""
+        return self.path / "finalists"
+
+    @property
+    def finalists_file(self) -> Path:
+        """The front of trained networks; its format is in :mod:`nas.finalists.outcome`."""
+        return self.path / "finalists.json"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 
@@ -107,6 +117,9 @@ class RunFolder:
 
     def retrain(self, architecture_id: str) -> Path:
         return self.path / "retrain" / architecture_id
+
+    def finalist(self, architecture_id: str) -> Path:
+        return self.finalists / architecture_id
 
     def write_space(self, space: SearchSpace) -> None:
         """Note the space, or check that it is the one that is noted.

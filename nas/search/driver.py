@@ -32,7 +32,7 @@ from .config import SearchConfig
 from .loop import Ended, SearchLoop, SearchProgress
 from .verdict import require_counted
 
-__all__ = ["SEARCHING", "SearchResult", "Terminated", "make_search", "run_search"]
+__all__ = ["SEARCHING", "SearchResult", "Terminated", "make_search", "run_search", "terminated_as_interrupted"]
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def run_search(
         session = None
         if config.workers and (unfinished or measure):
             session = stack.enter_context(RaySession(config.ray_address, cpus=config.workers))
-        stack.enter_context(_terminated_as_interrupted())  # after Ray has set its own handler
+        stack.enter_context(terminated_as_interrupted())  # after Ray has set its own handler
         ended = _search(log, factory, config, session, progress) if unfinished else "evaluations"
         require_counted(search.problem, log.history)
         if measure is not None and len(log.front):
@@ -193,7 +193,7 @@ def _result(log: RunLog[Any], ended: Ended) -> SearchResult:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
+def terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM raises :class:`Terminated` within; Ray's own handler would leave without saving."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -99,6 +99,6 @@ def _architectures(run: Path, prefix: str) -> Iterator[AnyArchitecture]:
         for record in read_journal(journal):
             if record["id"].startswith(prefix):
                 yield any_architecture(record["architecture"], where=f"{journal}: {record['id']}")
-    for stage in ("export", "retrain"):
+    for stage in ("export", "finalists", "retrain"):
         for path in sorted((run / stage).glob(f"{prefix}*/architecture.json")):
             yield load_any_architecture(path)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nas.export.finalists import are_finalists, export_finalists
 from nas.export.networks import ExportedNetwork, export_networks
+from nas.export.trained import ExportedWeights
 from nas.run.folder import RunFolder
 from nas.stages.context import StageContext
 
-__all__ = ["export_stage"]
+__all__ = ["export_finalists_stage", "export_stage", "prefers_finalists"]
 
 
 def export_stage(context: StageContext, ids: Sequence[str] = ()) -> list[ExportedNetwork]:
@@ -26,3 +28,19 @@ def export_stage(context: StageContext, ids: Sequence[str] = ()) -> list[Exporte
             return export_networks(run, videos, config.export, ids, progress)
         images = context.images(run.load_space().keypoints)
         return export_networks(run, images, config.export, ids, progress)
+
+
+def prefers_finalists(context: StageContext, ids: Sequence[str] = ()) -> bool:
+    """Whether the wanted networks were trained as finalists: those weights are worth more than inherited ones."""
+    return are_finalists(RunFolder.existing(context.config.run_dir), ids)
+
+
+def export_finalists_stage(context: StageContext, ids: Sequence[str] = ()) -> list[ExportedWeights]:
+    """As :func:`export_stage`, the front of the run's finalists, or those with these ids, with their trained weights.
+
+    Raises:
+        InputError: the run has no such finalists.
+    """
+    context.narrator.stage("exporting finalists: weights, ONNX, card")
+    with context.narrator.counting("exporting") as progress:
+        return export_finalists(RunFolder.existing(context.config.run_dir), context.config.export, list(ids), progress)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "exported_weights",
+    "finalist_weights",
     "inherited_state",
     "network_file",
     "networks_to_retrain",
@@ -28,6 +29,10 @@ __all__ = [
 
 def exported_weights(run: RunFolder, architecture_id: str) -> Path:
     return run.export(architecture_id) / "weights.safetensors"
+
+
+def finalist_weights(run: RunFolder, architecture_id: str) -> Path:
+    return run.finalist(architecture_id) / "best.safetensors"
 
 
 def trained_weights(run: RunFolder, architecture_id: str) -> Path:
@@ -49,14 +54,18 @@ def network_file(text: str) -> Path:
 
 
 def networks_to_retrain(config: Config, run: RunFolder) -> list[PoseArchitecture | VideoArchitecture]:
-    """The configured architecture, or those that the run has exported, of the kind that the configuration is about.
+    """The configured architecture, or the front of the run's finalists, or else what the run has exported.
 
     Raises:
         InputError: there is none; or a video network of another T.
     """
+    from nas.finalists.outcome import front_architectures
+
     kind = VideoArchitecture if config.is_video else PoseArchitecture
     found: list[PoseArchitecture | VideoArchitecture]
-    if config.architecture is None:
+    if config.architecture is None and not config.is_video and run.finalists_file.is_file():
+        found = [*front_architectures(run)]
+    elif config.architecture is None:
         found = [one for one in _exported(run) if isinstance(one, kind)]
     else:
         resolve = resolve_video_architecture if config.is_video else resolve_architecture
@@ -78,29 +87,37 @@ def _exported(run: RunFolder) -> list[PoseArchitecture | VideoArchitecture]:
 
 
 def weights_to_evaluate(config: Config, run: RunFolder) -> list[Path]:
-    """The files of the configured architecture, or of all networks that the run has retrained, or else exported.
+    """The files of the configured architecture, or of all networks that the run has retrained, or else of the front of
+    its finalists, or else exported.
 
     Raises:
         InputError: there is none.
     """
     if config.architecture is not None:
         architecture = resolve_any_architecture(config.architecture)
-        candidates = [trained_weights(run, architecture.id), exported_weights(run, architecture.id)]
+        candidates = [of(run, architecture.id) for of in (trained_weights, finalist_weights, exported_weights)]
         found = [path for path in candidates if path.is_file()][:1]
         if not found:
             raise InputError(f"{candidates[0]}: no such file; retrain the network first, or name a file with --weights")
         return found
-    for stage, name in (("retrain", "best.safetensors"), ("export", "weights.safetensors")):
-        found = sorted((run.path / stage).glob(f"[!.]*/{name}"))
-        if found:
-            return found
+    retrained = sorted((run.path / "retrain").glob("[!.]*/best.safetensors"))
+    if retrained:
+        return retrained
+    if run.finalists_file.is_file():
+        from nas.finalists.outcome import front_architectures
+
+        return [finalist_weights(run, architecture.id) for architecture in front_architectures(run)]
+    exported = sorted((run.path / "export").glob("[!.]*/weights.safetensors"))
+    if exported:
+        return exported
     raise InputError(f"{run.path}: has no retrained and no exported network; name a file with --weights")
 
 
 def inherited_state(
     run: RunFolder, architecture: PoseArchitecture | VideoArchitecture, names: Sequence[str]
 ) -> Mapping[str, Tensor] | None:
-    """The network's weights as it was exported, or else as the run's supernet has them; None without either.
+    """The network's weights as a finalist, or else as it was exported, or else as the run's supernet has them; None
+    without any of these.
 
     Args:
         names: the data's keypoints, in whose order the heatmaps are to be.
@@ -112,9 +129,9 @@ def inherited_state(
     from nas.weights.order import pose_network_in_order, require_keypoints, state_in_order
     from supernet import Supernet
 
-    exported = exported_weights(run, architecture.id)
-    if exported.is_file():
-        return state_in_order(exported, names, tells=is_first_process())
+    for weights in (finalist_weights(run, architecture.id), exported_weights(run, architecture.id)):
+        if weights.is_file():
+            return state_in_order(weights, names, tells=is_first_process())
     if isinstance(architecture, PoseArchitecture) and run.supernet.is_file():
         require_keypoints(run.supernet, names)
         return Supernet.load(run.supernet, SearchSpace).extract(architecture).module.state_dict()

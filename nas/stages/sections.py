@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RETRAIN", "RETRAIN_VIDEOS", "SEARCH", "SEARCH_VIDEOS", "TRAIN", "TRAIN_VIDEOS", "union"]
+__all__ = ["FINALISTS", "RETRAIN", "RETRAIN_VIDEOS", "SEARCH", "SEARCH_VIDEOS", "TRAIN", "TRAIN_VIDEOS", "union"]
 
 _RUN = ("run_dir", "seed", "minutes")
 
@@ -13,6 +13,7 @@ TRAIN_VIDEOS = (
 )  # fmt: skip
 SEARCH = (*_RUN, "space", "data", "search", "candidate", "latency")
 SEARCH_VIDEOS = (*SEARCH, "video.frames", "video.ap")
+FINALISTS = (*_RUN, "data", "finalists", "latency")
 RETRAIN = (*_RUN, "architecture", "data", "retrain", "export.formats")
 RETRAIN_VIDEOS = (
     *_RUN, "architecture", "data", "video.frames", "video.key", "video.retrain", "export.formats",

@@ -186,18 +186,21 @@ class TrainingLoop:
         accumulate: Callable[[Batch, int], Sequence[Loss]],
         progress: ProgressCallback | None = None,
         after_step: Callable[[], Mapping[str, float]] | None = None,
+        until: float = 1.0,
     ) -> None:
-        """Train from where the loop stands to the end of the budget.
+        """Train from where the loop stands to the end of the budget, or to a part of it.
 
         Args:
             accumulate: adds the gradients of one step's batch to the parameters; gives its losses.
             after_step: called after each step (validation, say); what it returns is logged.
+            until: the part of the budget, from 0 to 1, after which a checkpoint is written and the loop rests: one
+                that takes it up goes on under the same schedule.
 
         Raises:
             KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint is written first.
             InputError: the loss is not finite, several steps in a row.
         """
-        if self.fraction >= 1:
+        if self.fraction >= min(until, 1.0):
             return
         if isinstance(self.optimizer, Muon):  # as everything else of this run computes, now and after a break
             given = self.config.bf16
@@ -210,7 +213,7 @@ class TrainingLoop:
                 for batch in stream:
                     losses = accumulate(batch, self.step)
                     self.elapsed_s = before + time.monotonic() - begin
-                    stop = self._finish_step(losses, interruption, reporter)
+                    stop = self._finish_step(losses, interruption, reporter, until)
                     extra = after_step() if after_step else {}
                     if extra:
                         reporter.write(extra)
@@ -226,7 +229,9 @@ class TrainingLoop:
             finally:
                 stream.close()  # type: ignore[attr-defined]
 
-    def _finish_step(self, losses: Sequence[Loss], interruption: Interruption, reporter: _Reporter) -> str | None:
+    def _finish_step(
+        self, losses: Sequence[Loss], interruption: Interruption, reporter: _Reporter, until: float
+    ) -> str | None:
         """Reduce, update, count; ``interrupted`` or ``done`` where all processes are to stop."""
         clock = self.elapsed_s if self.processes.is_first else 0.0
         control = [clock, float(interruption.requested)]
@@ -238,7 +243,7 @@ class TrainingLoop:
         reporter.step(losses, learning_rate, norm)
         if interrupted:
             return "interrupted"
-        return "done" if self.fraction >= 1 else None
+        return "done" if self.fraction >= min(until, 1.0) else None
 
     def _update(self, learning_rate: float, losses: Sequence[Loss]) -> float:
         """One optimizer step; the norm of the gradients before clipping."""

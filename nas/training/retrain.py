@@ -56,6 +56,9 @@ def retrain(
     initial_state: Mapping[str, Tensor] | None = None,
     resume: bool = False,
     progress: ProgressCallback | None = None,
+    *,
+    judge: CropJudge | None = None,
+    until: float = 1.0,
 ) -> RetrainResult:
     """Train a network, judge it now and then, and keep the best. Under torchrun or srun the processes share the work.
 
@@ -66,6 +69,9 @@ def retrain(
         initial_state: a state dict of the network, for ``initialize_from="inherited"``.
         resume: go on from the checkpoint in ``out_dir``, as if there had been no break. Without one, start anew.
         progress: called with the fraction done, the loss and the seconds left.
+        judge: in place of one by the validation people of ``data``.
+        until: the part of the budget, from 0 to 1, after which the network is validated and the training rests, for a
+            call with ``resume`` and a greater one to go on from, under the same schedule.
 
     Raises:
         InputError: another run writes to ``out_dir``; the data, the weights or the configuration cannot be used; the
@@ -73,8 +79,8 @@ def retrain(
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     clips = TrainingClips(data, architecture.input_size, architecture.heatmap_size)
-    judge = CropJudge(data, architecture.input_size, config.validation)
-    return _retrain(architecture, clips, judge, config, out_dir, None, initial_state, resume, progress=progress)
+    judge = judge or CropJudge(data, architecture.input_size, config.validation)
+    return _retrain(architecture, clips, judge, config, out_dir, None, initial_state, resume, until, progress=progress)
 
 
 def retrain_video(
@@ -106,12 +112,13 @@ def _retrain(
     key: PoseNet | None,
     initial_state: Mapping[str, Tensor] | None,
     resume: bool,
+    until: float = 1.0,
     *,
     progress: ProgressCallback | None,
 ) -> RetrainResult:
     config.budget(1)  # before any work: an error if there is none
     if wants_processes(config):
-        arguments = (architecture, clips, judge, config, out_dir, key, dict(initial_state or {}) or None, resume)
+        arguments = (architecture, clips, judge, config, out_dir, key, dict(initial_state or {}) or None, resume, until)
         return run_on_processes(config.processes, _retrain, arguments, progress)
     with computing(config), joined(config.device) as processes:
         names = keypoint_names(clips.pose_metadata)
@@ -139,9 +146,8 @@ def _retrain(
             if processes.is_first:
                 atomic_write_json(out_dir / "architecture.json", architecture.to_json())
             fitting = _Fitting(net, teacher, config, clips.stride, processes, loop)
-            loop.run(
-                batches, fitting.accumulate, progress, lambda: validation.if_due(loop, batches.steps_per_epoch)
-            )
+            per_epoch = batches.steps_per_epoch
+            loop.run(batches, fitting.accumulate, progress, lambda: validation.if_due(loop, per_epoch, until), until)
             return validation.result(loop)
 
 

@@ -16,7 +16,7 @@ from evaluators import CocoKeypointAP
 from nas.data.cache import CropCache
 from nas.data.pose_data import PoseData
 from nas.evaluation.config import EvaluationConfig
-from nas.evaluation.crops import evaluate_network
+from nas.evaluation.crops import Evaluation, evaluate_network
 from nas.processes.distributed import Processes
 from nas.run.files import atomic_write_json, to_plain
 from nas.run.placing import forget_export
@@ -68,13 +68,17 @@ class Validation:
     def best(self) -> Path:
         return self.out_dir / "best.safetensors"
 
-    def if_due(self, loop: TrainingLoop, steps_per_epoch: int) -> Mapping[str, float]:
-        """The measures, if there is a validation after this step."""
+    def if_due(self, loop: TrainingLoop, steps_per_epoch: int, until: float = 1.0) -> Mapping[str, float]:
+        """The measures, if there is a validation after this step: when it is time, and where the training rests.
+
+        Args:
+            until: the part of the budget after which it rests.
+        """
         if self.config.minutes is None:
             count = loop.step // (self.config.validate_every * steps_per_epoch)
         else:
             count = math.floor(loop.fraction * self.config.validations)
-        if count <= loop.memory.get("validations_due", 0) and loop.fraction < 1:
+        if count <= loop.memory.get("validations_due", 0) and loop.fraction < min(until, 1.0):
             return {}
         loop.memory["validations_due"] = count
         return self._validate(loop, loop.step / steps_per_epoch)
@@ -132,11 +136,18 @@ class CropJudge:
         return CocoKeypointAP(self.data.val.ground_truth, self.data.val.sigmas)
 
     def __call__(self, net: nn.Module, processes: Processes) -> Mapping[str, float]:
+        return self.measures(self.evaluation(net, processes))
+
+    def evaluation(self, net: nn.Module, processes: Processes) -> Evaluation:
+        """What the network gives for each of the people."""
         people, codec = self.data.val, self.data.codec(self.input_size)
-        found = evaluate_network(net, self.crops, people, codec, self.config, ap=self.ap, processes=processes)
+        return evaluate_network(net, self.crops, people, codec, self.config, ap=self.ap, processes=processes)
+
+    def measures(self, found: Evaluation) -> Mapping[str, float]:
+        """AP and its kin; in ground-truth boxes the mean OKS, too."""
         if self.data.config.detections is not None:  # boxes do not say whose they are
             return found.metrics
-        return {**found.metrics, "mean_oks": float(found.oks(self.crops.instances, people.sigmas).mean())}
+        return {**found.metrics, "mean_oks": float(found.oks(self.crops.instances, self.data.val.sigmas).mean())}
 
 
 def _best(validations: Sequence[dict[str, float]]) -> dict[str, float] | None:

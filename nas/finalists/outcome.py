@@ -1,0 +1,222 @@
+"""What the finalists came to: the front of trained networks, and which of them to take for how many milliseconds.
+
+``finalists.json``::
+
+    {"format": "vipnas-finalists/1", "fingerprint": {…}, "batch": 1, "people": 500, "noise": 2.0, "resamples": 400,
+     "finalists": [{"id": …, "architecture": {…}, "near": null, "inherited": {"ap": …, …}, "latency_ms": …,
+                    "spread_ms": …, "status": "trained" | "stopped" | "failed" | "out of time", "reason": …,
+                    "stopped_by": null, "ap": …, "ap_se": …, "mean_oks": …, "mean_oks_se": …, "metrics": {…},
+                    "rungs": [{"step": …, "ap": …, "ap_se": …, "mean_oks": …}, …], "on_front": true}, …],
+     "front": [ids, the quickest first],
+     "recommended": [{"budget_ms": …, "id": …, "ap": …, "ap_se": …, "latency_ms": …, "why": …}, …]}
+
+``ap`` is that of the weights in ``RUN/finalists/ID/best.safetensors``; null, like all measures, where there are none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.run.folder import RunFolder, is_measure
+from search_spaces import InputError, PoseArchitecture
+
+from .climb import Climb
+from .ladder import Score, gap
+
+__all__ = [
+    "FORMAT",
+    "Finalist",
+    "finalists_front",
+    "front_architectures",
+    "outcome",
+    "read_finalists",
+    "recommendations",
+]
+
+FORMAT = "vipnas-finalists/1"
+_ENTRY = {"status", "reason", "near", "inherited", "spread_ms", "rungs", "on_front"}
+QUARTILES = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Finalist:
+    """A trained network, as far as choosing among them goes."""
+
+    id: str
+    latency_ms: float
+    score: Score
+
+
+def outcome(climb: Climb, plan: Mapping[str, Any], budgets_ms: Sequence[float]) -> dict[str, Any]:
+    """The content of ``finalists.json``.
+
+    Args:
+        plan: the networks with their latencies, as ``finalists/plan.json`` has them.
+        budgets_ms: latencies to name a network for; empty: the quartiles of the front's.
+    """
+    best: dict[str, Finalist] = {}
+    entries, people = [], 0
+    for number, network in enumerate(plan["networks"]):
+        rungs, scores = climb.rungs[number], climb.ladder.scores(number)
+        entry = {**network, "status": climb.ladder.decide(number), "reason": None, "stopped_by": None}
+        if entry["status"] == "failed":
+            entry["reason"] = climb.reasons.get(number)
+        elif entry["status"] == "stopped":
+            winner = climb.ladder.stoppers(number)[0]
+            entry["stopped_by"] = plan["networks"][winner]["id"]
+            entry["reason"] = _stop_reason(entry["stopped_by"], scores, climb.ladder.scores(winner))
+        measures: dict[str, Any] = dict.fromkeys(("ap", "ap_se", "mean_oks", "mean_oks_se", "metrics"))
+        if scores:
+            kept = max(range(len(scores)), key=lambda rung: (scores[rung].ap, -rung))  # whose weights are the best
+            score, people = scores[kept], rungs[kept]["people"]
+            best[network["id"]] = Finalist(network["id"], network["latency_ms"], score)
+            measures = {**_measures(score), "metrics": rungs[kept]["metrics"]}
+        history = [{"step": rung["step"], **_measures(score)} for rung, score in zip(rungs, scores, strict=True)]
+        entries.append({**entry, **measures, "rungs": history})
+    front = finalists_front(list(best.values()))
+    ids = [one.id for one in front]
+    return {
+        "format": FORMAT,
+        **{name: plan[name] for name in ("fingerprint", "batch", "noise", "resamples")},
+        "people": people,
+        "finalists": [{**entry, "on_front": entry["id"] in ids} for entry in entries],
+        "front": ids,
+        "recommended": recommendations(front, budgets_ms, plan["noise"]),
+    }
+
+
+def _measures(score: Score) -> dict[str, float]:
+    return {
+        "ap": score.ap,
+        "ap_se": round(score.ap_error, 6),
+        "mean_oks": score.mean_oks,
+        "mean_oks_se": round(score.oks_error, 6),
+    }
+
+
+def _stop_reason(winner: str, own: Sequence[Score], theirs: Sequence[Score]) -> str:
+    rung = len(own) - 1
+    found = gap(theirs[rung], own[rung])
+    name = "AP" if found.measure == "ap" else "mean OKS"
+    return f"{winner} is no slower, and {found.difference:.4f} ± {found.error:.4f} {name} ahead at rung {rung + 1}"
+
+
+def finalists_front(finalists: Sequence[Finalist]) -> list[Finalist]:
+    """Those to which no other is equal or better in both AP and latency; the quickest first."""
+    front: list[Finalist] = []
+    for one in sorted(finalists, key=lambda one: (one.latency_ms, -one.score.ap, one.id)):
+        if not front or one.score.ap > front[-1].score.ap:
+            front.append(one)
+    return front
+
+
+def recommendations(front: Sequence[Finalist], budgets_ms: Sequence[float], noise: float) -> list[dict[str, Any]]:
+    """For each latency budget the network of the front to take: the one of the highest AP that keeps it, and why.
+
+    Args:
+        front: the quickest first.
+        budgets_ms: without any, the quartiles of the front's latencies, each of whose networks is named once.
+        noise: standard errors beyond which a difference counts.
+    """
+    latencies = [one.latency_ms for one in front]
+    wanted = list(budgets_ms) or [float(np.quantile(latencies, part, method="lower")) for part in QUARTILES if front]
+    found: list[dict[str, Any]] = []
+    for budget in sorted(set(wanted)):
+        within = [place for place, one in enumerate(front) if one.latency_ms <= budget]
+        if not within:
+            why = f"none is that quick; the quickest takes {latencies[0]:.3g} ms" if front else "none was trained"
+            found.append({"budget_ms": budget, "id": None, "ap": None, "ap_se": None, "latency_ms": None, "why": why})
+            continue
+        place = within[-1]
+        one = front[place]
+        found.append(
+            {
+                "budget_ms": budget,
+                "id": one.id,
+                "ap": one.score.ap,
+                "ap_se": round(one.score.ap_error, 6),
+                "latency_ms": one.latency_ms,
+                "why": _why(front, place, noise),
+            }
+        )
+    return found
+
+
+def _why(front: Sequence[Finalist], place: int, noise: float) -> str:
+    own, reasons = front[place], []
+    if place:
+        quicker = front[place - 1]
+        lost = gap(own.score, quicker.score)
+        saved = own.latency_ms - quicker.latency_ms
+        sure = "" if lost.exceeds(noise) else ", within noise"
+        reasons.append(f"{quicker.id} saves {saved:.3g} ms and costs {_amount(lost)}{sure}")
+    else:
+        reasons.append("none is quicker")
+    if place + 1 < len(front):
+        slower = front[place + 1]
+        gained = gap(slower.score, own.score)
+        paid = slower.latency_ms - own.latency_ms
+        sure = "" if gained.exceeds(noise) else ", within noise"
+        reasons.append(f"{slower.id} takes {paid:.3g} ms more and brings {_amount(gained)}{sure}")
+    else:
+        reasons.append("none is better")
+    return "; ".join(reasons)
+
+
+def _amount(found: Any) -> str:
+    name = "AP" if found.measure == "ap" else "mean OKS"
+    return f"{found.difference:.4f} ± {found.error:.4f} {name}"
+
+
+def read_finalists(run: RunFolder) -> dict[str, Any]:
+    """The content of a run's ``finalists.json``.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path: Path = run.finalists_file
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run `vipnas finalists` first")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        _check(value)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: damaged ({reason}); `vipnas finalists --resume` writes it again") from None
+    return dict(value)
+
+
+def front_architectures(run: RunFolder) -> list[PoseArchitecture]:
+    """The networks of the finalists' front, the quickest first.
+
+    Raises:
+        InputError: as :func:`read_finalists`.
+    """
+    found = read_finalists(run)
+    known = {entry["id"]: entry["architecture"] for entry in found["finalists"]}
+    return [PoseArchitecture.from_json(known[identity]) for identity in found["front"]]
+
+
+def _check(value: Any) -> None:
+    """Raises ValueError, KeyError, TypeError or AttributeError if this is not what the stage writes."""
+    if value["format"] != FORMAT:
+        raise ValueError(f"format is {value['format']!r}")
+    known = set()
+    for entry in value["finalists"]:
+        if PoseArchitecture.from_json(entry["architecture"]).id != entry["id"]:
+            raise ValueError(f"{entry['id']} is not the id of its architecture")
+        numbers = [entry[name] for name in ("ap", "ap_se", "mean_oks", "mean_oks_se")]
+        if not is_measure(entry["latency_ms"]) or not all(one is None or is_measure(one) for one in numbers):
+            raise ValueError(f"{entry['id']} has measures that are not numbers")
+        if not entry.keys() >= _ENTRY or not all(rung.keys() >= {"step", "ap"} for rung in entry["rungs"]):
+            raise ValueError(f"{entry['id']} lacks {', '.join(sorted(_ENTRY - entry.keys())) or 'steps of its rungs'}")
+        known.add(entry["id"])
+    named = {one["id"] for one in value["recommended"] if (one["budget_ms"], one["why"])}
+    if not set(value["front"]) | named - {None} <= known:
+        raise ValueError("the front has networks that are no finalists")
