@@ -94,7 +94,7 @@ def candidate_evaluator(config: AnyConfig) -> CandidateEvaluator:
 
     A call gives the record's fields: ``objectives`` (``ap``, and ``macs`` and ``params``; latency is a table's matter),
     ``status``, ``persons``, ``metrics``, ``cpu_s``. With ``candidate.first_look`` it is a quick look, and
-    ``evaluator.complete(architecture)`` judges to the end.
+    ``evaluator.complete(architecture)`` evaluates in full.
 
     Raises:
         InputError: the run has no supernet; the data cannot be used.
@@ -116,7 +116,7 @@ def begin_search(
 def export_networks(
     config: AnyConfig, ids: Sequence[str] = (), *, narrator: Narrator | None = None
 ) -> list[ExportedNetwork]:
-    """Write networks of the run's front to ``RUN/export/ID``, with inherited weights, judged on all validation people.
+    """Write networks of the run's front to ``RUN/export/ID``, with inherited weights, evaluated on everybody.
 
     Args:
         ids: these candidates, of the front or not; empty: ``export.networks`` of the front.
@@ -203,12 +203,12 @@ def evaluate_networks(
     out: Path | None = None,
     every_frame: bool = False,
 ) -> list[ImageResult | VideoResult]:
-    """Judge networks on the validation people by COCO's measures, and on videos by PoseTrack's too.
+    """Evaluate networks on the validation people by COCO's measures, and on videos by PoseTrack's too.
 
     Args:
         weights: files, folders or ``RUN:id``; None: the run's retrained networks, or else its exported ones.
         out: the folder for the results of one network; None: beside its weights.
-        every_frame: judge image networks on every frame of the videos.
+        every_frame: evaluate image networks on every frame of the videos.
 
     Raises:
         InputError: a network or the data cannot be used.

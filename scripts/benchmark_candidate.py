@@ -4,7 +4,7 @@
 
 RUN is a run folder with a trained supernet (`vipnas train-supernet`). All searches have the same seed, population and
 objectives (AP, MACs), each in one process on one thread (set OPENBLAS_NUM_THREADS=1), and all that a candidate costs
-counts: the search itself, and what is judged to the end after the last candidate; loading the supernet and decoding
+counts: the search itself, and what is evaluated in full after the last candidate; loading the supernet and decoding
 crops once does not. `guided` is the default of `vipnas search`; `evolution` is evolution without a
 model and without first looks; `other` is the same evolution the way of other engines: for each candidate the crops
 are decoded and warped anew, 640 crops calibrate BatchNorm, the network runs in NCHW and float32 with BatchNorm unfolded
@@ -110,25 +110,25 @@ class OtherWay:
 
 
 def search(
-    algorithm: AskTellSearch[PoseArchitecture], judge: CandidateEvaluator | OtherWay, candidates: int
+    algorithm: AskTellSearch[PoseArchitecture], evaluator: CandidateEvaluator | OtherWay, candidates: int
 ) -> tuple[list[PoseArchitecture], float]:
     """The front and the CPU seconds of all."""
     started = time.process_time()
     for index in range(candidates):
-        tell(algorithm, algorithm.ask(), judge)
+        tell(algorithm, algorithm.ask(), evaluator)
         print(f"\r{index + 1}/{candidates}  {(time.process_time() - started) / (index + 1):.3f} s a candidate", end="")
     while (architecture := algorithm.promote()) is not None:
-        tell(algorithm, architecture, judge)
+        tell(algorithm, architecture, evaluator)
     seconds = time.process_time() - started
-    print(f", with what was judged to the end {seconds / candidates:.3f}", flush=True)
+    print(f", with what was evaluated in full {seconds / candidates:.3f}", flush=True)
     return [member.architecture for member in algorithm.front], seconds
 
 
 def tell(
-    algorithm: AskTellSearch[PoseArchitecture], architecture: PoseArchitecture, judge: CandidateEvaluator | OtherWay
+    algorithm: AskTellSearch[PoseArchitecture], architecture: PoseArchitecture, evaluator: CandidateEvaluator | OtherWay
 ) -> None:
     promoted = algorithm.is_promoted(architecture)
-    record = judge.complete(architecture) if promoted else judge(architecture)
+    record = evaluator.complete(architecture) if promoted else evaluator(architecture)
     status = record["status"]
     algorithm.tell(architecture, record["objectives"], raced=status == "raced", screened=status == "screened")
 

@@ -6,7 +6,7 @@
 RUN is the folder of a quickstart on videos. Its key frame's network comes first; each propagated frame runs one and
 the same network: that of FILE with its weights, or else the smallest of the space with those of RUN's image supernet.
 Each cell (a fusion is the identity at first) trains these frames with RUN's settings, for the same steps with the same
-seed, and is judged on RUN's validation videos. "none" is the network without fusion; "none-wide" a larger one that
+seed, and is evaluated on RUN's validation videos. "none" is the network without fusion; "none-wide" a larger one that
 multiplies more than any cell does, with inherited weights (not with FILE). One thread; what is done is kept in FOLDER
 and not done again.
 """
@@ -26,7 +26,7 @@ from nas.config import load_config
 from nas.data.pose_data import PoseData
 from nas.data.video_data import VideoData
 from nas.evaluation.config import EvaluationConfig
-from nas.evaluation.prediction import ClipJudge
+from nas.evaluation.prediction import ClipEvaluator
 from nas.run.files import atomic_write_json
 from nas.run.folder import RunFolder
 from nas.stages.video_quickstart import VIDEO
@@ -40,7 +40,7 @@ from supernet import PoseNet, Supernet, VideoPoseNet, calibrate
 
 WIDE = "none-wide"
 CELLS = ("none", WIDE, *(f"F{f}-{o}" for o in ("add", "cat", "mul") for f in (1, 2, 3, 4)))
-JUDGED = EvaluationConfig(flip_test=False)
+EVALUATION = EvaluationConfig(flip_test=False)
 CALIBRATION_CROPS = 512
 
 
@@ -81,7 +81,7 @@ class Bench:
         self.space = self.supernet.space
         self.data = PoseData(self.config.data, self.space.keypoints)
         self.videos = VideoData(self.config.data, arguments.frames, self.space.keypoints)
-        self.judge = ClipJudge.of(self.videos, self.space.input_size, JUDGED)
+        self.evaluator = ClipEvaluator.of(self.videos, self.space.input_size, EVALUATION)
         self.start = None if arguments.network is None else load_network(arguments.network, PoseArchitecture)
         self.small = self.space.smallest() if self.start is None else self.start.architecture
         if self.start is None:
@@ -115,14 +115,14 @@ class Bench:
             clips = TrainingClips(self.videos, self.space.input_size, self.small.heatmap_size)
             settings = self.config.video.retrain.replace(
                 minutes=None, epochs=self.arguments.epochs, validate_every=10_000, processes=1, threads=1,
-                batch_size=24, train_key=False, seed=self.arguments.seed, validation=JUDGED,
+                batch_size=24, train_key=False, seed=self.arguments.seed, validation=EVALUATION,
                 teacher=None, learn_from_key=True,
             )  # fmt: skip
             if self.arguments.learning_rate is not None:
                 settings = settings.replace(learning_rate=self.arguments.learning_rate, schedule="cosine")
             state = initial_state(architecture, self.before(frame.architecture), self.key, self.arguments.seed)
-            retrain_video(architecture, clips, self.judge, settings, out, self.key, state, resume=True)
-        return self._judged(out, count_frame(frame).macs, load_network(out / "best.safetensors", architecture))
+            retrain_video(architecture, clips, self.evaluator, settings, out, self.key, state, resume=True)
+        return self._evaluated(out, count_frame(frame).macs, load_network(out / "best.safetensors", architecture))
 
     def every_frame_alone(self) -> dict[str, dict[str, Any]]:
         """The key frame's and the small network on each frame, without further training."""
@@ -131,16 +131,16 @@ class Bench:
             ("the network of the frames, before", "before", self.before(self.small)),
         ]
         return {
-            title: self._judged(self.folder / name, count(net.architecture).macs, net) for title, name, net in alone
+            title: self._evaluated(self.folder / name, count(net.architecture).macs, net) for title, name, net in alone
         }
 
-    def _judged(self, out: Path, macs: int, net: PoseNet | VideoPoseNet) -> dict[str, Any]:
-        file = out / "judged.json"
+    def _evaluated(self, out: Path, macs: int, net: PoseNet | VideoPoseNet) -> dict[str, Any]:
+        file = out / "evaluated.json"
         if file.is_file():
             return dict(json.loads(file.read_text()))
-        places, scores = self.judge.predict(net)
-        found = self.judge.measure.evaluate(places, scores)
-        similarity = self.judge.measure.oks(places)[:, 1:]
+        places, scores = self.evaluator.predict(net)
+        found = self.evaluator.measure.evaluate(places, scores)
+        similarity = self.evaluator.measure.oks(places)[:, 1:]
         content = {
             "macs": macs,
             "ap": found.ap,

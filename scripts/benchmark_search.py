@@ -3,7 +3,7 @@
     python scripts/benchmark_search.py RUN [--evaluations 200] [--seeds 5]
 
 RUN is a run folder with a trained supernet. All algorithms get the same evaluator (inherited AP on cached crops, race
-included; guided search looks first, and judges its best to the end after the last candidate) and the same first two
+included; guided search looks first, and evaluates its best to the end after the last candidate) and the same first two
 architectures; the objectives are AP and MACs, which do not depend on the machine.
 """
 
@@ -43,21 +43,21 @@ def main() -> None:
         look = 48 if algorithm == "guided" else 0
         settings = replace(config.candidate, persons=arguments.persons, cache_mb=4096, first_look=look)
         chosen = SearchConfig(algorithm=algorithm, objectives=("ap", "macs"))
-        judge = candidate_evaluator(replace(config, candidate=settings, search=chosen))
+        evaluator = candidate_evaluator(replace(config, candidate=settings, search=chosen))
         search = begin_search(space, chosen, seed, [space.smallest(), space.largest()])
         volumes = []
         for number in range(1, counts[-1] + 1):
-            tell(search, search.ask(), judge)
+            tell(search, search.ask(), evaluator)
             if number in counts:
                 while number == counts[-1] and (architecture := search.promote()) is not None:
-                    tell(search, architecture, judge)
+                    tell(search, architecture, evaluator)
                 costs = [member.costs for member in search.front]
                 volumes.append(hypervolume(costs, reference) / reference[1])
         return volumes
 
     table: dict[str, dict[int, list[float]]] = {}
     for seed in range(arguments.seeds):
-        # What guided search judges to the end comes last: each count is a search of its own.
+        # What guided search evaluates in full comes last: each count is a search of its own.
         for name in arguments.algorithms.split(","):
             if name == "guided":
                 row = [searched(name, seed, [number])[0] for number in checkpoints]

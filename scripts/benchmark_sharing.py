@@ -36,7 +36,7 @@ RULES: dict[str, dict[str, str]] = {
     "diagonal, kernel transforms": {"sharing_kernel": "transform"},
     "diagonal, affine per groups": {"sharing_affine": "per-groups"},
 }
-JUDGED = EvaluationConfig(flip_test=False)
+EVALUATION = EvaluationConfig(flip_test=False)
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def main() -> None:
             initialize_from="scratch",
             initialization="kaiming",
             threads=1,
-            validation=JUDGED,
+            validation=EVALUATION,
         )
         run = replace(config, run_dir=arguments.folder / "scratch", retrain=settings)
         ap = retrain_networks(run, [network], resume=True)[0].result.best_ap
@@ -125,7 +125,7 @@ def inherited_ap(supernet: Supernet, network: PoseArchitecture, data: PoseData) 
     batches = (crops.tensor(slice(begin, begin + 64)) for begin in range(0, len(crops), 64))
     net = calibrate(supernet.extract(network), batches)
     ap = CocoKeypointAP(data.val.ground_truth, data.val.sigmas)
-    return evaluate_network(net, data.validation_crops(size), data.val, codec, JUDGED, ap=ap).metrics["AP"]
+    return evaluate_network(net, data.validation_crops(size), data.val, codec, EVALUATION, ap=ap).metrics["AP"]
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ class ToyFactory:
 
 
 class LookingEvaluator:
-    """Looks first (:func:`toy_look`), and judges to the end when it is asked to."""
+    """Looks first (:func:`toy_look`), and evaluates in full when it is asked to."""
 
     def __init__(self, factory: ToyFactory) -> None:
         self.factory = factory
@@ -166,7 +166,7 @@ class LookingEvaluator:
 
 @dataclass(frozen=True)
 class LookingFactory(ToyFactory):
-    """As :class:`ToyFactory`, whose trouble begins where candidates are judged to the end."""
+    """As :class:`ToyFactory`, whose trouble begins where candidates are evaluated in full."""
 
     def __call__(self) -> LookingEvaluator:
         return LookingEvaluator(self)

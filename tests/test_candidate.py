@@ -1,4 +1,4 @@
-"""A candidate of the search is judged as the plain way would judge it, only quicker."""
+"""A candidate of the search is evaluated as the plain way would evaluate it, only quicker."""
 
 from __future__ import annotations
 
@@ -145,8 +145,8 @@ def test_a_first_look_in_bfloat16_keeps_its_statistics_in_float32(crops: CropCac
 
 
 def test_a_candidate_is_looked_at_and_then_judged_to_the_end(crops: CropCache) -> None:
-    judge, architecture = evaluator(crops, first_look=8), SPACE.sample(np.random.default_rng(6))
-    look, complete = judge(architecture), judge.complete(architecture)
+    evaluate, architecture = evaluator(crops, first_look=8), SPACE.sample(np.random.default_rng(6))
+    look, complete = evaluate(architecture), evaluate.complete(architecture)
     assert (look["status"], look["persons"]) == ("screened", 8)
     assert 0 <= look["objectives"]["ap"] <= 1
     assert look["objectives"]["latency_ms"] == complete["objectives"]["latency_ms"]
@@ -157,8 +157,8 @@ def test_a_candidate_is_looked_at_and_then_judged_to_the_end(crops: CropCache) -
 
 @pytest.mark.parametrize("first_look", [0, PEOPLE, 500])
 def test_there_is_no_look_at_all_the_people(crops: CropCache, first_look: int) -> None:
-    judge = evaluator(crops, first_look=first_look)
-    assert judge(SPACE.smallest())["status"] == "complete"
+    evaluate = evaluator(crops, first_look=first_look)
+    assert evaluate(SPACE.smallest())["status"] == "complete"
 
 
 def test_the_estimate_is_the_average_recall() -> None:
@@ -172,21 +172,22 @@ def test_the_estimate_is_the_average_recall() -> None:
 
 @pytest.mark.parametrize("cache_mb", [8, 16])
 def test_crops_and_parts_share_one_budget(crops: CropCache, cache_mb: int) -> None:
-    judge, rng = evaluator(crops, cache_mb=cache_mb), np.random.default_rng(5)
+    evaluate, rng = evaluator(crops, cache_mb=cache_mb), np.random.default_rng(5)
     for _ in range(4):
-        judge(SPACE.sample(rng))
-        images = sum(image.nbytes for image in judge._images.values())
-        assert images + judge._chains.bytes <= cache_mb << 20
+        evaluate(SPACE.sample(rng))
+        images = sum(image.nbytes for image in evaluate._images.values())
+        assert images + evaluate._chains.bytes <= cache_mb << 20
     assert images > 0
-    assert judge._chains.bytes > cache_mb << 18  # a quarter
+    assert evaluate._chains.bytes > cache_mb << 18  # a quarter
 
 
 def test_a_clearly_worse_candidate_is_dropped_and_says_why(crops: CropCache) -> None:
-    judge = evaluator(crops, racing=True)
-    judge._race.race_on = ("latency_ms",)
+    evaluate = evaluator(crops, racing=True)
+    evaluate._race.race_on = ("latency_ms",)
     architecture = SPACE.sample(np.random.default_rng(6))
-    judge._race.rivals.append(Rival({"latency_ms": cost(architecture)["latency_ms"] - 1}, 0.9, np.full(PEOPLE, 0.99)))
-    record = judge(architecture)
+    cost_ms = cost(architecture)["latency_ms"] - 1
+    evaluate._race.rivals.append(Rival({"latency_ms": cost_ms}, 0.9, np.full(PEOPLE, 0.99)))
+    record = evaluate(architecture)
     assert record["status"] == "raced"
     assert record["persons"] == 10
     assert 0 <= record["objectives"]["ap"] < 0.9
@@ -194,11 +195,12 @@ def test_a_clearly_worse_candidate_is_dropped_and_says_why(crops: CropCache) -> 
 
 
 def test_a_cheaper_candidate_is_never_dropped(crops: CropCache) -> None:
-    judge = evaluator(crops, racing=True)
-    judge._race.race_on = ("latency_ms",)
+    evaluate = evaluator(crops, racing=True)
+    evaluate._race.race_on = ("latency_ms",)
     architecture = SPACE.sample(np.random.default_rng(6))
-    judge._race.rivals.append(Rival({"latency_ms": cost(architecture)["latency_ms"] + 1}, 0.9, np.full(PEOPLE, 0.99)))
-    assert judge(architecture)["status"] == "complete"
+    cost_ms = cost(architecture)["latency_ms"] + 1
+    evaluate._race.rivals.append(Rival({"latency_ms": cost_ms}, 0.9, np.full(PEOPLE, 0.99)))
+    assert evaluate(architecture)["status"] == "complete"
 
 
 def test_bfloat16_ranks_people_as_float32_does(crops: CropCache) -> None:
@@ -209,10 +211,10 @@ def test_bfloat16_ranks_people_as_float32_does(crops: CropCache) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_judges_as_the_cpu_does(crops: CropCache) -> None:
-    judge, rng = evaluator(crops, device="cuda", precision="auto"), np.random.default_rng(7)
+    evaluate, rng = evaluator(crops, device="cuda", precision="auto"), np.random.default_rng(7)
     for _ in range(3):
         architecture = SPACE.sample(rng)
         expected = evaluator(crops)(architecture)["metrics"]["mean_oks"]
-        assert judge(architecture)["metrics"]["mean_oks"] == pytest.approx(expected, abs=0.05)
-    assert judge.dtype == torch.float32
-    assert all(image.is_cuda for image in judge._images.values())
+        assert evaluate(architecture)["metrics"]["mean_oks"] == pytest.approx(expected, abs=0.05)
+    assert evaluate.dtype == torch.float32
+    assert all(image.is_cuda for image in evaluate._images.values())

@@ -38,7 +38,7 @@ def network(space: Path, seed: int = 0) -> PoseNet:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two videos to train on, two to judge by, T = 2, a key frame's network, and a configuration of few steps."""
+    """Two videos to train on, two to evaluate by, T = 2, a key frame's network, and a configuration of few steps."""
     folder = tmp_path_factory.mktemp("videos")
     for part in ("train", "val"):
         for number in (1, 2):
@@ -118,7 +118,7 @@ def test_a_run_on_videos(config: Path, tmp_path: Path) -> None:
 
     others = ["--data.video.val_annotations", headless(config), "--data.video.images", config.with_name("data")]
     refused = call("search", config, "--resume", "--video.ap", "posetrack", *others)
-    assert_one_line(refused, "have no bbox_head", "judge by COCO's AP")
+    assert_one_line(refused, "have no bbox_head", "evaluate by COCO's AP")
     assert_one_line(call("export", run, "--formats", "mmpose"), "MMPose has no video networks")
     assert_one_line(call("retrain", config, "--frames", "3"), "is 3, and the video network", "give --frames 2")
     assert_one_line(call("retrain", config, "--architecture", "s-vipnas-res50"), "is an image network's architecture")
@@ -128,7 +128,7 @@ def test_a_run_on_videos(config: Path, tmp_path: Path) -> None:
 
 
 def headless(config: Path) -> Path:
-    """The videos to judge by, without head boxes."""
+    """The videos to evaluate on, without head boxes."""
     folder = config.parent / "headless"
     folder.mkdir()
     for path in (config.parent / "data" / "annotations" / "val").iterdir():

@@ -141,11 +141,11 @@ def official_one_class(document: dict[str, Any], results: list[dict[str, Any]]) 
         truth = COCO()
         truth.dataset = {"info": {}, **document}
         truth.createIndex()
-        judge = COCOeval(truth, truth.loadRes(results), "keypoints")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    return [float(value) for value in judge.stats]
+        evaluator = COCOeval(truth, truth.loadRes(results), "keypoints")
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return [float(value) for value in evaluator.stats]
 
 
 def test_ap_over_several_categories_is_that_of_one_class_by_pycocotools(tmp_path: Path) -> None:

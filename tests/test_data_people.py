@@ -1,4 +1,4 @@
-"""People who cannot be judged and places that are no pixels: named when reading and by data check, never an AP of 0."""
+"""People who cannot be evaluated and places that are no pixels: named by every reader, never an AP of 0."""
 
 from __future__ import annotations
 
@@ -166,11 +166,11 @@ def official(truth_document: dict[str, Any], results: list[dict[str, Any]]) -> l
         truth = COCO()
         truth.dataset = {"info": {}, **copy.deepcopy(truth_document)}
         truth.createIndex()
-        judge = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "keypoints")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    return [float(value) for value in judge.stats]
+        evaluator = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "keypoints")
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return [float(value) for value in evaluator.stats]
 
 
 @pytest.mark.parametrize("case", ["area 0", "num_keypoints 0", "num_keypoints of nobody", "id 0", "one file"])

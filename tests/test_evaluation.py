@@ -1,4 +1,4 @@
-"""Judging a network, and the file that its weights lie in."""
+"""Evaluating a network, and the file that its weights lie in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nas.evaluation.crops import (
     hold_to_pycocotools,
     person_scores,
     predict_keypoints,
-    without_doubles,
+    suppress_doubles,
 )
 from nas.weights.files import load_network, save_network
 from search_spaces import InputError
@@ -74,10 +74,10 @@ def test_a_network_that_knows_the_answers_has_an_ap_of_one(data: PoseData, codec
     data = PoseData(replace(data.config, codec=codec), 17)  # type: ignore[arg-type]
     config = EvaluationConfig(flip_test=flip, batch_size=3)
     crops = data.validation_crops(FINE)
-    judged = evaluate_network(Oracle(data), crops, data.val, data.codec(FINE), config)
-    assert judged.metrics["AP"] > 0.95
+    evaluated = evaluate_network(Oracle(data), crops, data.val, data.codec(FINE), config)
+    assert evaluated.metrics["AP"] > 0.95
     seen = crops.instances.visibility > 0
-    error_px = np.linalg.norm(judged.keypoints_px - crops.instances.keypoints_px, axis=-1)[seen]
+    error_px = np.linalg.norm(evaluated.keypoints_px - crops.instances.keypoints_px, axis=-1)[seen]
     assert np.median(error_px) < 2.0  # a heatmap pixel is about 3.6 of the image
 
 
@@ -102,11 +102,11 @@ def test_the_batch_size_changes_nothing(data: PoseData) -> None:
 
 
 def test_results_are_what_the_measure_reads(data: PoseData) -> None:
-    judged = evaluate_network(network(), data.validation_crops(SIZE), data.val, data.codec(SIZE))
-    results = judged.results()
-    assert len(results) == len(judged.kept)
+    evaluated = evaluate_network(network(), data.validation_crops(SIZE), data.val, data.codec(SIZE))
+    results = evaluated.results()
+    assert len(results) == len(evaluated.kept)
     again = CocoKeypointAP(data.val.ground_truth, data.val.sigmas).evaluate(json.loads(json.dumps(results)))
-    assert again == pytest.approx(judged.metrics)
+    assert again == pytest.approx(evaluated.metrics)
 
 
 GOLDEN = {
@@ -130,7 +130,7 @@ def test_scores_and_suppression_are_the_official_ones(setting: str) -> None:
     areas = np.prod([p["bbox_scale"] for p in people], axis=1)
     scores = person_scores(keypoint_scores, np.array([p["bbox_score"] for p in people]), config)
     sigmas = np.load(shared("reference/golden/pipeline/oks_nms.npz"))["sigmas"]
-    kept = without_doubles(image_ids, points_px, scores, areas, sigmas, config)
+    kept = suppress_doubles(image_ids, points_px, scores, areas, sigmas, config)
 
     official = json.loads((folder / f"synth_jit__{setting}.results.json").read_text())
     theirs = sorted((r["image_id"], round(r["score"], 9), round(r["keypoints"][0], 6)) for r in official)
@@ -146,11 +146,11 @@ def test_scores_and_suppression_are_the_official_ones(setting: str) -> None:
 
 
 def test_measures_are_held_to_pycocotools(data: PoseData) -> None:
-    judged = evaluate_network(Oracle(data), data.validation_crops(FINE), data.val, data.codec(FINE))
-    hold_to_pycocotools(judged, data.val)
-    judged.metrics["AR75"] += 1e-3
+    evaluated = evaluate_network(Oracle(data), data.validation_crops(FINE), data.val, data.codec(FINE))
+    hold_to_pycocotools(evaluated, data.val)
+    evaluated.metrics["AR75"] += 1e-3
     with pytest.raises(RuntimeError, match="AR75"):
-        hold_to_pycocotools(judged, data.val)
+        hold_to_pycocotools(evaluated, data.val)
 
 
 def test_evaluate_writes_what_it_says(data: PoseData, tmp_path: Path) -> None:
@@ -177,12 +177,12 @@ def test_evaluate_with_the_boxes_of_a_detector(data: PoseData, tmp_path: Path) -
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     detected = PoseData(replace(data.config, detections=tmp_path / "boxes.json"), 17)
     crops = detected.validation_crops(FINE)
-    judged = evaluate_network(Oracle(data), crops, detected.val, detected.codec(FINE))
-    assert len(judged.scores) == 16
-    assert len(judged.kept) == 8
-    assert judged.metrics["AP"] > 0.95
+    evaluated = evaluate_network(Oracle(data), crops, detected.val, detected.codec(FINE))
+    assert len(evaluated.scores) == 16
+    assert len(evaluated.kept) == 8
+    assert evaluated.metrics["AP"] > 0.95
     box_scores = crops.instances.scores
-    assert set(box_scores[judged.kept]) == {0.9}
+    assert set(box_scores[evaluated.kept]) == {0.9}
 
 
 def test_weights_come_back_to_the_bit(tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ def test_neighbours_are_the_best_of_about_the_same_latency() -> None:
     assert [choice.record["id"] for choice in chosen] == [one.id, better.id, good.id]
     assert [choice.near for choice in chosen] == [None, one.id, one.id]
     chosen = choose_finalists(front, [*front, *others], space, networks=2, neighbours=3)
-    assert chosen[-1].record["id"] == looked.id, "what was only looked at comes after what was judged to the end"
+    assert chosen[-1].record["id"] == looked.id, "what was only looked at comes after what was evaluated in full"
 
 
 def test_where_ap_says_nothing_neighbours_are_chosen_by_mean_oks() -> None:
@@ -587,7 +587,7 @@ def test_what_finalists_cannot_do_is_one_line(searched: Path, tmp_path: Path) ->
     assert_one_line(refused(run, "--finalists.processes", "2"), "finalists.processes: networks are trained beside")
     assert_one_line(refused(run, "--finalists.budgets_ms", "[-1]"), "milliseconds above 0")
     assert_one_line(refused(run, "--video.frames", "2"), "is a run on videos, and finalists are image networks")
-    assert_one_line(refused(run, "--data.detections", "boxes.json"), "finalists are judged by ground-truth boxes")
+    assert_one_line(refused(run, "--data.detections", "boxes.json"), "finalists are evaluated by ground-truth boxes")
     (run / "supernet.safetensors").rename(run / "away")
     assert_one_line(refused(run), "run `vipnas train-supernet` first")
     (run / "away").rename(run / "supernet.safetensors")
@@ -665,9 +665,9 @@ def test_retraining_and_judging_go_by_the_finalists(trained: Path) -> None:
     assert all(bool((state[name] == value).all()) for name, value in expected.items())
     done = call("evaluate", trained / "config.yaml", "--architecture", f"{trained}:{network.id}")
     assert done.returncode == 0, done.stderr
-    judged = json.loads((run.finalist(network.id) / "evaluation" / "results.json").read_text())
+    evaluated = json.loads((run.finalist(network.id) / "evaluation" / "results.json").read_text())
     entry = next(one for one in json.loads(run.finalists_file.read_text())["finalists"] if one["id"] == network.id)
-    assert judged["metrics"]["AP"] == pytest.approx(entry["ap"], abs=1e-6)
+    assert evaluated["metrics"]["AP"] == pytest.approx(entry["ap"], abs=1e-6)
 
 
 def test_the_report_shows_the_finalists_with_their_errors(trained: Path) -> None:

@@ -1,4 +1,4 @@
-"""Guided search: what its model knows, who is judged to the end, and that it finds more than evolution does."""
+"""Guided search: what its model knows, who is evaluated in full, and that it finds more than evolution does."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def tell(search: Any, architecture: ToyArchitecture) -> None:
 
 
 def finish(search: Any) -> int:
-    """Judges to the end what is worth it; how many that were."""
+    """Evaluates to the end what is worth it; how many that were."""
     count = 0
     while (architecture := search.promote()) is not None:
         tell(search, architecture)
@@ -103,16 +103,16 @@ def test_only_what_was_judged_to_the_end_is_on_the_front() -> None:
     for _ in range(60):
         tell(search, search.ask())
     assert search.front == []
-    judged = finish(search)
-    assert 3 <= len(search.front) <= judged < 30
+    evaluated = finish(search)
+    assert 3 <= len(search.front) <= evaluated < 30
     assert search.told == 60
-    assert search.asked == 60 + judged
+    assert search.asked == 60 + evaluated
     for member in search.front:
         assert member.values == {name: toy_values(member.architecture)[name] for name in ("ap", "latency_ms")}
 
 
 def test_the_best_by_the_model_are_judged_not_the_luckiest() -> None:
-    """A look flatters some; among those judged to the end the mean flattery is small."""
+    """A look flatters some; among those evaluated in full the mean flattery is small."""
     search = guided()
     for _ in range(100):
         tell(search, search.ask())
@@ -172,7 +172,7 @@ def test_constraints_hold_for_what_is_judged() -> None:
 
 @pytest.mark.parametrize("bias", [-0.2, 0.2])
 def test_a_constraint_on_what_looks_estimate_is_kept_by_what_is_measured(bias: float) -> None:
-    """Looks that are all on the wrong side of the bound: what is judged says what they are worth."""
+    """Looks that are all on the wrong side of the bound: what is evaluated says what they are worth."""
     problem = Problem.parse(["ap", "latency_ms"], ["ap >= 0.45"])
     search = GuidedSearch(ToySpace(4), problem, rng=np.random.default_rng(0), population_size=10)
     for _ in range(80):
@@ -210,11 +210,11 @@ def test_any_objectives_better_than_chance(objectives: list[str]) -> None:
             search: Any = make(ToySpace(4), problem, rng=np.random.default_rng(seed), **options)
             for _ in range(60):
                 answer(search, search.ask(), looks)
-            judged = 0
+            evaluated = 0
             while (architecture := search.promote()) is not None:
                 answer(search, architecture, looks)
-                judged += 1
-            assert judged < 40
+                evaluated += 1
+            assert evaluated < 40
             volumes[looks].append(hypervolume([member.costs for member in search.front], reference))
     assert np.mean(volumes[True]) > np.mean(volumes[False])
 
@@ -274,7 +274,7 @@ def test_the_model_forgets_the_worst() -> None:
 
 
 def test_it_finds_more_than_evolution_does() -> None:
-    """The same number of candidates; evolution judges each to the end, guided search some of them."""
+    """The same number of candidates; evolution evaluates each to the end, guided search some of them."""
     volumes: dict[str, list[float]] = {"guided": [], "evolution": []}
     reference = (0.0, 400.0)
     for seed in range(5):
@@ -353,7 +353,7 @@ def test_an_interrupted_promotion_is_asked_again(tmp_path: Path, final: int) -> 
 
 @dataclass(frozen=True)
 class InterruptedFactory(LookingFactory):
-    """Somebody presses Ctrl-C while an architecture is judged to the end."""
+    """Somebody presses Ctrl-C while an architecture is evaluated in full."""
 
     interrupted: str = ""
 
@@ -396,7 +396,7 @@ def test_a_promotion_that_fails_leaves_its_first_look(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class OnlyLooking:
-    """An evaluator that cannot judge to the end."""
+    """An evaluator that cannot evaluate in full."""
 
     def __call__(self) -> Any:
         return lambda architecture: {"objectives": toy_look(architecture), "status": "screened"}

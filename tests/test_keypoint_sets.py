@@ -312,10 +312,10 @@ def test_data_check_warns_of_mirrors_and_of_sigmas(tmp_path: Path) -> None:
 def test_a_stage_is_told_once_of_what_concerns_it(caplog: pytest.LogCaptureFixture) -> None:
     keypoints, teller = KeypointSet.of(["a", "b"]), Teller()
     with caplog.at_level(logging.WARNING):
-        teller.tell(keypoints, "x.json", mirrors=False, judges=False)
+        teller.tell(keypoints, "x.json", mirrors=False, evaluates=False)
         assert not caplog.messages
-        teller.tell(keypoints, "x.json", mirrors=True, judges=False)
-        teller.tell(keypoints, "y.json", mirrors=True, judges=True)
+        teller.tell(keypoints, "x.json", mirrors=True, evaluates=False)
+        teller.tell(keypoints, "y.json", mirrors=True, evaluates=True)
     assert len(caplog.messages) == 2
     assert caplog.messages[0].startswith("x.json: mirroring is off")
     assert caplog.messages[1].startswith("y.json: no OKS sigma is known of a, b")

@@ -190,7 +190,7 @@ def test_every_stage_on_images_says_once_that_mirroring_is_off(
 
     search = SearchConfig(evaluations=3, algorithm="evolution", objectives=("ap", "macs"), workers=0, population_size=2)
     search_networks(small_space(), fresh(), search, CandidateConfig(persons=4), LatencyConfig(), run)
-    assert (said(OFF), said(GUESS)) == (0, 1), "a search mirrors nobody, and judges"
+    assert (said(OFF), said(GUESS)) == (0, 1), "a search mirrors nobody, and evaluates"
 
     retrain(architecture(), fresh(), quick_retrain(), run.retrain("a"))
     assert (said(OFF), said(GUESS)) == (1, 1)
@@ -207,11 +207,11 @@ def test_every_stage_on_images_says_once_that_mirroring_is_off(
 
 def test_a_stage_of_several_processes_says_it_in_one_of_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = people(tmp_path / "people", NUMBERS)
-    data.tell_of_keypoints("train", mirrors=True, judges=True)
+    data.tell_of_keypoints("train", mirrors=True, evaluates=True)
     assert len(caplog.messages) == 2
     elsewhere = data.unread()
     assert "train" not in vars(elsewhere), "it reads for itself"
-    elsewhere.tell_of_keypoints("train", mirrors=True, judges=True)
+    elsewhere.tell_of_keypoints("train", mirrors=True, evaluates=True)
     assert len(caplog.messages) == 2
 
 

@@ -13,7 +13,7 @@ import torch
 
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
-from nas.evaluation.baselines import judge_baselines, read_baselines
+from nas.evaluation.baselines import evaluate_baselines, read_baselines
 from nas.report.bars import Bars
 from nas.report.build import write_report
 from nas.report.records import read_records
@@ -148,17 +148,17 @@ def test_baselines_are_judged_once_and_kept(run: RunFolder, monkeypatch: pytest.
     data = VideoData(DataConfig(video=VideoDataConfig(folder=folder), cache=Path(config["cache"])), 2)
     other = run.path.parent / "other.safetensors"
     save_network(other, PoseNet(SPACE.spatial.smallest(), torch.Generator().manual_seed(1)).eval())
-    found = judge_baselines(run, data, [other], [0.7])
+    found = evaluate_baselines(run, data, [other], [0.7])
     assert [one.is_key for one in found] == [True, False]
     assert [one.clip_latency_ms for one in found] == pytest.approx([3.0, 2.1])
     assert len(found[0].ap_by_position) == 3
-    monkeypatch.setattr("nas.evaluation.prediction.ClipJudge.metrics", None)  # nothing is judged again
-    assert judge_baselines(run, data) == found == read_baselines(run)
+    monkeypatch.setattr("nas.evaluation.prediction.ClipEvaluator.metrics", None)  # nothing is evaluated again
+    assert evaluate_baselines(run, data) == found == read_baselines(run)
     with pytest.raises(TypeError, match="not callable"):  # other clips
-        judge_baselines(run, VideoData(data.config, 1))
+        evaluate_baselines(run, VideoData(data.config, 1))
     save_network(other, PoseNet(SPACE.spatial.smallest(), torch.Generator().manual_seed(2)).eval())
     with pytest.raises(TypeError, match="not callable"):  # other weights in the same file
-        judge_baselines(run, data, [other], [0.7])
+        evaluate_baselines(run, data, [other], [0.7])
     (run.path / "baselines.json").write_text("[{}]")
     with pytest.raises(InputError, match=r"baselines\.json: damaged"):
         read_baselines(run)

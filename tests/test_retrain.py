@@ -37,7 +37,7 @@ def architecture() -> PoseArchitecture:
 
 
 def config(**options: Any) -> RetrainConfig:
-    """Three epochs of three steps, judged after each."""
+    """Three epochs of three steps, evaluated after each."""
     defaults: dict[str, Any] = {
         "epochs": 3, "batch_size": 4, "validate_every": 1, "warmup_steps": 2, "bf16": False, "log_every": 1,
         "initialization": "kaiming", "device": "cpu",
@@ -106,13 +106,13 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(
 def test_the_best_is_kept_when_later_ones_are_worse(
     data: PoseData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged = iter([0.3, 0.5, 0.4])
+    evaluated = iter([0.3, 0.5, 0.4])
     real = evaluate_network
     states = []
 
     def scripted(net: PoseNet, *arguments: Any, **options: Any) -> Any:
         evaluation = real(net, *arguments, **options)
-        evaluation.metrics["AP"] = next(judged)
+        evaluation.metrics["AP"] = next(evaluated)
         states.append({name: value.clone() for name, value in net.state_dict().items()})
         return evaluation
 

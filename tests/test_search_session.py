@@ -104,7 +104,7 @@ def test_objectives_that_do_not_fit_are_refused(objectives: list[str], constrain
 def test_bounds_from_below_are_possible_without_racing() -> None:
     problem = Problem.parse(["ap", "macs"], ["latency_ms >= 5", "ap >= 0.1", "params <= 1e6"])
     preparation.check_objectives(problem, racing=False)
-    assert preparation.costs_of(problem) == ("macs", "latency_ms", "params")
+    assert preparation.select_minimized(problem) == ("macs", "latency_ms", "params")
 
 
 def factory(precision: Precision = "auto", device: str = "cpu") -> session.CandidateFactory:
@@ -119,10 +119,10 @@ def factory(precision: Precision = "auto", device: str = "cpu") -> session.Candi
 def test_the_precision_is_decided_once_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.CandidateFactory, "quicker_precision", lambda _: "bfloat16")
     resumed = {"candidate": {"precision": "float32"}}
-    assert preparation.decided(factory(), {}).precision == "bfloat16"
-    assert preparation.decided(factory(), resumed).precision == "float32", "as the search to go on with"
-    assert preparation.decided(factory("bfloat16"), resumed).precision == "bfloat16", "as asked for"
-    assert preparation.decided(factory(device="cuda"), {}).precision == "float32"
+    assert preparation.decide_precision(factory(), {}).precision == "bfloat16"
+    assert preparation.decide_precision(factory(), resumed).precision == "float32", "as the search to go on with"
+    assert preparation.decide_precision(factory("bfloat16"), resumed).precision == "bfloat16", "as asked for"
+    assert preparation.decide_precision(factory(device="cuda"), {}).precision == "float32"
 
 
 def test_a_gpu_that_is_not_there_is_missed_before_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_where_all_have_one_ap_the_end_says_so(
 ) -> None:
     result = search(tmp_path, ConstantFactory(ap=ap))
     expected = (
-        f"AP is {ap:.4f} for all 30 networks that were evaluated: it does not tell them apart, and the front is only "
+        f"AP is {ap:.4f} for all 30 evaluated networks: it does not tell them apart, and the front is only "
         "the cheapest; train longer, and look at the data with `vipnas data check`"
     )
     assert result.warning == expected
@@ -81,7 +81,7 @@ def test_an_end_with_different_aps_warns_of_nothing(tmp_path: Path, caplog: pyte
 @pytest.mark.parametrize("algorithm", ["evolution", "random"])
 def test_a_search_in_which_nobody_counts_stops_and_keeps_its_state(tmp_path: Path, algorithm: Any) -> None:
     config = replace(CONFIG, algorithm=algorithm)
-    message = "AP is -1 for all 30 candidates that were evaluated: nobody of the validation people counts"
+    message = "AP is -1 for all 30 evaluated candidates: nobody of the validation people counts"
     for resume in (False, True):
         with pytest.raises(NobodyCounts, match=message):
             search(tmp_path, ConstantFactory(ap=-1.0), config, resume=resume)

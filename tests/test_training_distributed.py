@@ -18,7 +18,7 @@ from torch import Tensor
 from nas.data.batches import Batches
 from nas.data.pose_data import PoseData
 from nas.evaluation.crops import EvaluationConfig, evaluate
-from nas.evaluation.prediction import ClipJudge
+from nas.evaluation.prediction import ClipEvaluator
 from nas.processes import distributed
 from nas.processes.local import wants_processes
 from nas.training.config import SupernetTrainingConfig
@@ -185,7 +185,7 @@ def test_two_processes_share_the_validation_of_clips(tmp_path: Path) -> None:
     assert all(abs(ours - theirs) <= 1 for ours, theirs in zip(*shares, strict=True))
     assert {sum(share) for share in zip(*shares, strict=True)} == {first["clips"]}
     net = load_network(tmp_path / "retrain" / "best.safetensors")
-    alone = ClipJudge.of(data, net.architecture.input_size, EvaluationConfig(batch_size=3))(net)
+    alone = ClipEvaluator.of(data, net.architecture.input_size, EvaluationConfig(batch_size=3))(net)
     assert alone["mean_oks"] > 0
     assert first["metrics"] == pytest.approx(alone, abs=1e-6)
 

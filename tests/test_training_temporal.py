@@ -180,7 +180,7 @@ def member(fusion: FusionChoice | None = None) -> VideoArchitecture:
     return VideoArchitecture(key=small_video_space().key, frames=(frame, frame))
 
 
-class Judge:
+class NetworkEvaluator:
     """AP is the negative loss on the clips of a far step; the states that it has seen are kept."""
 
     def __init__(self, clips: ToyClips | None = None) -> None:
@@ -197,8 +197,8 @@ class Judge:
 
 
 def test_the_files_of_a_video_retraining(tmp_path: Path) -> None:
-    judge, key = Judge(), key_net()
-    result = retrain_video(member(), ToyClips(), judge, retrain_config(), tmp_path, key)
+    evaluator, key = NetworkEvaluator(), key_net()
+    result = retrain_video(member(), ToyClips(), evaluator, retrain_config(), tmp_path, key)
     assert {path.name for path in tmp_path.iterdir()} == {
         ".lock", "architecture.json", "best.safetensors", "checkpoint.pt", "metrics.jsonl", "results.json",
         "tensorboard",
@@ -212,7 +212,7 @@ def test_the_files_of_a_video_retraining(tmp_path: Path) -> None:
     assert result.metrics["frame2"] == summary["validations"][best]["frame2"]
     net = load_network(result.path, member())
     assert net.stride == (4.0, 4.0)
-    assert not differs(state(net), judge.seen[best])
+    assert not differs(state(net), evaluator.seen[best])
     assert not differs(state(net.key), state(key))
     first, second = net.networks[1:]
     assert differs(state(first), state(second))  # each position has its own weights
@@ -224,10 +224,12 @@ def test_an_interrupted_and_resumed_retraining_is_the_uninterrupted_one(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     config = retrain_config(**options)
-    whole = retrain_video(member(), ToyClips(), Judge(), config, tmp_path / "whole", key_net())
+    whole = retrain_video(member(), ToyClips(), NetworkEvaluator(), config, tmp_path / "whole", key_net())
     with pytest.raises(KeyboardInterrupt):
-        retrain_video(member(), ToyClips(), Judge(), config, tmp_path / "parts", key_net(), progress=interrupt_at(0.5))
-    parts = retrain_video(member(), ToyClips(), Judge(), config, tmp_path / "parts", key_net(), resume=True)
+        retrain_video(
+            member(), ToyClips(), NetworkEvaluator(), config, tmp_path / "parts", key_net(), progress=interrupt_at(0.5)
+        )
+    parts = retrain_video(member(), ToyClips(), NetworkEvaluator(), config, tmp_path / "parts", key_net(), resume=True)
     assert parts.metrics == pytest.approx(whole.metrics)
     assert_close(state(load_network(whole.path)), state(load_network(parts.path)))
     assert differs(state(load_network(whole.path).key), state(key_net())) is bool(options)
@@ -239,13 +241,13 @@ def test_where_nothing_is_seen_fusion_is_what_finds_the_keypoints(tmp_path: Path
     clips, config = ToyClips(dark=True), retrain_config(epochs=30, validate_every=30, learning_rate=1e-2)
     key = key_net()
     trained = retrain_video(
-        member(), ToyClips(dark=True), Judge(clips), config.replace(train_key=True), tmp_path / "key", key
+        member(), ToyClips(dark=True), NetworkEvaluator(clips), config.replace(train_key=True), tmp_path / "key", key
     )
     key = load_network(trained.path).key
     errors = {}
     for operation in ("none", "add", "mul", "cat"):
         choice = FusionChoice.none() if operation == "none" else FusionChoice(feature=2, operation=operation)
-        result = retrain_video(member(choice), clips, Judge(clips), config, tmp_path / operation, key)
+        result = retrain_video(member(choice), clips, NetworkEvaluator(clips), config, tmp_path / operation, key)
         errors[operation] = result.metrics["frame2"]
     assert max(errors["add"], errors["mul"], errors["cat"]) < 0.8 * errors["none"], errors
 
@@ -264,11 +266,11 @@ def test_gradients_flow_through_time_only_if_asked(tmp_path: Path) -> None:
 
     moved = {}
     for through_time in (False, True):
-        judge = Judge()
+        evaluator = NetworkEvaluator()
         config = retrain_config(epochs=2, through_time=through_time, learning_rate=1e-2)
-        retrain_video(member(), LastOnly(), judge, config, tmp_path / str(through_time), key_net())
-        names = [name for name in judge.seen[0] if name.startswith("frames.0.") and name.endswith("conv.weight")]
-        moved[through_time] = any(not torch.equal(judge.seen[0][name], judge.seen[1][name]) for name in names)
+        retrain_video(member(), LastOnly(), evaluator, config, tmp_path / str(through_time), key_net())
+        names = [name for name in evaluator.seen[0] if name.startswith("frames.0.") and name.endswith("conv.weight")]
+        moved[through_time] = any(not torch.equal(evaluator.seen[0][name], evaluator.seen[1][name]) for name in names)
     assert moved == {False: False, True: True}
 
 
@@ -279,7 +281,9 @@ def test_a_video_network_begins_with_inherited_weights_or_a_file(tmp_path: Path)
     for index, config in enumerate(
         (frozen.replace(initialize_from="inherited"), frozen.replace(initialize_from=str(tmp_path / "w.safetensors")))
     ):
-        result = retrain_video(member(), ToyClips(), Judge(), config, tmp_path / str(index), None, net.state_dict())
+        result = retrain_video(
+            member(), ToyClips(), NetworkEvaluator(), config, tmp_path / str(index), None, net.state_dict()
+        )
         found = load_network(result.path)
         for name, value in net.named_parameters():
             torch.testing.assert_close(found.get_parameter(name), value, rtol=0, atol=1e-8)
@@ -291,37 +295,47 @@ def test_the_key_network_as_teacher(tmp_path: Path) -> None:
     paths = [tmp_path / f"key{number}.safetensors" for number in (0, 1)]
     for path in paths:
         save_network(path, key)
-    untaught = retrain_video(member(), ToyClips(), Judge(), config, tmp_path / "untaught", key)
-    by_file = retrain_video(member(), ToyClips(), Judge(), config.replace(teacher=paths[0]), tmp_path / "file", key)
-    by_key = retrain_video(member(), ToyClips(), Judge(), config.replace(learn_from_key=True), tmp_path / "key", key)
+    untaught = retrain_video(member(), ToyClips(), NetworkEvaluator(), config, tmp_path / "untaught", key)
+    by_file = retrain_video(
+        member(), ToyClips(), NetworkEvaluator(), config.replace(teacher=paths[0]), tmp_path / "file", key
+    )
+    by_key = retrain_video(
+        member(), ToyClips(), NetworkEvaluator(), config.replace(learn_from_key=True), tmp_path / "key", key
+    )
     assert by_key.metrics == by_file.metrics != untaught.metrics
     assert not differs(state(key), state(load_network(paths[0])))
 
     moved = config.replace(teacher=paths[1])
-    assert retrain_video(member(), ToyClips(), Judge(), moved, tmp_path / "file", key, resume=True) == by_file
+    assert (
+        retrain_video(member(), ToyClips(), NetworkEvaluator(), moved, tmp_path / "file", key, resume=True) == by_file
+    )
     save_network(paths[1], key_net(1))
     with pytest.raises(InputError, match="another run: taught_by"):
-        retrain_video(member(), ToyClips(), Judge(), moved, tmp_path / "file", key, resume=True)
+        retrain_video(member(), ToyClips(), NetworkEvaluator(), moved, tmp_path / "file", key, resume=True)
     with pytest.raises(InputError, match="learn_from_key=True"):
         retrain_config(teacher=paths[0], learn_from_key=True)
     with pytest.raises(InputError, match="learn_from_key needs the weights"):
-        retrain_video(member(), ToyClips(), Judge(), config.replace(learn_from_key=True), tmp_path / "none")
+        retrain_video(member(), ToyClips(), NetworkEvaluator(), config.replace(learn_from_key=True), tmp_path / "none")
 
 
 def test_what_does_not_fit_a_video_retraining_is_named(tmp_path: Path) -> None:
     config = retrain_config()
     with pytest.raises(InputError, match="train_key"):
-        retrain_video(member(), ToyClips(), Judge(), config, tmp_path / "a")
+        retrain_video(member(), ToyClips(), NetworkEvaluator(), config, tmp_path / "a")
     other = PoseNet(small_video_space().spatial.smallest())
     with pytest.raises(InputError, match="key frame's network is"):
-        retrain_video(member(), ToyClips(), Judge(), config, tmp_path / "a", other)
+        retrain_video(member(), ToyClips(), NetworkEvaluator(), config, tmp_path / "a", other)
     with pytest.raises(InputError, match="there are no inherited weights"):
-        retrain_video(member(), ToyClips(), Judge(), config.replace(initialize_from="inherited"), tmp_path / "a")
+        retrain_video(
+            member(), ToyClips(), NetworkEvaluator(), config.replace(initialize_from="inherited"), tmp_path / "a"
+        )
     assert not (tmp_path / "a").exists()
     path = tmp_path / "w.safetensors"
     save_network(path, VideoPoseNet(member(FusionChoice.none())))
     with pytest.raises(InputError, match=r"frames.0.fusion.project.conv.weight is missing"):
-        retrain_video(member(), ToyClips(), Judge(), config.replace(initialize_from=str(path)), tmp_path / "b")
+        retrain_video(
+            member(), ToyClips(), NetworkEvaluator(), config.replace(initialize_from=str(path)), tmp_path / "b"
+        )
     with pytest.raises(InputError, match="give its own weights"):
         load_network(path, member())
     with pytest.raises(InputError, match="not a network's weights of this version"):
@@ -337,6 +351,6 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     found = train_temporal_supernet(small_video_space(), ToyClips(), key_net(), config, tmp_path / "supernet")
     assert differs(state(found), state(Supernet(small_video_space())))
     result = retrain_video(
-        member(), ToyClips(), Judge(), retrain_config(epochs=1, processes=2), tmp_path / "video", key_net()
+        member(), ToyClips(), NetworkEvaluator(), retrain_config(epochs=1, processes=2), tmp_path / "video", key_net()
     )
     assert load_network(result.path).architecture == member()

@@ -1,4 +1,4 @@
-"""The truth benchmark holds together, is read as it says it is, and judges a supernet."""
+"""The truth benchmark holds together, is read as it says it is, and evaluates a supernet."""
 
 from __future__ import annotations
 

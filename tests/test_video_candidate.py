@@ -72,9 +72,9 @@ def evaluator(
     )
 
 
-def clips_of(judge: CandidateEvaluator) -> ClipCache:
-    assert isinstance(judge.people, ClipPeople)
-    return judge.people.clips
+def clips_of(evaluate: CandidateEvaluator) -> ClipCache:
+    assert isinstance(evaluate.people, ClipPeople)
+    return evaluate.people.clips
 
 
 def with_fusion(seed: int) -> VideoArchitecture:
@@ -93,12 +93,12 @@ def by_itself(data: VideoData, supernet: Supernet, architecture: VideoArchitectu
 
 
 def test_a_candidate_gives_the_heatmaps_of_its_network(data: VideoData, supernet: Supernet) -> None:
-    judge, architecture = evaluator(data, supernet), with_fusion(3)
+    evaluate, architecture = evaluator(data, supernet), with_fusion(3)
     net = by_itself(data, supernet, architecture)
-    clips = clips_of(judge).subset(slice(0, 2))
+    clips = clips_of(evaluate).subset(slice(0, 2))
     with torch.no_grad():
         expected = net(clips.tensor(), torch.from_numpy(clips.previous_from_current()))
-    for position, heatmaps in enumerate(judge._chains.of(architecture.frames).heatmaps(0)):
+    for position, heatmaps in enumerate(evaluate._chains.of(architecture.frames).heatmaps(0)):
         shown = torch.from_numpy(clips.present[:, position])
         assert shown.any()
         # What a frame is calibrated with is normalised by its batch in the one case, by its statistics in the other.
@@ -125,49 +125,49 @@ def test_frames_in_common_are_made_once_and_change_no_figure(
     alone = [evaluator(data, supernet)(architecture)["metrics"] for architecture in family]
     made, extract = [], supernet.extract_fusion  # each frame has one, and it depends on the frames before
     monkeypatch.setattr(supernet, "extract_fusion", lambda frame: (made.append(frame), extract(frame))[1])
-    judge = evaluator(data, supernet, cache_mb=cache_mb)
-    assert [judge(architecture)["metrics"] for architecture in family] == alone
+    evaluate = evaluator(data, supernet, cache_mb=cache_mb)
+    assert [evaluate(architecture)["metrics"] for architecture in family] == alone
     assert len(made) == (5 if cache_mb else 6)
-    assert judge._chains.bytes <= cache_mb << 20
+    assert evaluate._chains.bytes <= cache_mb << 20
 
 
 def test_the_key_frame_is_run_once(
     data: VideoData, supernet: Supernet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = evaluator(data, supernet)
-    judge(with_fusion(3))
-    monkeypatch.setattr(judge._chains._given[0].module, "forward", None)
-    assert judge(with_fusion(4))["status"] == "complete"
+    evaluate = evaluator(data, supernet)
+    evaluate(with_fusion(3))
+    monkeypatch.setattr(evaluate._chains._given[0].module, "forward", None)
+    assert evaluate(with_fusion(4))["status"] == "complete"
 
 
 def test_a_clearly_worse_candidate_is_dropped(data: VideoData, supernet: Supernet) -> None:
-    judge, architecture = evaluator(data, supernet, racing=True), with_fusion(3)
+    evaluate, architecture = evaluator(data, supernet, racing=True), with_fusion(3)
     whole = costs(architecture)[0]["latency_ms"]
-    judge._race.rivals.append(Rival({"latency_ms": whole - 1}, 0.9, np.full(len(clips_of(judge)), 0.99)))
-    record = judge(architecture)
+    evaluate._race.rivals.append(Rival({"latency_ms": whole - 1}, 0.9, np.full(len(clips_of(evaluate)), 0.99)))
+    record = evaluate(architecture)
     assert record["status"] == "raced"
     assert record["persons"] < 12
     assert "clips" in record["note"]
     assert len(record["metrics"]["latency_by_position"]) == 3
-    judge._race.rivals[0] = Rival({"latency_ms": whole + 1}, 0.9, np.full(len(clips_of(judge)), 0.99))
-    assert judge(architecture)["status"] == "complete"
+    evaluate._race.rivals[0] = Rival({"latency_ms": whole + 1}, 0.9, np.full(len(clips_of(evaluate)), 0.99))
+    assert evaluate(architecture)["status"] == "complete"
 
 
 def test_ap_may_be_posetracks(data: VideoData, supernet: Supernet) -> None:
-    judge, architecture = evaluator(data, supernet, whole_videos=True), with_fusion(3)
-    record = judge(architecture)
-    chain = judge._chains.of(architecture.frames)
-    found = [chain.keypoints(chunk) for chunk in range(judge._chunks)]
+    evaluate, architecture = evaluator(data, supernet, whole_videos=True), with_fusion(3)
+    record = evaluate(architecture)
+    chain = evaluate._chains.of(architecture.frames)
+    found = [chain.keypoints(chunk) for chunk in range(evaluate._chunks)]
     places, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    expected = posetrack_measures(data.val, clips_of(judge), places, scores)["AP"]["Total"] / 100
+    expected = posetrack_measures(data.val, clips_of(evaluate), places, scores)["AP"]["Total"] / 100
     assert record["objectives"]["ap"] == expected != record["metrics"]["AP"]
 
 
 def test_clips_are_sampled_by_the_people_they_show(data: VideoData) -> None:
     clips = data.sampled_clips(SPACE.input_size, 5)
-    assert 5 <= clips.judged.sum() < 5 + 3
+    assert 5 <= clips.evaluated.sum() < 5 + 3
     shown = people_shown(data.val.people, clips).ground_truth
-    assert len(shown["annotations"]) == clips.judged.sum()
+    assert len(shown["annotations"]) == clips.evaluated.sum()
     assert {one["image_id"] for one in shown["annotations"]} == {image["id"] for image in shown["images"]}
     assert len(data.sampled_clips(SPACE.input_size, 10**6)) == len(data.val_clips)
 

@@ -178,7 +178,7 @@ def test_detected_boxes_are_linked_to_the_tracks_they_overlap(folder: Path, tmp_
     for person in standing:
         if person.annotation_id >= 0 and person.image_id != truth.instances[1].image_id:
             assert person.bbox_xywh[0] == pytest.approx(own[person.annotation_id].bbox_xywh[0] + 4)
-    assert standing[1].annotation_id >= 0  # missed, followed through the gap, and judged
+    assert standing[1].annotation_id >= 0  # missed, followed through the gap, and evaluated
     path.write_text(json.dumps([boxes[-1]]))
     with pytest.raises(InputError, match="no box overlaps an annotated person"):
         videos_of(folder, detections=path)
@@ -349,14 +349,14 @@ def test_the_cache_holds_every_frame_once_and_masks_ended_clips(folder: Path) ->
     lengths = [len(clip) for clip in data.val_clips]
     np.testing.assert_array_equal(cache.present.sum(axis=1), lengths)
     assert min(lengths) < 4
-    assert cache.judged.sum() == len(data.val.people.instances)
+    assert cache.evaluated.sum() == len(data.val.people.instances)
     assert len(cache.crops) == sum(lengths)
     short = int(np.argmin(lengths))
     images = cache.images([short])
     assert images.shape == (1, 4, 128, 96, 3)
     assert images[0, lengths[short] :].max() == 0
     assert cache.visibility([short])[0, lengths[short] :].max() == 0
-    for clip, frame in np.argwhere(cache.judged)[:20].tolist():
+    for clip, frame in np.argwhere(cache.evaluated)[:20].tolist():
         person = data.val_clips[clip].people[frame]
         assert cache.instances.annotation_ids[cache.rows[clip, frame]] == person.annotation_id
         joint = int(np.flatnonzero(person.visibility)[0])

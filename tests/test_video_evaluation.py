@@ -47,26 +47,26 @@ def perfect(clips: ClipCache) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_perfect_keypoints_have_every_measure_1(data: VideoData, clips: ClipCache) -> None:
-    judged = ClipMeasure(clips, data.val.people).evaluate(*perfect(clips))
-    assert judged.ap == judged.metrics["AR"] == pytest.approx(1)
-    assert judged.ap_by_position == pytest.approx((1.0,) * 4)
-    assert judged.mean_oks == pytest.approx(1)
-    assert json.loads(json.dumps(summary(judged), allow_nan=False))["oks_by_position"] == pytest.approx([1.0] * 4)
+    evaluated = ClipMeasure(clips, data.val.people).evaluate(*perfect(clips))
+    assert evaluated.ap == evaluated.metrics["AR"] == pytest.approx(1)
+    assert evaluated.ap_by_position == pytest.approx((1.0,) * 4)
+    assert evaluated.mean_oks == pytest.approx(1)
+    assert json.loads(json.dumps(summary(evaluated), allow_nan=False))["oks_by_position"] == pytest.approx([1.0] * 4)
 
 
 def test_a_fault_shows_at_its_position(data: VideoData, clips: ClipCache) -> None:
     keypoints, scores = perfect(clips)
     keypoints[:, 2] += 60
     measure = ClipMeasure(clips, data.val.people)
-    judged = measure.evaluate(keypoints, scores)
-    assert judged.ap_by_position[2] < 0.01
-    assert [judged.ap_by_position[place] for place in (0, 1, 3)] == pytest.approx([1.0] * 3)
-    assert 0 < judged.ap < 1
-    right = clips.judged.sum() - clips.judged[:, 2].sum()
-    assert judged.mean_oks == pytest.approx(right / clips.judged.sum(), abs=0.01)
+    evaluated = measure.evaluate(keypoints, scores)
+    assert evaluated.ap_by_position[2] < 0.01
+    assert [evaluated.ap_by_position[place] for place in (0, 1, 3)] == pytest.approx([1.0] * 3)
+    assert 0 < evaluated.ap < 1
+    right = clips.evaluated.sum() - clips.evaluated[:, 2].sum()
+    assert evaluated.mean_oks == pytest.approx(right / clips.evaluated.sum(), abs=0.01)
     per_person = measure.oks(keypoints[3:5], slice(3, 5))
-    np.testing.assert_array_equal(np.isnan(per_person), ~clips.judged[3:5])
-    assert (per_person[:, :2][clips.judged[3:5, :2]] > 0.999).all()
+    np.testing.assert_array_equal(np.isnan(per_person), ~clips.evaluated[3:5])
+    assert (per_person[:, :2][clips.evaluated[3:5, :2]] > 0.999).all()
 
 
 def test_the_ap_is_that_of_the_frames_as_images(data: VideoData, clips: ClipCache) -> None:
@@ -76,7 +76,7 @@ def test_the_ap_is_that_of_the_frames_as_images(data: VideoData, clips: ClipCach
     scores = generator.uniform(0.3, 1, scores.shape)
     config = EvaluationConfig(score="keypoint", oks_nms="none")
     measure = ClipMeasure(clips, data.val.people, config)
-    judged = measure.evaluate(keypoints, scores)
+    evaluated = measure.evaluate(keypoints, scores)
     places = measure.image_px(keypoints)
     results = [
         {
@@ -85,11 +85,11 @@ def test_the_ap_is_that_of_the_frames_as_images(data: VideoData, clips: ClipCach
             "keypoints": np.append(places[clip, frame], np.ones((17, 1)), axis=1).ravel().tolist(),
             "score": float(scores[clip, frame].mean()),
         }
-        for clip, frame in np.argwhere(clips.judged).tolist()
+        for clip, frame in np.argwhere(clips.evaluated).tolist()
     ]
     ap = CocoKeypointAP(data.val.people.ground_truth, data.val.keypoint_set.sigmas)
-    assert judged.metrics == pytest.approx(ap.evaluate(results))
-    assert 0.05 < judged.ap < 0.95
+    assert evaluated.metrics == pytest.approx(ap.evaluate(results))
+    assert 0.05 < evaluated.ap < 0.95
 
 
 def test_a_missed_person_counts_in_all_frames_alone(data: VideoData, tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_a_missed_person_counts_in_all_frames_alone(data: VideoData, tmp_path: P
     assert data.config.video.folder is not None
     missing = data_of(data.config.video.folder, val_detections=path)
     clips = missing.validation_clips(SIZE)
-    judged = ClipMeasure(clips, missing.val.people).evaluate(*perfect(clips))
-    assert judged.ap_by_position == pytest.approx((1.0,) * 4)
-    assert judged.metrics["AR"] == pytest.approx(10 / len(missing.val.people.ground_truth["annotations"]), abs=1e-9)
+    evaluated = ClipMeasure(clips, missing.val.people).evaluate(*perfect(clips))
+    assert evaluated.ap_by_position == pytest.approx((1.0,) * 4)
+    assert evaluated.metrics["AR"] == pytest.approx(10 / len(missing.val.people.ground_truth["annotations"]), abs=1e-9)
 
 
 @pytest.mark.parametrize("layout", ["posetrack", "coco"])

@@ -1,4 +1,4 @@
-"""Networks run over clips: the same numbers as the video network gives, ends of clips, the flip test, the judge."""
+"""Networks run over clips: the same numbers as the video network gives, ends of clips, the flip test, the evaluate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.flip import flip_back
 from nas.data.video_data import VideoData
 from nas.evaluation.config import EvaluationConfig
-from nas.evaluation.prediction import ClipJudge, mirrored_maps, predict_clips
+from nas.evaluation.prediction import ClipEvaluator, mirrored_maps, predict_clips
 from search_spaces import FusionChoice, InputError, PropagatedFrame, VideoArchitecture
 from supernet import PoseNet, UncalibratedSubnet, VideoPoseNet, resample_heatmaps
 from tests.clip_toys import small_video_space
@@ -34,8 +34,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> VideoData:
 
 
 @pytest.fixture(scope="module")
-def judge(data: VideoData) -> ClipJudge:
-    return ClipJudge.of(data, SIZE, PLAIN)
+def evaluator(data: VideoData) -> ClipEvaluator:
+    return ClipEvaluator.of(data, SIZE, PLAIN)
 
 
 def video_net(length: int = 2) -> VideoPoseNet:
@@ -54,48 +54,50 @@ def expected(net: VideoPoseNet, clips: ClipCache) -> Tensor:
         return net(clips.tensor(), torch.from_numpy(clips.previous_from_current()))
 
 
-def test_it_gives_what_the_network_gives_for_whole_clips(judge: ClipJudge) -> None:
-    net, clips = video_net(), judge.clips
+def test_it_gives_what_the_network_gives_for_whole_clips(evaluator: ClipEvaluator) -> None:
+    net, clips = video_net(), evaluator.clips
     assert (~clips.present).sum() > 0  # some clips end early
-    places, scores = judge.predict(net)
+    places, scores = evaluator.predict(net)
     heatmaps = expected(net, clips)
     for position in range(3):
-        found_px, values = judge.codec.decode_batch(heatmaps[:, position].numpy())
+        found_px, values = evaluator.codec.decode_batch(heatmaps[:, position].numpy())
         here = clips.present[:, position]
         np.testing.assert_allclose(scores[here, position], values[here], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(places[here, position], found_px[here], atol=1e-2)
         assert (scores[~here, position] == 0).all()
 
 
-def test_an_image_network_sees_every_frame_alone(judge: ClipJudge) -> None:
-    net, clips = video_net().key, judge.clips
-    places, scores = predict_clips(net, clips, judge.codec, judge.people.flip_indices, PLAIN)
+def test_an_image_network_sees_every_frame_alone(evaluator: ClipEvaluator) -> None:
+    net, clips = video_net().key, evaluator.clips
+    places, scores = predict_clips(net, clips, evaluator.codec, evaluator.people.flip_indices, PLAIN)
     with torch.inference_mode():
         heatmaps = net(clips.tensor()[:, 1])
-    found_px, values = judge.codec.decode_batch(heatmaps.numpy())
+    found_px, values = evaluator.codec.decode_batch(heatmaps.numpy())
     here = clips.present[:, 1]
     np.testing.assert_allclose(scores[here, 1], values[here], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(places[here, 1], found_px[here], atol=1e-2)
 
 
-def test_some_clips_alone_are_as_among_all(judge: ClipJudge) -> None:
+def test_some_clips_alone_are_as_among_all(evaluator: ClipEvaluator) -> None:
     net = video_net()
-    whole = judge.predict(net)[1]
-    part = predict_clips(net, judge.clips, judge.codec, judge.people.flip_indices, PLAIN, index=np.array([4, 1]))[1]
+    whole = evaluator.predict(net)[1]
+    part = predict_clips(
+        net, evaluator.clips, evaluator.codec, evaluator.people.flip_indices, PLAIN, index=np.array([4, 1])
+    )[1]
     np.testing.assert_allclose(part, whole[[4, 1]], rtol=1e-4, atol=1e-5)
 
 
-def test_the_flip_test_is_the_mean_of_both_clips(judge: ClipJudge) -> None:
+def test_the_flip_test_is_the_mean_of_both_clips(evaluator: ClipEvaluator) -> None:
     """Written out with the network's own forward pass on mirrored crops."""
-    net, clips = video_net(), judge.clips
+    net, clips = video_net(), evaluator.clips
     maps = clips.previous_from_current()
     with torch.inference_mode():
         mirrored = net(clips.tensor().flip(-1), torch.from_numpy(mirrored_maps(maps, SIZE[1])))
-    mirror = judge.people.flip_indices.tolist()
-    back = flip_back(mirrored.flatten(0, 1), mirror, judge.codec.flip_shift).unflatten(0, mirrored.shape[:2])
-    _, values = judge.codec.decode_batch(((expected(net, clips) + back) / 2)[:, 2].numpy())
+    mirror = evaluator.people.flip_indices.tolist()
+    back = flip_back(mirrored.flatten(0, 1), mirror, evaluator.codec.flip_shift).unflatten(0, mirrored.shape[:2])
+    _, values = evaluator.codec.decode_batch(((expected(net, clips) + back) / 2)[:, 2].numpy())
     config = EvaluationConfig(flip_test=True, batch_size=4)
-    _, scores = predict_clips(net, clips, judge.codec, judge.people.flip_indices, config)
+    _, scores = predict_clips(net, clips, evaluator.codec, evaluator.people.flip_indices, config)
     here = clips.present[:, 2]
     np.testing.assert_allclose(scores[here, 2], values[here], rtol=1e-4, atol=1e-5)
 
@@ -112,22 +114,22 @@ def test_mirrored_maps_move_mirrored_heatmaps_alike() -> None:
     )
 
 
-def test_the_judge_is_the_same_after_pickling(judge: ClipJudge) -> None:
+def test_the_judge_is_the_same_after_pickling(evaluator: ClipEvaluator) -> None:
     net = video_net()
-    found = judge(net)
+    found = evaluator(net)
     assert {"AP", "mean_oks", "AP_frame0", "AP_frame2"} <= found.keys()
     assert found["mean_oks"] > 0
-    copy = pickle.loads(pickle.dumps(judge))
+    copy = pickle.loads(pickle.dumps(evaluator))
     assert copy(net) == found
 
 
-def test_what_cannot_be_run_is_refused(judge: ClipJudge) -> None:
+def test_what_cannot_be_run_is_refused(evaluator: ClipEvaluator) -> None:
     with pytest.raises(TypeError, match="not calibrated"):
-        judge.predict(UncalibratedSubnet(PoseNet(small_video_space().key)))  # type: ignore[arg-type]
+        evaluator.predict(UncalibratedSubnet(PoseNet(small_video_space().key)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the network 1"):
-        judge.predict(video_net(length=1))
+        evaluator.predict(video_net(length=1))
 
 
 def test_no_videos_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--data\.video\.folder DIR"):
-        ClipJudge.of(VideoData(DataConfig(cache=tmp_path), 2), SIZE)
+        ClipEvaluator.of(VideoData(DataConfig(cache=tmp_path), 2), SIZE)

@@ -32,7 +32,7 @@ def small_space() -> SearchSpace:
 
 
 def pose_data(folder: Path, augmentation: Augmentation = NO_AUGMENTATION, **options: Any) -> PoseData:
-    """Coloured discs for people: 12 to train on and 8 to judge by."""
+    """Coloured discs for people: 12 to train on and 8 to evaluate by."""
     if not folder.is_dir():
         write_folder(folder)
     return PoseData(DataConfig(folder=folder, cache=folder / "cache", augmentation=augmentation, **options), 17)

@@ -19,7 +19,7 @@ import nas.evaluation.prediction
 from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.video_data import VideoData
 from nas.evaluation.crops import EvaluationConfig, evaluate
-from nas.evaluation.prediction import ClipJudge
+from nas.evaluation.prediction import ClipEvaluator
 from nas.processes import shared_sum
 from nas.processes.distributed import joined
 from nas.training import loop
@@ -135,7 +135,7 @@ def single(out: Path) -> None:
 
 
 def video(out: Path) -> None:
-    """Retraining of a video network, judged by real clips; how many of them this process ran."""
+    """Retraining of a video network, evaluated by real clips; how many of them this process ran."""
     data = video_data(out / "videos")
     config = VideoRetrainConfig(
         epochs=1, batch_size=2, validate_every=1, train_key=True, warmup_steps=2, bf16=False, device="cpu",
@@ -143,13 +143,13 @@ def video(out: Path) -> None:
     )  # fmt: skip
     space = small_video_space()
     clips = TrainingClips(data, space.input_size, space.heatmap_size)
-    judge = ClipJudge.of(data, space.input_size, config.validation)
+    evaluator = ClipEvaluator.of(data, space.input_size, config.validation)
     ran: list[int] = []
     predict = nas.evaluation.prediction.predict_clips
     nas.evaluation.prediction.predict_clips = lambda *given: (ran.append(len(given[-1])), predict(*given))[1]
-    result = retrain_video(space.largest(), clips, judge, config, out / "retrain")
+    result = retrain_video(space.largest(), clips, evaluator, config, out / "retrain")
     with joined("cpu") as processes:
-        found = {"metrics": result.metrics, "ran": ran, "clips": len(judge.clips)}
+        found = {"metrics": result.metrics, "ran": ran, "clips": len(evaluator.clips)}
         (out / f"rank{processes.rank}.json").write_text(json.dumps(found))
 
 

@@ -38,7 +38,7 @@ COMMANDS = (
         "export", "write networks of the front, or any weights, to files", "vipnas export runs/quickstart --networks 3"
     ),
     Command("retrain", "train found or published networks", "vipnas retrain configs/quickstart.yaml"),
-    Command("evaluate", "judge trained networks by COCO's measures", "vipnas evaluate configs/quickstart.yaml"),
+    Command("evaluate", "evaluate trained networks by COCO's measures", "vipnas evaluate configs/quickstart.yaml"),
     Command(
         "predict",
         "find poses in images, a video or a camera",

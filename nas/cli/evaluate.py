@@ -1,9 +1,9 @@
-"""Judge trained networks on the validation people by COCO's measures, and on videos by PoseTrack's too.
+"""Evaluate trained networks on the validation people by COCO's measures, and on videos by PoseTrack's too.
 
 Ground-truth boxes, or those of a detector with --detections FILE. Several processes: torchrun --nproc-per-node N -m nas
 evaluate CONFIG, or srun. Beside the weights, evaluation/ gets results.json and keypoints.results.json (COCO's format).
 
-Video networks run over the clips of data.video; an image network is judged on each of their frames with --videos (or
+Video networks run over the clips of data.video; an image network is evaluated on each of their frames with --videos (or
 where the configuration names no still images). There evaluation/ (of an image network: evaluation_videos/) gets
 results.json and, in posetrack/, PoseTrack18 files.
 """
@@ -33,7 +33,7 @@ def add_arguments(parser: Parser) -> None:
     add_config_arguments(parser, ("run_dir", "architecture", "data", "evaluate", "video.frames"), resumable=False)
     parser.add_argument("--weights", metavar="FILE", type=Path, help="this network, in place of the run's")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results of one network")
-    parser.add_argument("--videos", action="store_true", help="judge image networks on every frame of the videos")
+    parser.add_argument("--videos", action="store_true", help="evaluate image networks on every frame of the videos")
     add_override(parser, "data.detections", "--detections", metavar="FILE",
                  help="boxes of a detector (COCO format) in still images")  # fmt: skip
     add_override(parser, "data.codec", "--codec", metavar="NAME", help="gaussian, dark or udp")

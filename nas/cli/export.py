@@ -1,8 +1,8 @@
 """Write networks to files: architecture, weights, ONNX, a card that says whose weights these are.
 
 RUN: where finalists were trained, the front of these, beside their weights in RUN/finalists/ID. Otherwise, or with
---inherited, networks of the search's front, to RUN/export/ID, with the supernet's weights (calibrated), each judged on
-all validation people; these weights are for choosing: what is to be shipped is trained first.
+--inherited, networks of the search's front, to RUN/export/ID, with the supernet's weights (calibrated), each evaluated
+on all validation people; these weights are for choosing: what is to be shipped is trained first.
 
 WEIGHTS: any weights of ours, image or video, to --output DIR: a .safetensors file (a converted one, too), a folder
 RUN/retrain/ID or RUN/export/ID, or RUN:id. Neither a configuration nor data are needed. Retraining exports its networks

@@ -72,8 +72,8 @@ def searching() -> Iterator[Callable[[SearchProgress], None]]:
     def note(now: SearchProgress) -> str:
         failed = f", {now.failed} failed" if now.failed else ""
         rate = f"{now.candidates_a_minute:.0f} a minute"
-        judged = f", {now.complete} judged to the end" if now.screened else ""
-        return f"{now.evaluations} of {now.budget}{failed}{judged}, front {now.front_size}, {rate}"
+        evaluated = f", {now.complete} evaluated in full" if now.screened else ""
+        return f"{now.evaluations} of {now.budget}{failed}{evaluated}, front {now.front_size}, {rate}"
 
     with _display() as add:
         follow = add("searching")

@@ -1,5 +1,5 @@
 """Run everything once: draw people (or take a folder of COCO keypoints), train a supernet, search it, export
-networks of the front, retrain the most accurate one, judge it, and write a report.
+networks of the front, retrain the most accurate one, evaluate it, and write a report.
 
 With --video also train a temporal supernet after that network, search and train video networks, compare one with image
 networks on every frame, and draw a video. --data then names a folder that has images and videos, as `vipnas data

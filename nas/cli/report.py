@@ -1,7 +1,7 @@
 """Write RUN/report.html: the front, the search's progress, the found networks, pictures. One page that needs no other.
 
 Of a run on videos also where time goes within a clip, AP by frame, the fusions that were found, and the key frame's
-network on every frame beside the found networks; that one is judged for it, and kept in RUN/baselines.json.
+network on every frame beside the found networks; that one is evaluated for it, and kept in RUN/baselines.json.
 
 What a run does not have yet is left out.
 """

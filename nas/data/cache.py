@@ -1,6 +1,6 @@
 """Crops of a fixed set of people, decoded once, in one memory-mapped file.
 
-Candidates of a search are judged thousands of times on the same validation crops: here reading a crop costs a page
+Candidates of a search are evaluated thousands of times on the same validation crops: here reading a crop costs a page
 fault. The cache is keyed by the content of what made it, and any number of processes open it read-only.
 """
 

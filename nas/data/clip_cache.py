@@ -80,7 +80,7 @@ class ClipCache:
         return self.rows >= 0
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
+    def evaluated(self) -> NDArray[np.bool_]:
         """(C, F) whether something is labelled there."""
         labelled: NDArray[np.bool_] = np.any(self.instances.visibility > 0, axis=1)
         return self.present & labelled[self.rows]

@@ -50,7 +50,7 @@ def check_annotations(
         document = load_json(annotations)
         problems = list(document_problems(document, annotations))
         if _errors(problems):
-            return problems  # nothing below can be judged without the images' ids and sizes
+            return problems  # nothing below can be evaluated without the images' ids and sizes
         people = find_person_categories(document, annotations, category)
         where = f"{annotations}: category {people.first.get('name')!r}"
         keypoints = category_keypoints(people.first, where)

@@ -1,4 +1,4 @@
-"""Whether the people of an annotation file can be judged and trained on: who counts, and whether places make sense.
+"""Whether the people of an annotation file can be evaluated and trained on: who counts, and whether places make sense.
 
 These are the faults that no single annotation shows, and that end in an AP of 0 or -1 without a word: an area of 0, to
 which no prediction is near enough; ``num_keypoints`` 0, by which AP leaves a person out; corners in place of width and

@@ -19,7 +19,7 @@ KeypointLayout = Literal["posetrack", "coco"]
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDataConfig(Ranged):
-    """Which videos to train on and to judge by. Codec, padding, augmentation and caches are those of the images.
+    """Which videos to train and to evaluate on. Codec, padding, augmentation and caches are those of the images.
 
     Raises:
         InputError: a count that makes no sense.
@@ -61,7 +61,7 @@ class VideoDataConfig(Ranged):
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Ranged):
-    """Which people to train on and to judge by, and how they are shown. The crop's size comes from the network.
+    """Which people to train and to evaluate on, and how they are shown. The crop's size comes from the network.
 
     Raises:
         InputError: a count below 1, or a number that makes no sense.

@@ -44,15 +44,15 @@ class Teller:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def tell(self, keypoints: KeypointSet, where: str, *, mirrors: bool, judges: bool) -> None:
+    def tell(self, keypoints: KeypointSet, where: str, *, mirrors: bool, evaluates: bool) -> None:
         """Warn of what concerns this stage.
 
         Args:
             where: the data, for the message.
             mirrors: whether people are to be mirrored.
-            judges: whether AP is measured.
+            evaluates: whether AP is measured.
         """
-        warnings = [*(mirror_warnings(keypoints) if mirrors else ()), *(sigma_warnings(keypoints) if judges else ())]
+        warnings = [*(mirror_warnings(keypoints) if mirrors else ()), *(sigma_warnings(keypoints) if evaluates else ())]
         for warning in warnings:
             if warning not in self._told:
                 self._told.add(warning)

@@ -71,7 +71,7 @@ class PeopleData(ABC):
     @property
     @abstractmethod
     def val(self) -> CocoKeypoints | PoseTrackVideos:
-        """The people to judge by."""
+        """The people to evaluate on."""
 
     @abstractmethod
     def _annotations(self, part: Part) -> Path:
@@ -79,7 +79,7 @@ class PeopleData(ABC):
 
     @abstractmethod
     def read(self) -> None:
-        """Read all that trainings and judges need of the annotations."""
+        """Read all that trainings and evaluates need of the annotations."""
 
     @abstractmethod
     def training_set(self, input_size: tuple[int, int]) -> TrainingSet:
@@ -93,19 +93,19 @@ class PeopleData(ABC):
                 del vars(fresh)[name]
         return fresh
 
-    def tell_of_keypoints(self, part: Part, *, mirrors: bool, judges: bool) -> None:
+    def tell_of_keypoints(self, part: Part, *, mirrors: bool, evaluates: bool) -> None:
         """Warn, once, of what is not known of the keypoints of a part, as far as it concerns a stage.
 
         Args:
             mirrors: whether the stage mirrors people; it does so only where ``KeypointSet.can_mirror``.
-            judges: whether it measures AP.
+            evaluates: whether it measures AP.
         """
         people = self.train if part == "train" else self.val
-        self._teller.tell(people.keypoint_set, str(self._annotations(part)), mirrors=mirrors, judges=judges)
+        self._teller.tell(people.keypoint_set, str(self._annotations(part)), mirrors=mirrors, evaluates=evaluates)
 
     @property
     def keypoint_set(self) -> KeypointSet:
-        """The keypoints of the people to judge by (both parts have the same)."""
+        """The keypoints of the people to evaluate on (both parts have the same)."""
         return self.val.keypoint_set
 
     def _stated(self, people: Found, which_have: str) -> Found:
@@ -171,7 +171,7 @@ class PoseData(PeopleData):
 
     @cached_property
     def val_files(self) -> tuple[Path, Path]:
-        """As :attr:`train_files`, of the people to judge by."""
+        """As :attr:`train_files`, of the people to evaluate on."""
         return self._files("val", self.config.val_annotations, self.config.val_images)
 
     def _files(self, part: str, annotations: Path | None, images: Path | None) -> tuple[Path, Path]:
@@ -200,7 +200,7 @@ class PoseData(PeopleData):
 
     @cached_property
     def val(self) -> CocoKeypoints:
-        """The people to judge by, in random order, and the ground truth of exactly their images."""
+        """The people to evaluate on, in random order, and the ground truth of exactly their images."""
         people = self._read(*self.val_files, self.config.detections)
         people = people.sample(self.config.val_limit, self.config.sample_seed)
         people.require_somebody(f"{self.val_files[0]} (data.val_limit {self.config.val_limit})")

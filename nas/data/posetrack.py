@@ -145,7 +145,7 @@ class PoseTrackVideos:
             if missing:
                 raise InputError(
                     f"{sequence.file}: {len(missing)} people have no bbox_head, the first in {missing[0].file_name}; "
-                    "PoseTrack's AP and MOTA need head boxes (add them, or judge by COCO's AP)"
+                    "PoseTrack's AP and MOTA need head boxes (add them, or evaluate by COCO's AP)"
                 )
 
 

@@ -125,7 +125,9 @@ def _people_problems(file: Path, frames: Sequence[PoseTrackFrame], size: Size | 
     problems = []
     people = sum(len(frame.track_ids) for frame in frames)
     if not people:
-        problems.append(Problem("warning", str(file), "no frame has an annotated person; nothing is trained or judged"))
+        problems.append(
+            Problem("warning", str(file), "no frame has an annotated person; nothing is trained or evaluated")
+        )
     for frame in frames:
         for row in np.flatnonzero((frame.keypoints_px[..., 2] > 0).any(axis=1)).tolist():
             who = f"{frame.file_name}: track {int(frame.track_ids[row])}"

@@ -41,7 +41,7 @@ class VideoData(PeopleData):
 
     @cached_property
     def val(self) -> PoseTrackVideos:
-        """The videos to judge by."""
+        """The videos to evaluate on."""
         return self._read("val").sample(self.config.video.val_limit, self.config.sample_seed)
 
     def _read(self, part: str) -> PoseTrackVideos:

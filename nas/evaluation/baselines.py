@@ -13,17 +13,17 @@ from nas.data.instances import stack_instances
 from nas.data.pose_data import sigma_identity
 from nas.data.video_data import VideoData
 from nas.evaluation.config import EvaluationConfig
-from nas.evaluation.prediction import ClipJudge
+from nas.evaluation.prediction import ClipEvaluator
 from nas.run.files import atomic_write_json
 from nas.run.folder import RunFolder
 from nas.weights.order import pose_network_in_order
 from search_spaces import InputError
 
-__all__ = ["TRAINED_ON", "Baseline", "judge_baselines", "read_baselines"]
+__all__ = ["TRAINED_ON", "Baseline", "evaluate_baselines", "read_baselines"]
 
 
 TRAINED_ON = "key.safetensors"
-"""In a video network's retraining folder: its key frame's network, to be judged beside it."""
+"""In a video network's retraining folder: its key frame's network, to be evaluated beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Baseline:
     weights_key: str = ""
     """Of the content of the weights' file."""
     judged_on: str = ""
-    """What identifies the people and how they were judged."""
+    """What identifies the people and how they were evaluated."""
 
     @property
     def is_key_trained_on(self) -> bool:
@@ -57,16 +57,16 @@ class Baseline:
         return None if self.latency_ms is None else self.latency_ms * len(self.ap_by_position)
 
 
-def judge_baselines(
+def evaluate_baselines(
     run: RunFolder,
     data: VideoData,
     weights: Sequence[Path] = (),
     latencies_ms: Sequence[float | None] = (),
     config: EvaluationConfig | None = None,
 ) -> list[Baseline]:
-    """Judge the run's key network, and these others, on every frame.
+    """Evaluate the run's key network, and these others, on every frame.
 
-    What ``baselines.json`` in the run's folder holds of the same weights, judged in the same way on the same people,
+    What ``baselines.json`` in the run's folder holds of the same weights, evaluated in the same way on the same people,
     stands; such results of other networks come last. The file is written anew.
 
     Args:
@@ -89,7 +89,7 @@ def judge_baselines(
         same = (_name(path, run), weights_key)
         baseline = next((one for one in known if (one.weights, one.weights_key) == same), None)
         if baseline is None:
-            metrics = ClipJudge.of(data, net.architecture.input_size, config).metrics(net)
+            metrics = ClipEvaluator.of(data, net.architecture.input_size, config).metrics(net)
             baseline = Baseline(
                 network=net.architecture.id,
                 weights=_name(path, run),
@@ -103,8 +103,8 @@ def judge_baselines(
         if baseline.is_key:
             latency_ms = _key_latency_ms(run)
         found.append(baseline if latency_ms is None else replace(baseline, latency_ms=latency_ms))
-    judged = {one.weights for one in found}
-    found += [one for one in known if one.weights not in judged]
+    evaluated = {one.weights for one in found}
+    found += [one for one in known if one.weights not in evaluated]
     atomic_write_json(run.path / FILE, [asdict(one) for one in found])
     return found
 

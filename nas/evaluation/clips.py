@@ -1,4 +1,4 @@
-"""Judging networks on clips: OKS and COCO's AP over all frames and by a frame's position in its clip, PoseTrack's AP
+"""Evaluating networks on clips: OKS and COCO's AP over all frames and by a frame's position in its clip, PoseTrack's AP
 and MOTA."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nas.data.clip_cache import ClipCache, Index
 from nas.data.coco import CocoKeypoints
 from nas.data.posetrack import PoseTrackVideos, VideoSequence
 from nas.evaluation.config import EvaluationConfig
-from nas.evaluation.crops import person_scores, without_doubles
+from nas.evaluation.crops import person_scores, suppress_doubles
 
 __all__ = ["ClipMeasure", "ClipMetrics", "people_shown", "posetrack_measures", "summary", "write_posetrack_predictions"]
 
@@ -67,9 +67,9 @@ class ClipMeasure:
 
     def __init__(self, clips: ClipCache, people: CocoKeypoints, config: EvaluationConfig | None = None) -> None:
         self.clips, self.people, self.config = clips, people, config or EvaluationConfig()
-        self._judged = np.argwhere(clips.judged)  # (M, 2) clip and position
-        self._rows = clips.rows[clips.judged]
-        self._position = self._judged[:, 1]
+        self._evaluated = np.argwhere(clips.evaluated)  # (M, 2) clip and position
+        self._rows = clips.rows[clips.evaluated]
+        self._position = self._evaluated[:, 1]
         self._category = int(people.ground_truth["categories"][0]["id"])
         self._ap = CocoKeypointAP(people.ground_truth, people.sigmas)
         self._ap_of_position = [self._restricted(position) for position in range(clips.frames + 1)]
@@ -102,18 +102,18 @@ class ClipMeasure:
             truth.areas[rows],
             self.people.sigmas,
         )
-        return np.where(self.clips.judged[index], found, np.nan)
+        return np.where(self.clips.evaluated[index], found, np.nan)
 
     def evaluate(self, keypoints_px: NDArray[np.floating], keypoint_scores: NDArray[np.floating]) -> ClipMetrics:
         """All measures of the predictions (C, F, K, 2) and (C, F, K) of all clips."""
         similarity = self.oks(keypoints_px)
-        clip, position = self._judged.T
+        clip, position = self._evaluated.T
         found_px = self.image_px(keypoints_px)[clip, position]
         instances = self.clips.instances
         scores = person_scores(keypoint_scores[clip, position], instances.scores[self._rows], self.config)
         image_ids = instances.image_ids[self._rows]
         areas = self.clips.crops.padded_sizes_px[self._rows].prod(axis=-1)
-        kept = without_doubles(image_ids, found_px, scores, areas, self.people.sigmas, self.config)
+        kept = suppress_doubles(image_ids, found_px, scores, areas, self.people.sigmas, self.config)
 
         def measured(ap: CocoKeypointAP | None, chosen: NDArray[np.int64]) -> dict[str, float]:
             if ap is None:
@@ -133,8 +133,8 @@ class ClipMeasure:
 
 
 def people_shown(people: CocoKeypoints, clips: ClipCache) -> CocoKeypoints:
-    """The ground truth without people whom the clips do not show: they are not missed where only some are judged."""
-    shown = set(clips.instances.annotation_ids[clips.rows[clips.judged]].tolist())
+    """The ground truth without people whom the clips do not show: they are not missed where only some are evaluated."""
+    shown = set(clips.instances.annotation_ids[clips.rows[clips.evaluated]].tolist())
     truth = people.ground_truth
     annotations = [annotation for annotation in truth["annotations"] if annotation["id"] in shown]
     ids = {annotation["image_id"] for annotation in annotations}
@@ -216,16 +216,16 @@ def _predicted_people(
     keypoints_px: NDArray[np.floating],
     keypoint_scores: NDArray[np.floating],
 ) -> _People:
-    """Everybody in frames without labels, and the labelled people in the others: nobody else is judged there."""
+    """Everybody in frames without labels, and the labelled people in the others: nobody else is evaluated there."""
     labelled_images = {image["id"] for image in videos.people.ground_truth["images"]}
-    present, judged = clips.present, clips.judged
+    present, evaluated = clips.present, clips.evaluated
     rows = clips.rows[present]
     points = clips.crops.to_image_px(np.asarray(keypoints_px)[present], rows).astype(np.float64)
     points = np.concatenate([points, np.asarray(keypoint_scores, dtype=np.float64)[present][..., None]], axis=-1)
     if videos.layout == "coco":
         points = coco_to_posetrack(points)
     people: _People = {}
-    for row, pose, counts in zip(rows.tolist(), points, judged[present].tolist(), strict=True):
+    for row, pose, counts in zip(rows.tolist(), points, evaluated[present].tolist(), strict=True):
         image_id = int(clips.instances.image_ids[row])
         if counts or image_id not in labelled_images:
             people.setdefault(image_id, []).append((pose, clips.instances.bbox_xywh[row]))

@@ -1,4 +1,4 @@
-"""How a network is judged. No torch here: help texts and checks answer at once."""
+"""How a network is evaluated. No torch here: help texts and checks answer at once."""
 
 from __future__ import annotations
 

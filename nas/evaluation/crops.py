@@ -1,4 +1,4 @@
-"""Judging one network on the crops of people: keypoints, person scores, COCO results and AP."""
+"""Evaluating one network on the crops of people: keypoints, person scores, COCO results and AP."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
     "keypoint_facts",
     "person_scores",
     "predict_keypoints",
-    "without_doubles",
+    "suppress_doubles",
 ]
 
 TABLE = ("AP", "AP50", "AP75", "APM", "APL", "AR")
@@ -95,7 +95,7 @@ def evaluate_network(
     ap: CocoKeypointAP | None = None,
     processes: Processes | None = None,
 ) -> Evaluation:
-    """Run a network on crops, and judge it against the ground truth. The network is put into eval mode.
+    """Run a network on crops, and evaluate it against the ground truth. The network is put into eval mode.
 
     There is no flip test where it is not known what the people's keypoints become in a mirror.
 
@@ -119,7 +119,7 @@ def evaluate_network(
     keypoints_px = crops.to_image_px(crop_px)
     scores = person_scores(keypoint_scores, crops.instances.scores, config)
     image_ids, areas = crops.instances.image_ids, crops.padded_sizes_px.prod(axis=-1)
-    kept = without_doubles(image_ids, keypoints_px, scores, areas, people.sigmas, config)
+    kept = suppress_doubles(image_ids, keypoints_px, scores, areas, people.sigmas, config)
     ap = ap or CocoKeypointAP(people.ground_truth, people.sigmas)
     metrics = ap.evaluate_arrays(image_ids[kept], keypoints_px[kept], scores[kept])
     category_ids = np.array([instance.category_id for instance in people.instances], dtype=np.int64)
@@ -168,7 +168,7 @@ def person_scores(
     return rescore(box_scores, keypoint_scores, config.keypoint_threshold)
 
 
-def without_doubles(
+def suppress_doubles(
     image_ids: NDArray[np.int64],
     keypoints_px: NDArray[np.floating],
     scores: NDArray[np.float64],
@@ -193,7 +193,7 @@ def without_doubles(
     return np.concatenate(kept)
 
 
-def hold_to_pycocotools(judged: Evaluation, people: CocoKeypoints) -> None:
+def hold_to_pycocotools(evaluated: Evaluation, people: CocoKeypoints) -> None:
     """Compare the ten numbers with pycocotools', which defines them; about a second for 5,000 images.
 
     Several categories that count as one kind are compared as one class.
@@ -204,7 +204,7 @@ def hold_to_pycocotools(judged: Evaluation, people: CocoKeypoints) -> None:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    results = [{**result, "category_id": people.category_id} for result in judged.results()]
+    results = [{**result, "category_id": people.category_id} for result in evaluated.results()]
     if not results:
         return
     with contextlib.redirect_stdout(io.StringIO()):
@@ -217,8 +217,8 @@ def hold_to_pycocotools(judged: Evaluation, people: CocoKeypoints) -> None:
         official.accumulate()
         official.summarize()
     for name, value in zip(KEYPOINT_AP_NAMES, official.stats, strict=True):
-        if abs(judged.metrics[name] - float(value)) > 1e-6:
-            raise RuntimeError(f"{name} is {judged.metrics[name]!r}, and {float(value)!r} by pycocotools")
+        if abs(evaluated.metrics[name] - float(value)) > 1e-6:
+            raise RuntimeError(f"{name} is {evaluated.metrics[name]!r}, and {float(value)!r} by pycocotools")
 
 
 def evaluate(
@@ -228,7 +228,7 @@ def evaluate(
     config: EvaluationConfig | None = None,
     out: Path | None = None,
 ) -> dict[str, float]:
-    """Judge the network in a file on the validation people of ``data``; several processes share the work.
+    """Evaluate the network in a file on the validation people of ``data``; several processes share the work.
 
     A network whose keypoints lie in another order than the people's is put in order by their names.
 
@@ -249,17 +249,17 @@ def evaluate(
         net, metadata = load_network(weights, architecture or PoseArchitecture), load_metadata(weights)
         net = in_order(net, metadata, data.val.keypoint_names, str(weights), tells=processes.is_first)
         if processes.is_first:
-            data.tell_of_keypoints("val", mirrors=config.flip_test, judges=True)
+            data.tell_of_keypoints("val", mirrors=config.flip_test, evaluates=True)
         size = net.architecture.input_size
         crops, codec = data.validation_crops(size), data.codec(size)
         net = net.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        judged = evaluate_network(net, crops, data.val, codec, config, processes=processes)
+        evaluated = evaluate_network(net, crops, data.val, codec, config, processes=processes)
         if processes.is_first:
-            hold_to_pycocotools(judged, data.val)
+            hold_to_pycocotools(evaluated, data.val)
         if out is not None and processes.is_first:
-            _write(out, judged, net.architecture, weights, data, config)
+            _write(out, evaluated, net.architecture, weights, data, config)
         processes.barrier()
-    return {name: judged.metrics[name] for name in TABLE}
+    return {name: evaluated.metrics[name] for name in TABLE}
 
 
 def keypoint_facts(keypoints: KeypointSet) -> dict[str, Any]:
@@ -275,16 +275,16 @@ def keypoint_facts(keypoints: KeypointSet) -> dict[str, Any]:
 
 def _write(
     out: Path,
-    judged: Evaluation,
+    evaluated: Evaluation,
     architecture: PoseArchitecture,
     weights: Path,
     data: PoseData,
     config: EvaluationConfig,
 ) -> None:
     summary = {
-        "metrics": judged.metrics,
-        "persons": len(judged.scores),
-        "kept": len(judged.kept),
+        "metrics": evaluated.metrics,
+        "persons": len(evaluated.scores),
+        "kept": len(evaluated.kept),
         "architecture": architecture.id,
         "weights": str(weights),
         "weights_key": content_key(weights.read_bytes()),
@@ -295,4 +295,4 @@ def _write(
         **keypoint_facts(data.val.keypoint_set),
     }
     atomic_write_json(out / "results.json", summary)
-    atomic_write_json(out / "keypoints.results.json", judged.results(), indent=None)
+    atomic_write_json(out / "keypoints.results.json", evaluated.results(), indent=None)

@@ -22,7 +22,7 @@ from nas.evaluation.config import EvaluationConfig
 from nas.processes.distributed import Processes
 from supernet import UncalibratedSubnet, UncalibratedVideo, VideoPoseNet
 
-__all__ = ["ClipJudge", "flat_metrics", "mirrored_maps", "predict_clips"]
+__all__ = ["ClipEvaluator", "flat_metrics", "mirrored_maps", "predict_clips"]
 
 Indices = NDArray[np.int64]
 Maps = NDArray[np.float32]
@@ -123,8 +123,8 @@ def mirrored_maps(previous_from_current: Maps, width: int) -> Maps:
 
 
 @dataclass(frozen=True, eq=False)
-class ClipJudge:
-    """Judges networks on the same clips. Called, it is the ``judge`` of ``retrain_video``; it can be pickled.
+class ClipEvaluator:
+    """Evaluates networks on the same clips. Called, it is the ``evaluator`` of ``retrain_video``; it can be pickled.
 
     There is no flip test where it is not known what the people's keypoints become in a mirror.
     """
@@ -136,14 +136,14 @@ class ClipJudge:
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     @staticmethod
-    def of(data: VideoData, input_size: tuple[int, int], config: EvaluationConfig | None = None) -> ClipJudge:
+    def of(data: VideoData, input_size: tuple[int, int], config: EvaluationConfig | None = None) -> ClipEvaluator:
         """By all validation clips of ``data``, for networks of this input (height, width).
 
         Raises:
             InputError: the videos cannot be used.
         """
         clips = data.validation_clips(input_size)
-        return ClipJudge(clips, data.val.people, data.codec(input_size), config or EvaluationConfig())
+        return ClipEvaluator(clips, data.val.people, data.codec(input_size), config or EvaluationConfig())
 
     @cached_property
     def measure(self) -> ClipMeasure:

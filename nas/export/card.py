@@ -23,7 +23,7 @@ class Figures:
     accuracy: Sequence[str] = ()
     """Sentences."""
     ap_by_position: Sequence[float] = ()
-    """Of a video network, the key frame first; -1 where there was nobody to judge by."""
+    """Of a video network, the key frame first; -1 where there was nobody to evaluate by."""
     record: Mapping[str, Any] | None = None
     """The search's evaluation of the architecture, which has its latency."""
     latency_source: str = ""

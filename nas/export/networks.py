@@ -18,7 +18,7 @@ from nas.data.video_data import VideoData
 from nas.evaluation.clips import summary
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.crops import evaluate_network
-from nas.evaluation.prediction import ClipJudge
+from nas.evaluation.prediction import ClipEvaluator
 from nas.report.describe import latency_source
 from nas.run.folder import RunFolder, read_json_lines
 from nas.run.lock import RunLock
@@ -198,7 +198,7 @@ def _export(
 
 
 def _lender(run: RunFolder, data: PoseData | VideoData, calibration: int) -> Lender:
-    """The run's supernet, held against the data, with what its networks are calibrated on and judged by."""
+    """The run's supernet, held against the data, with what its networks are calibrated on and evaluated by."""
     if isinstance(data, VideoData):
         space, files = run.load_video_space(), [run.temporal, run.key]
         supernet, key = Supernet.load(run.temporal, space), load_network(run.key, space.key)
@@ -207,7 +207,7 @@ def _lender(run: RunFolder, data: PoseData | VideoData, calibration: int) -> Len
     data.read()
     for path in files:
         require_keypoints(path, data.val.keypoint_set.names)
-    data.tell_of_keypoints("val", mirrors=False, judges=True)
+    data.tell_of_keypoints("val", mirrors=False, evaluates=True)
     if isinstance(data, VideoData):
         return _lender_of_clips(supernet, key, data, calibration)
     return _lender_of_crops(supernet, data, calibration)
@@ -232,12 +232,12 @@ def _lender_of_crops(supernet: Supernet, data: PoseData, count: int) -> Lender:
 
 def _lender_of_clips(supernet: Supernet, key: PoseNet, data: VideoData, count: int) -> Lender:
     size = supernet.space.input_size
-    clips, judge = data.calibration_clips(size, count), ClipJudge.of(data, size, PLAIN)
-    x, y = judge.codec.stride.tolist()
+    clips, evaluator = data.calibration_clips(size, count), ClipEvaluator.of(data, size, PLAIN)
+    x, y = evaluator.codec.stride.tolist()
 
     def lend(architecture: VideoArchitecture) -> _Lent:
         net = calibrate_video(supernet.extract_video(architecture, key, (x, y)), _Batches(clips))
-        found = judge.metrics(net)
+        found = evaluator.metrics(net)
         accuracy = (
             f"{_words(found.metrics)} over all frames, mean OKS {found.mean_oks:.3f}, with **inherited** weights in "
             f"the propagated frames, BatchNorm calibrated on {len(clips)} clips, on {len(data.val_clips)} clips, no "

@@ -76,7 +76,7 @@ def choose_finalists(
     usable = [one for one in evaluations if one.get("status") != "failed" and {"ap", cost} <= one["objectives"].keys()]
     whole = [float(one["objectives"]["ap"]) for one in usable if one["status"] == "complete"]
     by_oks = max(whole, default=0.0) < AP_FLOOR
-    # A first look's AP is on another scale than a whole evaluation's: whatever was judged to the end comes first.
+    # A first look's AP is on another scale than a whole evaluation's: whatever was evaluated in full comes first.
     usable.sort(key=lambda one: (one["status"] != "complete", -_quality(one, by_oks), str(one["id"])))
     chosen = []
     for member in members:

@@ -29,7 +29,7 @@ class FinalistsConfig(TrainingConfig):
     epochs: PositiveInt = 30
     """Passes over the data of a network that is trained to the end."""
     rungs: PositiveInt = 3
-    """How often a network is judged on its way: those that are behind another one that is no slower stop there."""
+    """How often a network is evaluated on its way: those that are behind another one that is no slower stop there."""
     reduction: Annotated[float, Interval(gt=1)] = 3.0
     """Each rung but the last ends at this part of the next one's steps: with 3 at a ninth, a third, and the end."""
     noise: NonNegativeFloat = 2.0
@@ -53,11 +53,11 @@ class FinalistsConfig(TrainingConfig):
     """Of the whole training, whatever rung a network gets to: `flat` stays for its first half and then falls to zero,
     `cosine` falls from the start, `step` is a tenth from 0.8 and from 0.95 on."""
     ema_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.999
-    """Decay of the moving average of the weights, which is what is judged and saved; 0 takes the last weights."""
+    """Decay of the moving average of the weights, which is what is evaluated and saved; 0 takes the last weights."""
     threads: PositiveInt | None = 1
     """Threads of each training; null leaves torch's own choice."""
     validation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """How networks are judged."""
+    """How networks are evaluated."""
     teacher: Path | None = None
     """Weights of a network whose heatmaps are part of the target; it needs the same input size and keypoints."""
     distillation: Share = 0.5

@@ -105,7 +105,7 @@ def train_finalists(
 
 
 def _check(run: RunFolder, data: PoseData, config: FinalistsConfig) -> None:
-    """Before anything is written: there is something to train, by which it can be judged."""
+    """Before anything is written: there is something to train, by which it can be evaluated."""
     if run.is_video:
         raise InputError(f"{run.path}: is a run on videos, and finalists are image networks; retrain its networks")
     if not run.load_front():
@@ -113,7 +113,7 @@ def _check(run: RunFolder, data: PoseData, config: FinalistsConfig) -> None:
     if not run.supernet.is_file():
         raise InputError(f"{run.supernet}: no such file; run `vipnas train-supernet` first")
     if data.config.detections is not None:
-        raise InputError("data.detections: finalists are judged by ground-truth boxes; leave detections out")
+        raise InputError("data.detections: finalists are evaluated by ground-truth boxes; leave detections out")
     if config.gpus_per_network and config.ray_address is None:
         import torch
 
@@ -121,8 +121,8 @@ def _check(run: RunFolder, data: PoseData, config: FinalistsConfig) -> None:
             raise InputError("finalists.gpus_per_network: torch finds no GPU on this machine; set it to 0")
     data.read()
     require_keypoints(run.supernet, data.val.keypoint_names)
-    data.tell_of_keypoints("train", mirrors=data.config.augmentation.flip_probability > 0, judges=False)
-    data.tell_of_keypoints("val", mirrors=config.validation.flip_test, judges=True)
+    data.tell_of_keypoints("train", mirrors=data.config.augmentation.flip_probability > 0, evaluates=False)
+    data.tell_of_keypoints("val", mirrors=config.validation.flip_test, evaluates=True)
 
 
 def _identity(run: RunFolder, config: FinalistsConfig) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from nas.run.lock import RunLock
 from nas.training.config import RetrainConfig
 from nas.training.metrics import ProgressCallback
 from nas.training.retrain import retrain
-from nas.training.validation import CropJudge
+from nas.training.validation import CropEvaluator
 from nas.weights.order import require_keypoints
 from search_spaces import InputError, PoseArchitecture
 from supernet import Supernet
@@ -72,8 +72,8 @@ def _rung_file(folder: Path, rung: int) -> Path:
 
 
 @dataclass(frozen=True, eq=False)
-class ResamplingJudge(CropJudge):
-    """Judges by the crops of the validation people, and writes down what resamples of their images would have given."""
+class ResamplingJudge(CropEvaluator):
+    """Evaluates on crops of the validation people, and writes down what resamples of their images would have given."""
 
     out: Path = Path("rung.json")
     resamples: int = 400
@@ -141,10 +141,10 @@ class FinalistTrainer:
         began = time.monotonic()
         path = _rung_file(out, rung)
         size = architecture.input_size
-        judge = ResamplingJudge(self.data, size, self.config.validation, path, self.resamples)
+        evaluator = ResamplingJudge(self.data, size, self.config.validation, path, self.resamples)
         result = retrain(
             architecture, self.data, self.config, out, self._inherited(architecture), True, progress,
-            judge=judge, until=self.rung_ends[rung],
+            evaluator=evaluator, until=self.rung_ends[rung],
         )  # fmt: skip
         _log.info("%s: AP %.4f", result.path, result.best_ap)
         if not path.is_file():  # so short a training that the rung before ended at the same step

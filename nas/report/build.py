@@ -83,7 +83,7 @@ def _facts(records: RunRecords) -> list[tuple[str, str]]:
     facts = []
     if counts:
         facts.append((f"{len(counts)}", "networks evaluated"))
-        facts.append((f"{len(counts) - counts.count('complete')}", "of them not judged to the end"))
+        facts.append((f"{len(counts) - counts.count('complete')}", "of them not evaluated in full"))
         facts.append((f"{len(records.front)}", "on the Pareto front"))
         seconds = [record["cpu_s"] for record in records.evaluations if "cpu_s" in record]
         if seconds:

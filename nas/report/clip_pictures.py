@@ -60,7 +60,7 @@ def clip_pictures(networks: Mapping[str, Path], data: VideoData, clips: int = 3)
 
 def _moving(cache: ClipCache, count: int) -> np.ndarray:
     """Of the first 200 whole clips, some that a sixth of them surpass in motion."""
-    whole = np.flatnonzero(cache.judged.all(axis=1))[:200]
+    whole = np.flatnonzero(cache.evaluated.all(axis=1))[:200]
     if not len(whole):
         return np.arange(min(count, len(cache)))
     points, seen = cache.keypoints_input_px(whole), cache.visibility(whole) > 0

@@ -17,7 +17,7 @@ from .records import RunRecords
 
 __all__ = ["front_chart", "front_note", "hypervolume_chart", "retraining_chart", "training_chart"]
 
-JUDGED = tuple(status for status in STATUSES if status != "failed")
+EVALUATION = tuple(status for status in STATUSES if status != "failed")
 
 
 def _axes(records: RunRecords) -> tuple[str, str] | None:
@@ -46,7 +46,7 @@ def front_chart(records: RunRecords, beside: Sequence[Marks] = (), latency: str 
         return ""
     x, y = axes
     front_ids = {record["id"] for record in records.front}
-    usable = [r for r in records.evaluations if r.get("status") in JUDGED and x in r["objectives"]]
+    usable = [r for r in records.evaluations if r.get("status") in EVALUATION and x in r["objectives"]]
     estimates = [r for r in usable if r["status"] != "complete"]
     others = [r for r in usable if r["status"] == "complete" and r["id"] not in front_ids]
     front = sorted(records.front, key=lambda record: record["objectives"][x])

@@ -22,11 +22,11 @@ class SearchConfig(Ranged):
     """Candidates to evaluate, failed ones included; a resumed run counts those of before."""
     minutes: PositiveFloat | None = None
     """Stop asking for candidates after this time, whatever comes first; a resumed run counts the time of before. What a
-    guided search still judges to the end comes after it."""
+    guided search still evaluates in full comes after it."""
     algorithm: Literal["guided", "evolution", "random"] | None = None
     """How candidates are chosen. guided: evolution with a model of what was measured, which chooses among children and
-    tells from short looks (candidate.first_look) who is worth judging to the end; not of video networks. evolution:
-    NSGA-II in steady state, every candidate judged. random: by chance (the baseline). null: evolution of video
+    tells from short looks (candidate.first_look) who is worth evaluating in full; not of video networks. evolution:
+    NSGA-II in steady state, every candidate evaluated. random: by chance (the baseline). null: evolution of video
     networks, else guided."""
     objectives: tuple[str, ...] = ("ap", "latency_ms")
     """What is optimised: of ap, latency_ms, macs and params one or more. (With an evaluator of your own, from Python:
@@ -42,7 +42,7 @@ class SearchConfig(Ranged):
     children: PositiveInt = 16
     """guided: children that are made for each question; the one that the model expects most of is asked."""
     least_gain: NonNegativeFloat = 0.6
-    """guided: a network that was looked at is judged to the end if the front is expected to gain more hypervolume by it
+    """guided: a network that was looked at is evaluated in full if the front is expected to gain more hypervolume by it
     than this times what a candidate has brought on average. Less gives a front of more networks, and costs more."""
     late_gene_bias: Share = 0.0
     """From 0 to 1: mutate later layers more often than earlier ones. Children then share their first stages with a

@@ -169,7 +169,7 @@ class SearchLoop:
     def _finished(self) -> bool:
         """Nothing more to ask and nothing to wait for; at the end of the minutes nobody waits long for candidates.
 
-        Those that are judged to the end at the end are waited for: without them there is no front.
+        Those that are evaluated in full at the end are waited for: without them there is no front.
         """
         if self._promoted_in_flight or self._is_asking() or self._log.search.can_promote:
             return False

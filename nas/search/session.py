@@ -44,19 +44,19 @@ from search_spaces import (
     published_names,
 )
 
-from .config import SearchConfig
-from .driver import SEARCHING, SearchResult, run_search
-from .loop import SearchProgress
-from .preparation import (
+from .checks import (
     candidate_identity,
     check_device,
     check_objectives,
-    costs_of,
-    decided,
+    decide_precision,
     device_of,
     latency_identity,
     on_one_thread,
+    select_minimized,
 )
+from .config import SearchConfig
+from .driver import SEARCHING, SearchResult, run_search
+from .loop import SearchProgress
 
 __all__ = [
     "ApKind", "CandidateFactory", "FrontMeasure", "candidate_factory", "check_files", "search_networks",
@@ -242,9 +242,10 @@ def search_networks(
             costs = Costs(latency=latency, fingerprint=fingerprint, in_slot=search.ray_address is not None)
         elif fingerprint is not None:
             costs = table_costs(space, latency, run, fingerprint, search.ray_address is not None, table_progress)
-        factory = candidate_factory(space, data, candidate, run, costs, costs_of(problem), device_of(search), ap)
+        race_on, device = select_minimized(problem), device_of(search)
+        factory = candidate_factory(space, data, candidate, run, costs, race_on, device, ap)
         known = recorded_identity(run.path) if resume else None
-        factory = replace(factory, config=decided(factory, known or {}))
+        factory = replace(factory, config=decide_precision(factory, known or {}))
         return run_search(
             space,
             factory,
@@ -306,19 +307,19 @@ def check_files(run: RunFolder, space: Space, data: PoseData | VideoData) -> Non
     data.read()
     for path in files:
         require_keypoints(path, data.val.keypoint_set.names)
-    data.tell_of_keypoints("val", mirrors=False, judges=True)
+    data.tell_of_keypoints("val", mirrors=False, evaluates=True)
 
 
 def _check_data(data: PoseData | VideoData, ap: ApKind) -> None:
-    """Before anything is measured: people can be judged as the configuration says."""
+    """Before anything is measured: people can be evaluated as the configuration says."""
     if isinstance(data, PoseData):
         if data.config.detections is not None:
             raise InputError(
-                "data.detections: a search judges people by their ground-truth boxes; leave detections out"
+                "data.detections: a search evaluates people by their ground-truth boxes; leave detections out"
             )
         return
     if data.config.video.val_detections is not None:
-        raise InputError("data.video.val_detections: a search judges people by their ground-truth boxes; leave it out")
+        raise InputError("data.video.val_detections: a search takes people's ground-truth boxes; leave it out")
     if ap == "posetrack":
         data.val.require_head_boxes()
 

@@ -198,10 +198,10 @@ def make_trainable() -> Any:
             return True
 
         def step(self) -> dict[str, Any]:
-            fields: dict[str, Any] = self._fault or self._judge()
+            fields: dict[str, Any] = self._fault or self._evaluate_watched()
             return {EVALUATION: json.dumps(fields), "done": True}
 
-        def _judge(self) -> dict[str, Any]:
+        def _evaluate_watched(self) -> dict[str, Any]:
             # Tune waits for a hung trial for ever: its process ends itself, and Tune starts another one.
             watchdog = threading.Timer(self._timeout_s, os._exit, (1,))
             watchdog.start()

@@ -19,7 +19,7 @@ ADVICE = "train longer, and look at the data with `vipnas data check`"
 
 
 class NobodyCounts(Stopped):
-    """AP is -1: nobody of the people to judge by counts. The state is saved."""
+    """AP is -1: nobody of the people to evaluate on counts. The state is saved."""
 
 
 def require_counted(problem: Problem, history: History) -> None:
@@ -27,19 +27,19 @@ def require_counted(problem: Problem, history: History) -> None:
     ends = _ap_ends(problem, history)
     if ends is not None and ends[1] < 0:
         raise NobodyCounts(
-            f"AP is -1 for all {history.judged} candidates that were evaluated: nobody of the validation people counts "
+            f"AP is -1 for all {history.evaluated} evaluated candidates: nobody of the validation people counts "
             "(crowds and num_keypoints 0 are left out); look at the data with `vipnas data check`"
         )
 
 
 def front_warning(problem: Problem, history: History, counts: Mapping[str, int]) -> str | None:
-    """What keeps the front from being a result; None where nothing does, or nothing was judged yet.
+    """What keeps the front from being a result; None where nothing does, or nothing was evaluated yet.
 
     Args:
         counts: answered candidates by status.
     """
     complete = counts.get("complete", 0)
-    if not history.judged:
+    if not history.evaluated:
         if not complete or not problem.constraints:
             return None
         bounds = ", ".join(map(str, problem.constraints))
@@ -48,9 +48,9 @@ def front_warning(problem: Problem, history: History, counts: Mapping[str, int])
     if ends is None:
         return None
     worst, best = ends
-    if best <= 0 or (worst == best and history.judged > 1):
+    if best <= 0 or (worst == best and history.evaluated > 1):
         return (
-            f"AP is {best:.4f} for all {history.judged} networks that were evaluated: it does not tell them apart, and "
+            f"AP is {best:.4f} for all {history.evaluated} evaluated networks: it does not tell them apart, and "
             f"the front is only the cheapest; {ADVICE}"
         )
     return None

@@ -66,7 +66,7 @@ class StageContext:
         """What is not known of their keypoints, as far as training minds."""
         if is_first_process():
             mirrors = self.config.data.augmentation.flip_probability > 0
-            data.tell_of_keypoints("train", mirrors=mirrors, judges=False)
+            data.tell_of_keypoints("train", mirrors=mirrors, evaluates=False)
 
     @contextmanager
     def recording(

@@ -1,4 +1,4 @@
-"""The stage that judges trained networks, on people of still images and on videos."""
+"""The stage that evaluates trained networks, on people of still images and on videos."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ImageResult:
     metrics: dict[str, float]
     """AP AP50 AP75 APM APL AR, from 0 to 1."""
     people: int
-    """On how many it was judged."""
+    """On how many it was evaluated."""
 
 
 def evaluate_stage(
@@ -41,14 +41,14 @@ def evaluate_stage(
     *,
     every_frame: bool = False,
 ) -> list[ImageResult | VideoResult]:
-    """Judge networks by COCO's measures, and on videos by PoseTrack's too; several processes share the work.
+    """Evaluate networks by COCO's measures, and on videos by PoseTrack's too; several processes share the work.
 
     Beside the weights, or in ``out``, ``evaluation/`` gets results.json and files in the benchmarks' formats.
 
     Args:
         weights: None takes the run's retrained networks, or else the exported ones.
         out: the folder for the results of one network.
-        every_frame: judge image networks on every frame of the videos, too. So they are where the configuration is
+        every_frame: evaluate image networks on every frame of the videos, too. So they are where the configuration is
             about videos, or names no still images.
 
     Raises:
@@ -88,7 +88,7 @@ def _on_videos(context: StageContext, path: Path, out: Path | None) -> VideoResu
 def _tell_of_boxes(config: Config) -> None:
     if config.data.detections is not None and config.data.video.val_detections is None and is_first_process():
         print(
-            f"{config.data.detections}: boxes of still images, not of videos: those are judged with ground-truth "
+            f"{config.data.detections}: boxes of still images, not of videos: those are evaluated with ground-truth "
             "boxes, or with --data.video.val_detections FILE",
             file=sys.stderr,
         )
@@ -112,7 +112,7 @@ def _refuse_to_overwrite(out: Path, weights: Path, config: Config) -> None:
 
 
 def _names_images(config: Config) -> bool:
-    """Whether there are still images to judge by; where nothing at all is named, the error tells how to name them."""
+    """Whether there are still images to evaluate on; where nothing is named, the error tells how to name them."""
     video = config.data.video
     images = config.data.folder or config.data.val_annotations
     return images is not None or (video.folder is None and video.val_annotations is None)

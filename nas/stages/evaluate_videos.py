@@ -1,4 +1,4 @@
-"""Judging the network in a file on videos, and the files that say how good it is."""
+"""Evaluating the network in a file on videos, and the files that say how good it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nas.data.video_data import VideoData
 from nas.evaluation.clips import ClipMetrics, posetrack_measures, summary
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.crops import keypoint_facts
-from nas.evaluation.prediction import ClipJudge
+from nas.evaluation.prediction import ClipEvaluator
 from nas.processes.distributed import joined
 from nas.processes.threads import threads_of
 from nas.run.files import atomic_write_json
@@ -51,7 +51,7 @@ class VideoResult:
 def evaluate_on_videos(
     weights: Path, data: VideoData, config: EvaluationConfig | None = None, out: Path | None = None
 ) -> VideoResult:
-    """Judge a video network, or an image network on every frame; several processes share the work.
+    """Evaluate a video network, or an image network on every frame; several processes share the work.
 
     Writes ``results.json`` into ``out``, and, where people have head boxes, PoseTrack18 files into ``posetrack/ap``
     (all joints, by which AP ranks) and ``posetrack/mota`` (tracks of the joints that score enough).
@@ -72,19 +72,19 @@ def evaluate_on_videos(
         net = fit_to_data(net, load_metadata(weights), data, str(weights), tells=processes.is_first)
         net = net.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if processes.is_first:
-            data.tell_of_keypoints("val", mirrors=config.flip_test, judges=True)
-        judge = ClipJudge.of(data, net.architecture.input_size, config)
-        predicted = judge.predict(net, processes)
-        result = processes.from_first(lambda: _judged(net, judge, predicted, data, config, out))
+            data.tell_of_keypoints("val", mirrors=config.flip_test, evaluates=True)
+        evaluator = ClipEvaluator.of(data, net.architecture.input_size, config)
+        predicted = evaluator.predict(net, processes)
+        result = processes.from_first(lambda: _evaluated(net, evaluator, predicted, data, config, out))
         if out is not None and processes.is_first:
-            atomic_write_json(out / "results.json", _content(result, judge, weights, data, config))
+            atomic_write_json(out / "results.json", _content(result, evaluator, weights, data, config))
         processes.barrier()
     return result
 
 
-def _judged(
+def _evaluated(
     net: PoseNet | VideoPoseNet,
-    judge: ClipJudge,
+    evaluator: ClipEvaluator,
     predicted: tuple[Any, Any],
     data: VideoData,
     config: EvaluationConfig,
@@ -98,15 +98,17 @@ def _judged(
     else:
         folder = None if out is None else out / "posetrack"
         threshold = config.keypoint_threshold
-        posetrack = posetrack_measures(data.val, judge.clips, *predicted, keypoint_threshold=threshold, folder=folder)
-    clip = judge.measure.evaluate(*predicted)
+        posetrack = posetrack_measures(
+            data.val, evaluator.clips, *predicted, keypoint_threshold=threshold, folder=folder
+        )
+    clip = evaluator.measure.evaluate(*predicted)
     return VideoResult(architecture=net.architecture, clip=clip, posetrack=posetrack, no_posetrack=reason)
 
 
 def _content(
-    result: VideoResult, judge: ClipJudge, weights: Path, data: VideoData, config: EvaluationConfig
+    result: VideoResult, evaluator: ClipEvaluator, weights: Path, data: VideoData, config: EvaluationConfig
 ) -> dict[str, Any]:
-    video, clips = data.config.video, judge.clips
+    video, clips = data.config.video, evaluator.clips
     return {
         **summary(result.clip),
         "posetrack": None if result.posetrack is None else _without_nan(result.posetrack),
@@ -114,7 +116,7 @@ def _content(
         "every_frame_alone": isinstance(result.architecture, PoseArchitecture),
         "frames": clips.frames,
         "clips": len(clips),
-        "people": int(clips.judged.sum()),
+        "people": int(clips.evaluated.sum()),
         "weights": str(weights),
         "weights_key": content_key(weights.read_bytes()),
         "annotations": str(data.val.annotations),

@@ -110,5 +110,5 @@ def _image_networks(folder: Path, weights: str, facts: str, section: str) -> Ite
         try:
             ap = float(json.loads(path.with_name(facts).read_text(encoding="utf-8"))[section]["AP"])
         except (OSError, ValueError, KeyError, TypeError):
-            ap = -1.0  # a network that nobody has judged is better than none
+            ap = -1.0  # a network that nobody has evaluated is better than none
         yield ap, path

@@ -37,7 +37,7 @@ __all__ = [
 CONFIG = Path(__file__).with_name("quickstart.yaml")
 
 FIXED_S = 55.0
-"""Seconds, about, that do not scale: starting Ray, measuring the latency table, exporting, judging, the report."""
+"""Seconds, about, that do not scale: starting Ray, measuring the latency table, exporting, evaluating, the report."""
 SECONDS_AN_IMAGE = 0.02
 IMAGES_A_MINUTE = 420
 MOST_IMAGES = 10_000
@@ -180,7 +180,7 @@ def read_people(context: StageContext, synthetic: SyntheticConfig | None, space:
     data = context.images(space.keypoints)
     data.read()
     mirrors = config.data.augmentation.flip_probability > 0 or config.retrain.validation.flip_test
-    data.tell_of_keypoints("val", mirrors=mirrors, judges=True)
+    data.tell_of_keypoints("val", mirrors=mirrors, evaluates=True)
     data.training_set(space.input_size)
     data.validation_crops(space.input_size)
     return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas.evaluation.baselines import judge_baselines, read_baselines
+from nas.evaluation.baselines import evaluate_baselines, read_baselines
 from nas.report.build import write_report
 from nas.report.clip_pictures import clip_pictures, networks_to_show
 from nas.report.predictions import best_weights, prediction_pictures
@@ -18,7 +18,7 @@ def report_stage(context: StageContext, *, pictures: bool = True) -> Path:
     """Write ``report.html``: one page of what the run has so far, that needs no other file.
 
     Args:
-        pictures: show what networks predict. Of a run on videos, also judge the key frame's network on every frame,
+        pictures: show what networks predict. Of a run on videos, also evaluate the key frame's network on every frame,
             unless ``baselines.json`` has that. Needs the data.
 
     Raises:
@@ -33,5 +33,5 @@ def report_stage(context: StageContext, *, pictures: bool = True) -> Path:
     if not pictures:
         return write_report(run, baselines=read_baselines(run))
     data = context.videos(run.load_video_space().length, None)
-    baselines = judge_baselines(run, data)
+    baselines = evaluate_baselines(run, data)
     return write_report(run, clip_pictures(networks_to_show(run), data), baselines)

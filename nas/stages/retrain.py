@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nas.evaluation.prediction import ClipJudge
+from nas.evaluation.prediction import ClipEvaluator
 from nas.export.trained import ExportedWeights, export_retrained
 from nas.processes.rank import is_first_process
 from nas.run.folder import RunFolder
@@ -86,7 +86,7 @@ def _retrain(
     data.read()  # now: nothing is written for data that cannot be used
     context.tell_of_training_people(data)
     if is_first_process():
-        data.tell_of_keypoints("val", mirrors=settings.validation.flip_test, judges=True)
+        data.tell_of_keypoints("val", mirrors=settings.validation.flip_test, evaluates=True)
     state: Mapping[str, Tensor] | None = None
     if settings.initialize_from == "inherited":
         state = inherited_state(run, network, data.train.keypoint_set.names)
@@ -104,9 +104,9 @@ def _retrain(
             return retrain(network, images, context.config.retrain, out, state, resume, progress)
         videos = context.videos(network.length, network.keypoints)
         clips = TrainingClips(videos, network.input_size, network.heatmap_size)
-        judge = ClipJudge.of(videos, network.input_size, settings.validation)
+        evaluator = ClipEvaluator.of(videos, network.input_size, settings.validation)
         video = context.config.video.retrain
-        return retrain_video(network, clips, judge, video, out, key, state, resume, progress)
+        return retrain_video(network, clips, evaluator, video, out, key, state, resume, progress)
 
 
 def _key_of(network: VideoArchitecture, context: StageContext) -> PoseNet | None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from nas.run.folder import RunFolder
 from nas.search.candidates.costs import Costs
 from nas.search.candidates.evaluator import CandidateEvaluator
+from nas.search.checks import decide_precision, device_of, select_minimized
 from nas.search.driver import SearchResult
-from nas.search.preparation import costs_of, decided, device_of
 from nas.search.session import candidate_factory, check_files, search_networks
 from nas.stages import sections
 from nas.stages.context import StageContext, load_space
@@ -89,9 +89,9 @@ def evaluator_of_run(context: StageContext) -> CandidateEvaluator:
     data = context.data(space.keypoints)
     check_files(run, space, data)
     problem = config.search.problem()
-    race_on = tuple(name for name in costs_of(problem) if name != "latency_ms")
+    race_on = tuple(name for name in select_minimized(problem) if name != "latency_ms")
     device = device_of(config.search)
     factory = candidate_factory(
         space, data, config.candidate, run, Costs(), race_on, device, config.video.ap
     )
-    return replace(factory, config=decided(factory, {}))()
+    return replace(factory, config=decide_precision(factory, {}))()

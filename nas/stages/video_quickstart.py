@@ -12,7 +12,7 @@ from typing import Any
 
 from nas.config import Config, load_config, save_config
 from nas.data.synthetic import SyntheticConfig
-from nas.evaluation.baselines import TRAINED_ON, Baseline, judge_baselines
+from nas.evaluation.baselines import TRAINED_ON, Baseline, evaluate_baselines
 from nas.evaluation.config import EvaluationConfig
 from nas.export.networks import choose
 from nas.run.files import atomic_write_json
@@ -44,7 +44,7 @@ VIDEO_CONFIG = Path(__file__).with_name("quickstart_video.yaml")
 VIDEO = "video"
 """The folder of the run on videos, in that of the run on images."""
 FIXED_S = 160.0
-"""Seconds, about, that do not scale: starting Ray and measuring latencies twice, exporting, judging, report, video."""
+"""Seconds, about, that do not scale: starting Ray and measuring latencies twice, exports, evaluation, report, video."""
 IMAGES_A_MINUTE, VIDEOS_A_MINUTE = 100, 36
 VAL_IMAGES, VAL_VIDEOS, VAL_FRAMES = 200, 32, 12
 LEAST_MINUTES = 6.0
@@ -174,7 +174,7 @@ class _Stages:
         read_people(self.of_images, plan.synthetic, self.space)
         self.videos.read()  # an error comes now, not after the trainings
         mirrors = plan.videos.data.augmentation.flip_probability > 0
-        self.videos.tell_of_keypoints("val", mirrors=mirrors, judges=True)
+        self.videos.tell_of_keypoints("val", mirrors=mirrors, evaluates=True)
         key, _, _ = network_to_train(self.of_images)
         train_network(self.of_images, key)
         if not self.run.temporal.is_file():  # after the retrained key network, with the image supernet's weights
@@ -236,7 +236,7 @@ class _Stages:
         from nas.stages.evaluate_videos import evaluate_on_videos
         from nas.weights.files import load_network
 
-        self.narrator.stage("judging it beside image networks that run on every frame")
+        self.narrator.stage("evaluating it beside image networks that run on every frame")
         best = self._trained(self.run, network)
         result = evaluate_on_videos(best, self.videos, PLAIN, best.parent / "evaluation")
         beside = [load_network(path, PoseArchitecture).architecture for path in weights]
@@ -246,7 +246,7 @@ class _Stages:
         of_beside = latencies[len(frames) :]
         if self.plan.videos.video.retrain.train_key:
             weights, of_beside = [self._key_trained_on(best), *weights], [latencies[0], *of_beside]
-        baselines = judge_baselines(self.run, self.videos, weights, of_beside, PLAIN)
+        baselines = evaluate_baselines(self.run, self.videos, weights, of_beside, PLAIN)
         baselines = [self._with_key_latency(one, latencies[0]) for one in baselines]
         rows: list[dict[str, Any]] = [
             {

@@ -25,7 +25,7 @@ from nas.weights.files import pose_metadata as described
 from search_spaces import InputError
 from supernet import resample_heatmaps
 
-__all__ = ["TrainingClips", "check_length", "handed_on"]
+__all__ = ["TrainingClips", "check_length", "propagate_heatmaps"]
 
 
 class TrainingClips:
@@ -89,7 +89,7 @@ class TrainingClips:
         """This process's part of the stream: ``config.batch_size`` clips a step, by ``config.seed``."""
         if processes.is_first:
             mirrors = self.data.config.augmentation.flip_probability > 0
-            self.data.tell_of_keypoints("train", mirrors=mirrors, judges=False)
+            self.data.tell_of_keypoints("train", mirrors=mirrors, evaluates=False)
         return Batches(
             self._training_set,
             config.batch_size,
@@ -100,7 +100,7 @@ class TrainingClips:
         )
 
 
-def handed_on(
+def propagate_heatmaps(
     clip: ClipTensors,
     given: Tensor | None,
     run: Callable[[int, Tensor | None], Tensor],

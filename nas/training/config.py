@@ -145,7 +145,7 @@ class RetrainConfig(TrainingConfig):
     autoscale_lr: bool = False
     """Scale the learning rate with the batch of all processes together, in proportion to 512."""
     ema_decay: ShareUnderOne = 0.0
-    """Decay of the moving average of the weights, which is what is judged and saved; 0 takes the last weights."""
+    """Decay of the moving average of the weights, which is what is evaluated and saved; 0 takes the last weights."""
     initialize_from: str = "scratch"
     """`scratch`; `inherited`, the weights from the supernet; or the path of a weights file."""
     initialization: Literal["normal", "kaiming"] = "normal"
@@ -155,7 +155,7 @@ class RetrainConfig(TrainingConfig):
     validations: PositiveInt = 4
     """Validations spread over a budget of minutes, the last one at its end."""
     validation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """How the network is judged in training."""
+    """How the network is evaluated in training."""
     teacher: Path | None = None
     """Weights of a network whose heatmaps are part of the target; it needs the same input size and keypoints."""
     distillation: Share = 0.5

@@ -20,20 +20,20 @@ from nas.processes.distributed import Processes, joined
 from nas.processes.local import run_on_processes, wants_processes
 from nas.processes.precision import Precision, choose_precision
 from nas.run.files import atomic_write_json
-from nas.training.clips import TrainingClips, check_length, handed_on
+from nas.training.clips import TrainingClips, check_length, propagate_heatmaps
 from nas.training.config import RetrainConfig, VideoRetrainConfig
+from nas.training.environment import configure_torch, lock_for_writing, state_key
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
-from nas.training.setting import computing, state_key, writing_alone
-from nas.training.validation import CropJudge, Judge, RetrainResult, Validation
+from nas.training.validation import CropEvaluator, NetworkEvaluator, RetrainResult, Validation
 from nas.weights.files import keypoint_names, load_metadata, load_network, save_network
 from nas.weights.order import in_order, state_in_order
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet, initialize
 
 __all__ = [
-    "Judge",
+    "NetworkEvaluator",
     "RetrainConfig",
     "RetrainResult",
     "VideoRetrainConfig",
@@ -57,10 +57,10 @@ def retrain(
     resume: bool = False,
     progress: ProgressCallback | None = None,
     *,
-    judge: CropJudge | None = None,
+    evaluator: CropEvaluator | None = None,
     until: float = 1.0,
 ) -> RetrainResult:
-    """Train a network, judge it now and then, and keep the best. Under torchrun or srun the processes share the work.
+    """Train a network, evaluate it now and then, and keep the best. Processes of torchrun or srun share the work.
 
     Writes ``architecture.json``, ``best.safetensors``, ``results.json``, ``checkpoint.pt``, ``metrics.jsonl`` and
     ``tensorboard/`` into ``out_dir``.
@@ -69,7 +69,7 @@ def retrain(
         initial_state: a state dict of the network, for ``initialize_from="inherited"``.
         resume: go on from the checkpoint in ``out_dir``, as if there had been no break. Without one, start anew.
         progress: called with the fraction done, the loss and the seconds left.
-        judge: in place of one by the validation people of ``data``.
+        evaluator: in place of one by the validation people of ``data``.
         until: the part of the budget, from 0 to 1, after which the network is validated and the training rests, for a
             call with ``resume`` and a greater one to go on from, under the same schedule.
 
@@ -79,14 +79,16 @@ def retrain(
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     clips = TrainingClips(data, architecture.input_size, architecture.heatmap_size)
-    judge = judge or CropJudge(data, architecture.input_size, config.validation)
-    return _retrain(architecture, clips, judge, config, out_dir, None, initial_state, resume, until, progress=progress)
+    evaluator = evaluator or CropEvaluator(data, architecture.input_size, config.validation)
+    return _retrain(
+        architecture, clips, evaluator, config, out_dir, None, initial_state, resume, until, progress=progress
+    )
 
 
 def retrain_video(
     architecture: VideoArchitecture,
     clips: TrainingClips,
-    judge: Judge,
+    evaluator: NetworkEvaluator,
     config: VideoRetrainConfig,
     out_dir: Path,
     key: PoseNet | None = None,
@@ -97,16 +99,16 @@ def retrain_video(
     """As :func:`retrain`, a video network; read its ``best.safetensors`` with ``load_network``.
 
     Args:
-        judge: called with the averaged weights.
+        evaluator: called with the averaged weights.
         key: the key frame's network, trained; needed where ``initialize_from`` is ``scratch`` and it is not trained.
     """
-    return _retrain(architecture, clips, judge, config, out_dir, key, initial_state, resume, progress=progress)
+    return _retrain(architecture, clips, evaluator, config, out_dir, key, initial_state, resume, progress=progress)
 
 
 def _retrain(
     architecture: PoseArchitecture | VideoArchitecture,
     clips: TrainingClips,
-    judge: Judge,
+    evaluator: NetworkEvaluator,
     config: RetrainConfig,
     out_dir: Path,
     key: PoseNet | None,
@@ -118,9 +120,19 @@ def _retrain(
 ) -> RetrainResult:
     config.budget(1)  # before any work: an error if there is none
     if wants_processes(config):
-        arguments = (architecture, clips, judge, config, out_dir, key, dict(initial_state or {}) or None, resume, until)
+        arguments = (
+            architecture,
+            clips,
+            evaluator,
+            config,
+            out_dir,
+            key,
+            dict(initial_state or {}) or None,
+            resume,
+            until,
+        )
         return run_on_processes(config.processes, _retrain, arguments, progress)
-    with computing(config), joined(config.device) as processes:
+    with configure_torch(config), joined(config.device) as processes:
         names = keypoint_names(clips.pose_metadata)
         net = _initial_network(architecture, config, clips.stride, key, initial_state, names, processes)
         net = net.to(processes.device)
@@ -130,7 +142,7 @@ def _retrain(
             facts |= {"kind": "retrain video", "key": state_key(net.key)}  # before it is trained
             net.key.requires_grad_(_trains_first(config))
         batches = clips.training_batches(config, processes)
-        validation = _validation(net, judge, clips, config, processes, out_dir)
+        validation = _validation(net, evaluator, clips, config, processes, out_dir)
         loop = TrainingLoop(
             config=scaled_rate(config, processes),
             budget=config.budget(batches.steps_per_epoch),
@@ -141,7 +153,7 @@ def _retrain(
             identity=run_identity(config, architecture=architecture.id, **facts, **clips.identity),
             processes=processes,
         )
-        with writing_alone(out_dir, "a training", processes):
+        with lock_for_writing(out_dir, "a training", processes):
             loop.begin(resume)
             if processes.is_first:
                 atomic_write_json(out_dir / "architecture.json", architecture.to_json())
@@ -315,7 +327,7 @@ class _Fitting:
 
         whole = torch.zeros((), device=self.processes.device)
         losses = []
-        for position, heatmaps in handed_on(clip, None, run, self.stride, detached=self.detached):
+        for position, heatmaps in propagate_heatmaps(clip, None, run, self.stride, detached=self.detached):
             if position or self.trains_first:
                 target = self._target(images[position], clip.targets[:, position])
                 loss = self.loss(heatmaps, target, clip.weights[:, position])
@@ -346,24 +358,26 @@ class _Fitting:
 
 def _validation(
     net: PoseNet | VideoPoseNet,
-    judge: Judge,
+    evaluator: NetworkEvaluator,
     clips: TrainingClips,
     config: RetrainConfig,
     processes: Processes,
     out_dir: Path,
 ) -> Validation:
     summary: dict[str, Any] = {"architecture": net.architecture.id}
-    if isinstance(judge, CropJudge):
-        judge.data.read()  # both parts, which must go together
-        summary["persons"] = len(judge.crops)  # cut now: nothing is trained for people by whom it cannot be judged
-        summary |= keypoint_facts(judge.data.val.keypoint_set)
+    if isinstance(evaluator, CropEvaluator):
+        evaluator.data.read()  # both parts, which must go together
+        summary["persons"] = len(
+            evaluator.crops
+        )  # cut now: nothing is trained for people by whom it cannot be evaluated
+        summary |= keypoint_facts(evaluator.data.val.keypoint_set)
         if processes.is_first:
-            judge.data.tell_of_keypoints("val", mirrors=config.validation.flip_test, judges=True)
+            evaluator.data.tell_of_keypoints("val", mirrors=config.validation.flip_test, evaluates=True)
 
     def measures() -> Mapping[str, float]:
         net.eval()
         with torch.no_grad():
-            return judge(net, processes)
+            return evaluator(net, processes)
 
     def save(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
         save_network(path, net, {**facts, **clips.pose_metadata}, state)

@@ -28,12 +28,12 @@ from nas.data.tensors import ClipBatch
 from nas.processes.distributed import Processes, joined
 from nas.processes.local import run_on_processes, wants_processes
 from nas.processes.precision import Precision, choose_precision
-from nas.training.clips import TrainingClips, check_length, handed_on
+from nas.training.clips import TrainingClips, check_length, propagate_heatmaps
 from nas.training.config import SupernetTrainingConfig, TemporalTrainingConfig
+from nas.training.environment import adopt_weights, configure_torch, lock_for_writing, state_key
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, mixed_target
 from nas.training.metrics import ProgressCallback
-from nas.training.setting import adopt_weights, computing, state_key, writing_alone
 from nas.weights.files import keypoint_names, save_network
 from search_spaces import (
     InputError,
@@ -132,7 +132,7 @@ def _train(
         arguments = (space, clips, key, initial, config, run_dir, resume)
         run_on_processes(config.processes, _train_alone, arguments, progress)
         return Supernet.load(path, space).eval()
-    with computing(config), joined(config.device) as processes:
+    with configure_torch(config), joined(config.device) as processes:
         batches = clips.training_batches(config, processes)
         names = keypoint_names(clips.pose_metadata)
         supernet, begun_with = _initial_supernet(space, config, initial, key, names, processes.is_first)
@@ -154,7 +154,7 @@ def _train(
             identity=run_identity(config, **facts),
             processes=processes,
         )
-        with writing_alone(run_dir, f"a {kind}'s training", processes):
+        with lock_for_writing(run_dir, f"a {kind}'s training", processes):
             if not loop.begin(resume) and key is None:
                 loop.memory["keypoints"] = clips.pose_metadata["keypoints"]
             sandwich = _Sandwich(supernet, space, key, config, processes, loop, clips.stride)
@@ -287,7 +287,7 @@ class _Sandwich:
         subnets = list(sampled_subnets(self.space, self.config, step, self.processes.rank, self.loop.fraction))
         for kind, networks in subnets:
             total = torch.zeros((), device=self.processes.device)
-            for position, heatmaps in handed_on(clip, given, self._runner(networks, images), self.stride):
+            for position, heatmaps in propagate_heatmaps(clip, given, self._runner(networks, images), self.stride):
                 loss = self.loss(heatmaps, goals[position], clip.weights[:, position]) / len(networks)
                 (loss / len(subnets)).backward()
                 total += loss.detach()

@@ -1,4 +1,4 @@
-"""Judging in training: when it is time, and which weights are kept."""
+"""Evaluating in training: when it is time, and which weights are kept."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from nas.run.placing import forget_export
 from nas.training.config import RetrainConfig
 from nas.training.loop import TrainingLoop
 
-__all__ = ["CropJudge", "Judge", "RetrainResult", "Validation"]
+__all__ = ["CropEvaluator", "NetworkEvaluator", "RetrainResult", "Validation"]
 
-Judge = Callable[[Any, Processes], Mapping[str, float]]
+NetworkEvaluator = Callable[[Any, Processes], Mapping[str, float]]
 """Measures of a network in eval mode, ``AP`` among them. All processes call it at once, share its work, and get the
 same; it goes to them by pickling."""
 
@@ -44,24 +44,24 @@ class RetrainResult:
 
 
 class Validation:
-    """Judges the averaged weights when it is time, and keeps the best in ``best.safetensors``.
+    """Evaluates the averaged weights when it is time, and keeps the best in ``best.safetensors``.
 
     Args:
-        judge: the measures of the present weights, ``AP`` among them; the same in all processes, which share it.
+        evaluator: the measures of the present weights, ``AP`` among them; the same in all processes, which share it.
         save: writes a state dict to a file, with facts for its header.
-        summary: what ``results.json`` says of the network and its judges.
+        summary: what ``results.json`` says of the network and its evaluates.
     """
 
     def __init__(
         self,
-        judge: Callable[[], Mapping[str, float]],
+        evaluator: Callable[[], Mapping[str, float]],
         save: Callable[[Path, Mapping[str, Tensor], Mapping[str, str]], None],
         summary: Mapping[str, Any],
         config: RetrainConfig,
         processes: Processes,
         out_dir: Path,
     ) -> None:
-        self.judge, self.save, self.summary = judge, save, summary
+        self.evaluator, self.save, self.summary = evaluator, save, summary
         self.config, self.processes, self.out_dir = config, processes, out_dir
 
     @property
@@ -85,7 +85,7 @@ class Validation:
 
     def _validate(self, loop: TrainingLoop, epoch: float) -> Mapping[str, float]:
         with loop.average.applied():
-            metrics = self.judge()
+            metrics = self.evaluator()
         entry = {"step": loop.step, "epoch": epoch, "elapsed_s": loop.elapsed_s, **metrics}
         before = _best(loop.memory.get("validations", []))
         loop.memory["validations"] = [*loop.memory.get("validations", []), entry]
@@ -116,8 +116,8 @@ class Validation:
 
 
 @dataclass(frozen=True, eq=False)
-class CropJudge:
-    """Judges by the crops of the validation people."""
+class CropEvaluator:
+    """Evaluates by the crops of the validation people."""
 
     data: PoseData
     input_size: tuple[int, int]
@@ -125,7 +125,7 @@ class CropJudge:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Without what this process has read."""
-        return CropJudge, (self.data.unread(), self.input_size, self.config)
+        return CropEvaluator, (self.data.unread(), self.input_size, self.config)
 
     @cached_property
     def crops(self) -> CropCache:

@@ -42,7 +42,7 @@ class Training:
     """The last point is the training's end."""
     cpu_s: float
     people: int
-    """Validation people that it was judged on."""
+    """Validation people that it was evaluated on."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,7 @@ def search(name: str) -> tuple[Any, Any]:
     results = whole, front(run)
     interrupt(("search", f"settings/{name}.yaml"), begin_anew, lambda: count_lines(journal) >= after)
     assert after <= count_lines(journal) < most - 2, (count_lines(journal), most)
-    assert name != "guided" or any(row["promoted"] for row in course(run)), "nobody was judged to the end before"
+    assert name != "guided" or any(row["promoted"] for row in course(run)), "nobody was evaluated in full before"
     shutil.copytree(run, kept, ignore=shutil.ignore_patterns("supernet", "temporal", "retrain"))
     vipnas("search", f"runs/{name}/config.yaml", "--resume")
     assert (course(run), front(run)) == results, "a resumed search differs from an undisturbed one"

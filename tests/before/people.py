@@ -1,7 +1,7 @@
-"""People to train on and to judge by: the same bytes on every machine, whatever made the libraries there.
+"""People to train and to evaluate on: the same bytes on every machine, whatever made the libraries there.
 
 The image files are written here (uncompressed PNG), drawn with whole numbers, and have a fixed time of modification: a
-search remembers the crops that it judged by with the names, sizes and times of the files that they were cut from.
+search remembers the crops that it evaluated by with the names, sizes and times of the files that they were cut from.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Point = tuple[int, int, int]
 
 
 def write_people(folder: Path) -> Path:
-    """A folder of COCO keypoints, two people an image: 24 to train on, 20 to judge by."""
+    """A folder of COCO keypoints, two people an image: 24 to train on, 20 to evaluate by."""
     for part, images, seed in (("train", 12, 1), ("val", 10, 2)):
         draws = _numbers(seed)
         entries, annotations = [], []

@@ -67,7 +67,7 @@ class AskTellSearch(ABC, Generic[A]):
     """Numbers the questions, keeps what is pending and what was told, and maintains the front.
 
     No architecture is asked twice, whether its evaluation is pending, complete, raced or failed; but one that was only
-    looked at (``screened``) may be promoted, which is a second question: to judge it to the end.
+    looked at (``screened``) may be promoted, which is a second question: to evaluate it to the end.
 
     Args:
         space: where architectures come from.
@@ -155,7 +155,7 @@ class AskTellSearch(ABC, Generic[A]):
     """Whether what was only looked at can be promoted."""
 
     def _candidate_for_promotion(self) -> A | None:
-        """Of those that were only looked at, the next one to judge to the end; None where no other is worth it."""
+        """Of those that were only looked at, the next one to evaluate in full; None where no other is worth it."""
         return None
 
     @property
@@ -165,7 +165,7 @@ class AskTellSearch(ABC, Generic[A]):
         return self.promotes and (interrupted or self._candidate_for_promotion() is not None)
 
     def promote(self) -> A | None:
-        """Asks to judge to the end one that was only looked at; None where no other is worth it."""
+        """Asks to evaluate in full one that was only looked at; None where no other is worth it."""
         interrupted = next((key for key in self._again if key in self._promoted), None)
         if interrupted is not None:
             self._pending[interrupted] = self._again.pop(interrupted)
@@ -179,7 +179,7 @@ class AskTellSearch(ABC, Generic[A]):
         return chosen
 
     def is_promoted(self, architecture: A) -> bool:
-        """Whether an unanswered question is to judge to the end what was looked at before."""
+        """Whether an unanswered question is to evaluate in full what was looked at before."""
         return architecture.id in self._promoted
 
     def _new(self, number: int) -> A:

@@ -3,7 +3,7 @@
 A candidate is only looked at (a few people), which costs a tenth of an evaluation. What that says is noisy, but all
 candidates of a space share their genes: a Gaussian process over genes finds in the looks of all what the one of each is
 worth. Parents are the best by the model; of several children the one is asked from which the model expects most
-hypervolume; and only those are judged to the end that the front would gain from.
+hypervolume; and only those are evaluated in full that the front would gain from.
 
 Evolution with a regression over genes in place of most evaluations: Lu et al., "NSGANetV2", ECCV 2020 (there all that
 is measured is measured completely).
@@ -36,8 +36,8 @@ Integers = NDArray[np.int64]
 
 MEMORY = 256
 """Evaluations the model knows; beyond a quarter more, the worst are forgotten."""
-LEAST_JUDGED = 4
-"""So many are judged to the end in any case: before, nobody knows what looks are worth."""
+LEAST_EVALUATED = 4
+"""So many are evaluated in full in any case: before, nobody knows what looks are worth."""
 PAIRS_FOR_SLOPE = 6
 EXACT = tuple(name for name, direction in KNOWN_OBJECTIVES.items() if direction == "min")
 """Measures that a look gives as they are: they need no image."""
@@ -54,12 +54,12 @@ class _Seen(Generic[A]):
     evaluated: Evaluated[A]
     vector: tuple[int, ...]
     look: Mapping[str, float] | None = None
-    """What the first look said, where it was judged further."""
+    """What the first look said, where it was evaluated further."""
     given_up: bool = False
 
     @property
     def is_open(self) -> bool:
-        """Looked at, and may be judged to the end."""
+        """Looked at, and may be evaluated in full."""
         return self.evaluated.screened and not self.given_up
 
 
@@ -68,9 +68,9 @@ class GuidedSearch(EvolutionarySearch[A]):
 
     Args:
         children: how many are made for each question; the model chooses one of them.
-        least_gain: an architecture that was looked at is judged to the end if the front is expected to gain more
+        least_gain: an architecture that was looked at is evaluated in full if the front is expected to gain more
             hypervolume by it than this times what one of all that were asked has brought on average. So a longer
-            search judges more to the end, but not more of each hundred.
+            search evaluates more to the end, but not more of each hundred.
         options: as for :class:`EvolutionarySearch`.
 
     Raises:
@@ -111,7 +111,7 @@ class GuidedSearch(EvolutionarySearch[A]):
         bounds_estimates = any(bound.name not in EXACT for bound in self.problem.constraints)
         begin = self._population.size if bounds_estimates else PROMOTED_FROM
         if number >= begin and number % PROMOTED_EACH == 0:
-            promoted = self._worth_judging(self._fresh_model()) if self._fitted else None
+            promoted = self._worth_completing(self._fresh_model()) if self._fitted else None
             if promoted is not None:
                 self._promoted.add(promoted.id)
                 return promoted
@@ -150,11 +150,11 @@ class GuidedSearch(EvolutionarySearch[A]):
             return None
         if self._latest is None or self._latest[0] != self._answers:
             self._latest = (self._answers, self._model_of(list(self._seen.values()), self._population.size))
-        return self._worth_judging(self._latest[1])
+        return self._worth_completing(self._latest[1])
 
-    def _worth_judging(self, model: _Model[A]) -> A | None:
+    def _worth_completing(self, model: _Model[A]) -> A | None:
         front = np.array([member.costs for member in self.front]).reshape(-1, len(self.problem.objectives))
-        return model.worth_judging(front, self._promoted, self.least_gain / max(1, self.told))
+        return model.worth_completing(front, self._promoted, self.least_gain / max(1, self.told))
 
     # Answers --------------------------------------------------------------------------------------------------------
 
@@ -273,7 +273,7 @@ class _Model(Generic[A]):
                 targets = np.log(told) if logarithmic else told
                 process = self._process(name, targets, np.zeros(len(seen), dtype=bool))
                 values[name], self._processes[name] = told, (process, logarithmic)
-        self._costs, self._violations = self._judged(values)
+        self._costs, self._violations = self._evaluated(values)
         self._reference = reference_beyond(self._costs.max(axis=0), self._costs.min(axis=0))
         self._front = _non_dominated(self._costs[self._violations == 0])
         order = selection_order(self._costs, self._violations)[0][:best].tolist()
@@ -286,7 +286,7 @@ class _Model(Generic[A]):
         return process
 
     def _in_terms_of_complete(self, name: str, told: Floats) -> Floats:
-        """Looks at few people are biased: by how much say those that were judged on.
+        """Looks at few people are biased: by how much say those that were evaluated on.
 
         These were chosen for what was expected of them, not for their looks alone, so it is the former that is
         compared: otherwise the luck of the chosen would count as bias.
@@ -305,7 +305,7 @@ class _Model(Generic[A]):
         screened = np.array([one.evaluated.screened for one in self._seen])
         return np.where(screened, complete.mean() + slope * (told - expected.mean()), told)
 
-    def _judged(self, values: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+    def _evaluated(self, values: Mapping[str, Floats]) -> tuple[Floats, Floats]:
         """Costs (n, m) and violations (n,) of measures."""
         columns = [-values[o.name] if o.direction == "max" else values[o.name] for o in self._problem.objectives]
         violations = np.zeros(len(columns[0]))
@@ -329,18 +329,18 @@ class _Model(Generic[A]):
         for name, (process, logarithmic) in self._processes.items():
             found = process(products)
             values[name] = np.exp(found) if logarithmic else found
-        return self._judged(values)
+        return self._evaluated(values)
 
     def _gains(self, costs: Floats, violations: Floats, front: Floats | None = None) -> Floats:
         """(n,) by how much each point would raise the (expected) front's hypervolume; below 0 what is forbidden."""
         gains = hypervolume_gains(costs, self._front if front is None else front, self._reference)
         return np.where(violations > 0, -violations, gains)
 
-    def worth_judging(self, front: Floats, promoted: set[str], least_share: float) -> A | None:
+    def worth_completing(self, front: Floats, promoted: set[str], least_share: float) -> A | None:
         """Of those that are open, the one from which the ``front`` (f, m) of complete evaluations would gain most.
 
         None where that is less than ``least_share`` of the hypervolume of all that is expected.
-        Those that are being judged already count with what is expected of them.
+        Those that are being evaluated already count with what is expected of them.
         """
         asked = np.array([one.evaluated.architecture.id in promoted for one in self._seen])
         left = np.flatnonzero(np.array([one.is_open for one in self._seen]) & ~asked)
@@ -349,9 +349,9 @@ class _Model(Generic[A]):
         known = _non_dominated(np.vstack([front, self._costs[asked & (self._violations == 0)]]))
         gains = self._gains(self._costs[left], self._violations[left], known)
         best = int(np.argmax(gains))
-        judged = int((asked | ~self._estimates).sum()) + sum(one.given_up for one in self._seen)
+        evaluated = int((asked | ~self._estimates).sum()) + sum(one.given_up for one in self._seen)
         enough = least_share * hypervolume(self._front, self._reference)
-        if judged >= LEAST_JUDGED and gains[best] <= enough:
+        if evaluated >= LEAST_EVALUATED and gains[best] <= enough:
             return None
         return self._seen[int(left[best])].evaluated.architecture
 

@@ -35,7 +35,7 @@ class History:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.entered = 0
-        self.judged = 0
+        self.evaluated = 0
         self._steps: list[tuple[tuple[float, ...], int, float]] = []
         self._worst: np.ndarray | None = None
         self._best: np.ndarray | None = None
@@ -43,7 +43,7 @@ class History:
     def add(self, costs: Sequence[float], entered: bool, evaluations: int, elapsed_s: float) -> None:
         """One complete, feasible evaluation, and whether it entered the front."""
         point = np.asarray(costs)
-        self.judged += 1
+        self.evaluated += 1
         self._worst = point if self._worst is None else np.maximum(self._worst, point)
         self._best = point if self._best is None else np.minimum(self._best, point)
         if entered:

@@ -14,10 +14,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CandidateConfig(Ranged):
-    """How a candidate of the search is judged."""
+    """How a candidate of the search is evaluated."""
 
     persons: PositiveInt = 500
-    """Validation people a candidate is judged on: all people of randomly chosen images, until there are so many; in
+    """Validation people a candidate is evaluated on: all people of randomly chosen images, until there are so many; in
     videos, the people in the frames of random clips (for PoseTrack's AP, of random whole videos)."""
     calibration_crops: PositiveInt = 64
     """Training crops, or clips, for the BatchNorm statistics. 64 rank as 512 do on a trained tiny supernet (Kendall τ
@@ -26,7 +26,7 @@ class CandidateConfig(Ranged):
     """People, or clips, a forward pass, and between two decisions of the race."""
     first_look: NonNegativeInt = 48
     """People, the first of ``persons``, of a first look, in which BatchNorm is calibrated on them. A guided search
-    judges to the end only what that lets it hope from. 0: every candidate is judged at once. Only searches of image
+    evaluates in full only what that lets it hope from. 0: every candidate is evaluated at once. Only searches of image
     networks look first."""
     racing: bool = True
     """Stop a candidate that is significantly worse than one that costs no more."""

@@ -2,7 +2,7 @@
 
 This is the product's speed. Crops are decoded once and memory-mapped; networks run folded, channels-last, in bfloat16
 where it pays, on one thread; 64 crops calibrate BatchNorm; there is no flip test; AP is vectorised; a candidate is
-looked at on a few people first, and judged to the end if the search asks for that (guided search); one that is clearly
+looked at on a few people first, and evaluated in full if the search asks for that (guided search); one that is clearly
 worse than one that costs no more is dropped early (racing on paired OKS); and whatever candidates have in common is
 computed once (:mod:`nas.search.candidates.chain`).
 """
@@ -107,12 +107,12 @@ class CandidateEvaluator:
         """The record's fields: objectives, status (``complete`` or ``raced``), persons, metrics, note, cpu_s."""
         started = time.process_time()
         costs, latencies = self.costs(architecture)
-        record = self._judge(self._chains.of(frames_of(architecture)), dict(costs))
+        record = self._evaluate(self._chains.of(frames_of(architecture)), dict(costs))
         self._chains.trim()
         record["metrics"].update(_by_position(latencies))
         return {**record, "cpu_s": time.process_time() - started}
 
-    def _judge(self, chain: Chain, costs: dict[str, float]) -> dict[str, Any]:
+    def _evaluate(self, chain: Chain, costs: dict[str, float]) -> dict[str, Any]:
         found: list[Decoded] = []
         similarity = np.empty(0)
         for chunk in range(self._chunks):

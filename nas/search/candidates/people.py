@@ -121,23 +121,23 @@ class ClipPeople:
         return self.clips.previous_from_current(rows)
 
     def count(self, rows: slice) -> int:
-        return int(self.clips.judged[rows].sum())
+        return int(self.clips.evaluated[rows].sum())
 
     def rows_with(self, people: int) -> int:
-        return int(np.searchsorted(self.clips.judged.sum(axis=1).cumsum(), people)) + 1
+        return int(np.searchsorted(self.clips.evaluated.sum(axis=1).cumsum(), people)) + 1
 
     def oks(self, keypoints_px: Points, rows: slice) -> NDArray[np.float64]:
         found = self._measure.oks(keypoints_px, rows)
-        return found[self.clips.judged[rows]]
+        return found[self.clips.evaluated[rows]]
 
     def similarity(self, keypoints_px: Points, rows: slice) -> NDArray[np.float64]:
         """The mean OKS of each clip's propagated frames; clips without a labelled one are left out.
 
         Clips are what is independent of each other: the frames of one are not. The key frame is the same for all.
         """
-        judged = self.clips.judged[rows, 1:]
-        total = np.where(judged, self._measure.oks(keypoints_px, rows)[:, 1:], 0).sum(axis=1)
-        counted = judged.sum(axis=1)
+        evaluated = self.clips.evaluated[rows, 1:]
+        total = np.where(evaluated, self._measure.oks(keypoints_px, rows)[:, 1:], 0).sum(axis=1)
+        counted = evaluated.sum(axis=1)
         return total[counted > 0] / counted[counted > 0]
 
     def measure(self, keypoints_px: Points, scores: Points) -> tuple[float, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The race: a candidate that is clearly worse than one that costs no more is dropped before it is judged to the end.
+"""The race: a candidate that is clearly worse than one that costs no more is dropped before it is evaluated in full.
 
 Candidates are compared on the same people (or clips) in the same order, by a similarity from 0 to 1 for each: paired
 differences need few people to be significant.
@@ -25,7 +25,7 @@ class Rival:
     costs: Mapping[str, float]
     ap: float
     oks: NDArray[np.float64]
-    """Of every person, in the order in which all candidates are judged."""
+    """Of every person, in the order in which all candidates are evaluated."""
 
 
 class Race:

@@ -6,8 +6,8 @@ What a line holds (the fields of an evaluation record)::
      "status": "complete" | "raced" | "screened" | "failed", "reason": null | "…", "persons": 400, "cpu_s": 0.21,
      "worker": 0, "time": 1763…}
 
-An architecture that was only looked at (``screened``) has a second record, with ``"promoted": true``, once it is judged
-to the end.
+An architecture that was only looked at (``screened``) has a second record, with ``"promoted": true``, once it is
+evaluated in full.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def estimate_kinds(status: str) -> dict[str, bool]:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """One record an architecture: of one that was looked at and then judged, what the second says.
+    """One record an architecture: of one that was looked at and then evaluated, what the second says.
 
     It keeps the place, number and time of the first, and has the ``cpu_s`` of both. Where the second evaluation failed,
     the first stands.

@@ -93,7 +93,7 @@ class RunLog(Generic[A]):
 
     @property
     def evaluations(self) -> int:
-        """Candidates that are answered, failed ones included; each once, however often it was judged."""
+        """Candidates that are answered, failed ones included; each once, however often it was evaluated."""
         return sum(self.counts.values())
 
     @property

@@ -7,7 +7,7 @@ A factory makes the evaluator once a worker, because loading a supernet and its 
                                "persons": 400, …}
 
 An evaluator for a guided search may also only look at a candidate, and say so by the status ``screened``: its
-objectives are estimates then. It has a second method, ``complete(architecture)``, that judges to the end
+objectives are estimates then. It has a second method, ``complete(architecture)``, that evaluates in full
 (:meth:`AskTellSearch.promote`).
 
 An evaluator that raises fails that candidate, not the search.
@@ -41,7 +41,7 @@ class Outcome:
     reason: str | None = None
     worker: int = 0
     promoted: bool = False
-    """It was looked at before, and was now to be judged to the end."""
+    """It was looked at before, and was now to be evaluated in full."""
 
 
 class Executor(Protocol):
@@ -51,7 +51,7 @@ class Executor(Protocol):
         """How many more candidates it can take now; 0 while its workers start."""
 
     def submit(self, number: int, architecture: Any, promoted: bool = False) -> None:
-        """Takes a candidate, a ``promoted`` one to be judged to the end; at most :meth:`free` of them."""
+        """Takes a candidate, a ``promoted`` one to be evaluated in full; at most :meth:`free` of them."""
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         """What has finished; waits for at least one of them, but not much longer than ``timeout_s``."""
@@ -64,8 +64,8 @@ def evaluate_one(evaluate: Evaluate, architecture: Any, promoted: bool = False) 
     """The evaluator's fields as JSON values, with the CPU seconds it took; ``{"reason": …}`` if it raised."""
     started = time.process_time()
     try:
-        judge: Evaluate = cast(Any, evaluate).complete if promoted else evaluate
-        fields = dict(judge(architecture))
+        evaluator: Evaluate = cast(Any, evaluate).complete if promoted else evaluate
+        fields = dict(evaluator(architecture))
         # Numbers of numpy and torch become Python's; anything that is not JSON is an error here, not in the journal.
         fields = json.loads(json.dumps(fields, default=float))
         if fields.get("status") == "screened" and not hasattr(evaluate, "complete"):

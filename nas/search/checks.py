@@ -19,11 +19,11 @@ __all__ = [
     "candidate_identity",
     "check_device",
     "check_objectives",
-    "costs_of",
-    "decided",
+    "decide_precision",
     "device_of",
     "latency_identity",
     "on_one_thread",
+    "select_minimized",
 ]
 
 
@@ -67,7 +67,7 @@ def device_of(search: SearchConfig) -> str:
     return device
 
 
-def costs_of(problem: Problem) -> tuple[str, ...]:
+def select_minimized(problem: Problem) -> tuple[str, ...]:
     """What a candidate has to be no worse in to race another one out: all that less is wanted of."""
     return tuple(name for name in problem.names if KNOWN_OBJECTIVES[name] == "min")
 
@@ -82,7 +82,7 @@ class _Factory(Protocol):
     def quicker_precision(self) -> Precision: ...
 
 
-def decided(factory: _Factory, known: Mapping[str, Any]) -> CandidateConfig:
+def decide_precision(factory: _Factory, known: Mapping[str, Any]) -> CandidateConfig:
     """``auto`` becomes one precision for all workers: that of the search to go on with, else what is quicker here."""
     if factory.config.precision != "auto":
         return factory.config

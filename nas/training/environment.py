@@ -18,11 +18,11 @@ from nas.weights.order import pose_network_in_order
 from search_spaces import InputError
 from supernet import Supernet
 
-__all__ = ["adopt_weights", "computing", "state_key", "threads_of", "writing_alone"]
+__all__ = ["adopt_weights", "configure_torch", "lock_for_writing", "state_key", "threads_of"]
 
 
 @contextlib.contextmanager
-def computing(config: TrainingConfig) -> Iterator[None]:
+def configure_torch(config: TrainingConfig) -> Iterator[None]:
     """torch's threads and determinism as configured, and as they were afterwards."""
     before = torch.are_deterministic_algorithms_enabled()
     try:
@@ -34,7 +34,7 @@ def computing(config: TrainingConfig) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing_alone(folder: Path, what: str, processes: Processes) -> Iterator[None]:
+def lock_for_writing(folder: Path, what: str, processes: Processes) -> Iterator[None]:
     """Holds the folder's lock, in the first process, for all of them.
 
     Raises:
