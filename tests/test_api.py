@@ -28,7 +28,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.
         ("[128, 128]", "[64, 64]"),
         ("\ntrain: {minutes: 60,", "\ntrain: {steps: 2, batch_size: 2, bf16: false,"),
         ("retrain: {minutes: 60, epochs: null,", "retrain: {epochs: 1, batch_size: 4, bf16: false,"),
-        ("{evaluations: 500}", "{evaluations: 6, population_size: 4, workers: 1}\nlatency: {rounds: 5}"),
+        ("{evaluations: 500}", "{evaluations: 6, population_size: 4, workers: 0}\nlatency: {rounds: 5}"),
         ("export: {networks: 4}", "export: {networks: 1}"),
         ('LatencyConfig(runtime="onnxruntime")', 'LatencyConfig(runtime="onnxruntime", rounds=5)'),
     ):

@@ -489,6 +489,7 @@ def planned(searched: Path, trained: Path, tmp_path: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_killed_on_ray_tune_and_resumed_there_the_stage_comes_to_the_same(
     searched: Path, trained: Path, planned: Path, quiet_ray: Path
 ) -> None:

@@ -12,7 +12,7 @@ from evaluators import MeasureInputError
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.blocks import space_blocks
 from nas.latency.table import Fit, block_name
-from nas.search import preparation, session
+from nas.search import checks, session
 from nas.search.algorithms.objectives import Problem
 from nas.search.candidates import costs
 from nas.search.candidates.config import CandidateConfig, Precision
@@ -98,13 +98,13 @@ def test_a_damaged_table_is_measured_anew(
 def test_objectives_that_do_not_fit_are_refused(objectives: list[str], constraints: list[str], message: str) -> None:
     problem = Problem.parse(objectives, constraints)
     with pytest.raises(InputError, match=message):
-        preparation.check_objectives(problem, racing=True)
+        checks.check_objectives(problem, racing=True)
 
 
 def test_bounds_from_below_are_possible_without_racing() -> None:
     problem = Problem.parse(["ap", "macs"], ["latency_ms >= 5", "ap >= 0.1", "params <= 1e6"])
-    preparation.check_objectives(problem, racing=False)
-    assert preparation.select_minimized(problem) == ("macs", "latency_ms", "params")
+    checks.check_objectives(problem, racing=False)
+    assert checks.select_minimized(problem) == ("macs", "latency_ms", "params")
 
 
 def factory(precision: Precision = "auto", device: str = "cpu") -> session.CandidateFactory:
@@ -119,15 +119,15 @@ def factory(precision: Precision = "auto", device: str = "cpu") -> session.Candi
 def test_the_precision_is_decided_once_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.CandidateFactory, "quicker_precision", lambda _: "bfloat16")
     resumed = {"candidate": {"precision": "float32"}}
-    assert preparation.decide_precision(factory(), {}).precision == "bfloat16"
-    assert preparation.decide_precision(factory(), resumed).precision == "float32", "as the search to go on with"
-    assert preparation.decide_precision(factory("bfloat16"), resumed).precision == "bfloat16", "as asked for"
-    assert preparation.decide_precision(factory(device="cuda"), {}).precision == "float32"
+    assert checks.decide_precision(factory(), {}).precision == "bfloat16"
+    assert checks.decide_precision(factory(), resumed).precision == "float32", "as the search to go on with"
+    assert checks.decide_precision(factory("bfloat16"), resumed).precision == "bfloat16", "as asked for"
+    assert checks.decide_precision(factory(device="cuda"), {}).precision == "float32"
 
 
 def test_a_gpu_that_is_not_there_is_missed_before_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    preparation.check_device("cpu")
+    checks.check_device("cpu")
     with pytest.raises(InputError, match="gpus_per_worker: torch finds no GPU"):
         factory(device="cuda")()
 

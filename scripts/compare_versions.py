@@ -1,0 +1,77 @@
+"""What a candidate costs in two versions of this program, one search after the other in turns.
+
+    git worktree add BEFORE 4fdf458
+    python scripts/compare_versions.py BEFORE RUN [--evaluations 60] [--rounds 3]
+
+RUN is a run folder with a trained supernet, of images or of videos. Each version searches a copy of it by evolution for
+AP and MACs, in one process of one thread, with the same seed; of every candidate's own CPU seconds the sum is compared.
+The candidates, and their values, have to be the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+COPIED = (
+    "config.yaml", "space.json", "supernet.safetensors", "video_space.json", "temporal.safetensors", "key.safetensors",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("before", type=Path, help="a checkout of the other version")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--evaluations", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    versions = {"before": arguments.before.resolve(), "now": Path(__file__).resolve().parents[1]}
+    seconds: dict[str, list[float]] = {name: [] for name in versions}
+    values: dict[str, list[dict[str, Any]]] = {}
+    for round_ in range(arguments.rounds):
+        for name in list(versions)[:: 1 if round_ % 2 else -1]:
+            records = searched(versions[name], arguments.run, arguments.evaluations)
+            seconds[name].append(sum(record["cpu_s"] for record in records))
+            values[name] = [{"id": record["id"], **record["objectives"]} for record in records]
+            print(f"round {round_ + 1} {name}: {seconds[name][-1] / len(records):.4f} CPU s a candidate", flush=True)
+    pairs = list(zip(values["before"], values["now"], strict=False))
+    same = sum(one["id"] == other["id"] for one, other in pairs)
+    apart = max((abs(one["ap"] - other["ap"]) for one, other in pairs if one["id"] == other["id"]), default=0.0)
+    ratios = np.array(seconds["now"]) / np.array(seconds["before"])
+    medians = ", ".join(f"{name} {np.median(row) / arguments.evaluations:.4f}" for name, row in seconds.items())
+    print(f"CPU s a candidate, medians: {medians}; now / before {np.median(ratios):.3f} ({ratios.min():.3f} to "
+          f"{ratios.max():.3f}); {same} of {len(pairs)} candidates the same, AP at most {apart:.6f} apart")  # fmt: skip
+
+
+def searched(checkout: Path, run: Path, evaluations: int) -> list[dict[str, Any]]:
+    """The journal's records."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "run"
+        copy.mkdir()
+        for name in COPIED:
+            if (run / name).is_file():
+                shutil.copyfile(run / name, copy / name)
+        options = {
+            "run_dir": str(copy), "minutes": "null", "search.minutes": "null", "search.evaluations": str(evaluations),
+            "search.workers": "0", "search.algorithm": "evolution", "search.objectives": "[ap, macs]", "seed": "0",
+        }  # fmt: skip
+        given = [part for name, text in options.items() for part in (f"--{name}", text)]
+        environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "nas", "search", str(copy / "config.yaml"), *given]
+        done = subprocess.run(command, env=environment, cwd=checkout, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{checkout}: {done.stderr}")
+        return [json.loads(line) for line in (copy / "evaluations.jsonl").read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    main()
