@@ -218,3 +218,25 @@ def test_a_gpu_judges_as_the_cpu_does(crops: CropCache) -> None:
         assert evaluate(architecture)["metrics"]["mean_oks"] == pytest.approx(expected, abs=0.05)
     assert evaluate.dtype == torch.float32
     assert all(image.is_cuda for image in evaluate._images.values())
+
+
+def test_mean_oks_is_an_objective_where_it_is_wanted(crops: CropCache) -> None:
+    rng = np.random.default_rng(8)
+    dear, cheap = sorted((SPACE.sample(rng) for _ in range(2)), key=lambda one: -cost(one)["latency_ms"])
+    plain = evaluator(crops)(dear)
+    assert "mean_oks" not in plain["objectives"]
+    evaluate = evaluator(crops, first_look=8)
+    evaluate.with_oks = True
+    look = evaluate(dear)
+    assert look["objectives"]["mean_oks"] == look["metrics"]["mean_oks"]
+    whole = evaluate.complete(dear)
+    assert whole["objectives"]["mean_oks"] == whole["metrics"]["mean_oks"] == plain["metrics"]["mean_oks"]
+    assert whole["objectives"]["ap"] == plain["objectives"]["ap"]
+    racing = evaluator(crops, racing=True)
+    racing.with_oks = True
+    racing._race.rivals.append(Rival(cost(cheap), 0.9, np.linspace(1, 0.8, PEOPLE)))
+    dropped = racing(dear)
+    assert dropped["status"] == "raced"
+    estimate = dropped["objectives"]["mean_oks"]
+    seen = np.linspace(1, 0.8, PEOPLE)[: dropped["persons"]]
+    assert estimate == pytest.approx(0.9 * dropped["metrics"]["mean_oks"] / seen.mean())

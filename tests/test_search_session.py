@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from evaluators import MeasureInputError
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
 from nas.latency.blocks import space_blocks
 from nas.latency.table import Fit, block_name
+from nas.run.folder import RunFolder
 from nas.search import checks, session
 from nas.search.algorithms.objectives import Problem
 from nas.search.candidates import costs
 from nas.search.candidates.config import CandidateConfig, Precision
+from nas.search.config import SearchConfig
+from nas.training.supernet import train_supernet
 from search_spaces import InputError, SearchSpace, get_space
+from tests.training_fixture import pose_data, quick_config, small_space
 
 SPACE = get_space("resnet-tiny")
 LATENCY = LatencyConfig()
@@ -138,3 +143,62 @@ def test_a_front_is_not_measured_on_another_machine() -> None:
     with pytest.raises(MeasureInputError, match="another processor"):
         session.FrontMeasure(LatencyConfig(), elsewhere)()
     assert callable(session.FrontMeasure(LatencyConfig(), here)())
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run whose supernet was trained for two steps, of coloured discs."""
+    folder = tmp_path_factory.mktemp("untrained")
+    train_supernet(small_space(), pose_data(folder / "coco"), quick_config(steps=2), folder / "run")
+    run = RunFolder(folder / "run")
+    run.write_space(small_space())
+    return run
+
+
+def searched(run: RunFolder, objectives: tuple[str, ...] | None, out: Path, *, resume: bool = False) -> Any:
+    if not out.is_dir():
+        out.mkdir()
+        for path in (run.supernet, run.space):
+            shutil.copyfile(path, out / path.name)
+    count = 5 if resume else 3
+    settings = SearchConfig(
+        evaluations=count, workers=0, population_size=2, algorithm="evolution", objectives=objectives
+    )
+    latency, candidate = LatencyConfig(rounds=3), CandidateConfig(persons=8, calibration_crops=4)
+    data = pose_data(run.path.parent / "coco")
+    return session.search_networks(
+        small_space(), data, settings, candidate, latency, RunFolder(out), resume=resume
+    )
+
+
+def test_where_ap_is_near_0_the_search_ranks_by_oks_and_says_so(
+    untrained: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = searched(untrained, None, tmp_path / "a")
+    assert "too near 0 to rank networks by: the search ranks by mean OKS" in caplog.text
+    assert all({"ap", "mean_oks", "latency_ms"} <= record["objectives"].keys() for record in result.front)
+    caplog.clear()
+    again = searched(untrained, None, tmp_path / "a", resume=True)
+    assert again.evaluations == 5
+    assert "near 0" not in caplog.text, "what was decided stays"
+    front = RunFolder(tmp_path / "a").load_front_file()
+    assert front["objectives"] == {"mean_oks": "max", "latency_ms": "min"}
+
+
+def test_objectives_that_are_asked_for_stay(
+    untrained: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    searched(untrained, ("ap", "latency_ms"), tmp_path / "a")
+    assert "mean OKS" not in caplog.text
+    assert RunFolder(tmp_path / "a").load_front_file()["objectives"] == {"ap": "max", "latency_ms": "min"}
+    searched(untrained, None, tmp_path / "a", resume=True)
+    assert RunFolder(tmp_path / "a").load_front_file()["objectives"] == {"ap": "max", "latency_ms": "min"}
+
+
+def test_where_ap_tells_networks_apart_it_is_the_objective(
+    untrained: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(session, "NEAR_ZERO_AP", 0.0)
+    searched(untrained, None, tmp_path / "a")
+    assert "mean OKS" not in caplog.text
+    assert RunFolder(tmp_path / "a").load_front_file()["objectives"] == {"ap": "max", "latency_ms": "min"}

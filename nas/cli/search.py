@@ -40,14 +40,17 @@ def show_result(result: SearchResult) -> None:
     from search_spaces.video import any_architecture
     from search_spaces.video_costs import count_any
 
+    by_oks = any("mean_oks" in record["objectives"] for record in result.front)
     rows = []
     for record in result.front:
         complexity = count_any(any_architecture(record["architecture"]))
         values = {**record["objectives"], **record.get("measured", {})}
         latency = f"{values['latency_ms']:.2f}" if "latency_ms" in values else "–"
-        rows.append((record["id"], f"{values['ap']:.4f}" if "ap" in values else "–", latency,
+        oks = (f"{values['mean_oks']:.4f}",) if by_oks else ()
+        rows.append((record["id"], f"{values['ap']:.4f}" if "ap" in values else "–", *oks, latency,
                      f"{complexity.macs / 1e6:,.1f}", f"{complexity.parameters / 1e6:,.3f}"))  # fmt: skip
-    print_table("Pareto front", ("network", "AP (inherited)", "latency ms", "MACs (M)", "parameters (M)"), rows)
+    accuracy = ("AP (inherited)", "mean OKS") if by_oks else ("AP (inherited)",)
+    print_table("Pareto front", ("network", *accuracy, "latency ms", "MACs (M)", "parameters (M)"), rows)
     counts = ", ".join(f"{number} {status}" for status, number in result.counts.items())
     print(f"{result.evaluations} candidates ({counts}), {result.candidates_a_minute:.0f} a minute")
     if result.warning is not None:

@@ -163,8 +163,8 @@ def _make_plan(
     """Choose the networks and measure them all side by side, before any of them is trained."""
     front_file, space = run.load_front_file(), run.load_space()
     costs = [name for name, direction in front_file["objectives"].items() if direction == "min"]
-    if "ap" not in front_file["objectives"] or not costs:
-        raise InputError(f"{run.front}: finalists are spread over a front of AP and a cost such as latency_ms")
+    if not {"ap", "mean_oks"} & front_file["objectives"].keys() or not costs:
+        raise InputError(f"{run.front}: finalists are spread over a front of AP or OKS, and a cost such as latency_ms")
     cost = "latency_ms" if "latency_ms" in costs else costs[0]
     chosen = choose_finalists(
         front_file["front"],

@@ -76,7 +76,8 @@ def front_chart(records: RunRecords, beside: Sequence[Marks] = (), latency: str 
 
 
 def _title(name: str) -> str:
-    return {"ap": "AP", "latency_ms": "latency (ms)", "macs": "MACs", "params": "parameters"}.get(name, name)
+    known = {"ap": "AP", "mean_oks": "mean OKS", "latency_ms": "latency (ms)", "macs": "MACs", "params": "parameters"}
+    return known.get(name, name)
 
 
 def _wide(records: Sequence[dict[str, Any]], name: str) -> bool:

@@ -14,6 +14,9 @@ from search_spaces.errors import InputError
 __all__ = ["SearchConfig"]
 
 
+DEFAULT_OBJECTIVES = ("ap", "latency_ms")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(Ranged):
     """How architectures are chosen, and how many are evaluated where."""
@@ -28,8 +31,10 @@ class SearchConfig(Ranged):
     tells from short looks (candidate.first_look) who is worth evaluating in full; not of video networks. evolution:
     NSGA-II in steady state, every candidate evaluated. random: by chance (the baseline). null: evolution of video
     networks, else guided."""
-    objectives: tuple[str, ...] = ("ap", "latency_ms")
-    """What is optimised: of ap, latency_ms, macs and params one or more. (With an evaluator of your own, from Python:
+    objectives: tuple[str, ...] | None = None
+    """What is optimised: of ap, mean_oks (of the same people; it still ranks networks where their AP is near 0),
+    latency_ms, macs and params one or more. null: ap and latency_ms, but mean_oks in place of ap where the largest
+    network inherits an AP near 0, which is said. (With an evaluator of your own, from Python:
     also what it measures, with the direction, as pck:max.)"""
     constraints: tuple[str, ...] = ()
     """Bounds that a network of the front has to keep, such as "latency_ms <= 20" or "ap >= 0.3"."""
@@ -74,4 +79,4 @@ class SearchConfig(Ranged):
 
     def problem(self) -> Problem:
         """The objectives and constraints, parsed; raises InputError."""
-        return Problem.parse(self.objectives, self.constraints)
+        return Problem.parse(self.objectives or DEFAULT_OBJECTIVES, self.constraints)

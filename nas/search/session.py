@@ -30,7 +30,7 @@ from nas.search.candidates.config import CandidateConfig, Precision
 from nas.search.candidates.costs import Costs, latency_source, meter_of, table_costs
 from nas.search.candidates.evaluator import CandidateEvaluator, precision_dtype
 from nas.search.candidates.people import ClipPeople, CropPeople, People
-from nas.search.record.resume import recorded_identity
+from nas.search.record.resume import recorded_identity, recorded_objectives
 from nas.search.workers.executor import Factory
 from nas.search.workers.node_files import FilesMissing, NodeFiles
 from search_spaces import (
@@ -54,7 +54,7 @@ from .checks import (
     on_one_thread,
     select_minimized,
 )
-from .config import SearchConfig
+from .config import DEFAULT_OBJECTIVES, SearchConfig
 from .driver import SEARCHING, SearchResult, run_search
 from .loop import SearchProgress
 
@@ -65,6 +65,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+NEAR_ZERO_AP = 0.02
+"""Where the largest network has no more, AP counts the few people whom a network happened to meet."""
 ApKind = Literal["oks", "posetrack"]
 Space = SearchSpace | VideoSearchSpace
 Architecture = PoseArchitecture | VideoArchitecture
@@ -86,6 +88,8 @@ class CandidateFactory:
     race_on: tuple[str, ...]
     config: CandidateConfig
     device: str = "cpu"
+    with_oks: bool = False
+    """Whether mean OKS is an objective."""
     videos: PoseTrackVideos | None = None
     """Where AP is PoseTrack's: the whole videos that the clips are of."""
 
@@ -122,6 +126,7 @@ class CandidateFactory:
             self.config,
             self.device,
             () if self.key is None else (load_network(self.key, PoseArchitecture),),
+            self.with_oks,
         )
 
     def _people(self) -> People:
@@ -235,7 +240,10 @@ def search_networks(
         RunLock(run.path, SEARCHING) as lock,  # a second search should not measure blocks meanwhile
         latency_source(search, latency if needs_latency else None) as fingerprint,
     ):
-        if search.algorithm != "guided" or "ap" not in problem.names:
+        if search.objectives is None:
+            search = replace(search, objectives=_default_objectives(space, data, candidate, run, ap, resume))
+            problem = search.problem()
+        if search.algorithm != "guided" or not {"ap", "mean_oks"} & set(problem.names):
             candidate = replace(candidate, first_look=0)
         costs = Costs()
         if fingerprint is not None and candidate.latency == "measure":
@@ -245,7 +253,8 @@ def search_networks(
         race_on, device = select_minimized(problem), device_of(search)
         factory = candidate_factory(space, data, candidate, run, costs, race_on, device, ap)
         known = recorded_identity(run.path) if resume else None
-        factory = replace(factory, config=decide_precision(factory, known or {}))
+        decided = decide_precision(factory, known or {})
+        factory = replace(factory, config=decided, with_oks="mean_oks" in problem.names)
         return run_search(
             space,
             factory,
@@ -278,6 +287,27 @@ def with_algorithm(search: SearchConfig, space: Space, run: RunFolder, resume: b
         )
     _log.warning("%s: its search.algorithm guided meant evolution of video networks: it goes on as evolution", run.path)
     return replace(search, algorithm="evolution")
+
+
+def _default_objectives(
+    space: Space, data: PoseData | VideoData, candidate: CandidateConfig, run: RunFolder, ap: ApKind, resume: bool
+) -> tuple[str, ...]:
+    """AP and latency; mean OKS and latency where even the largest network inherits next to no AP, which is said."""
+    known = recorded_objectives(run.path) if resume else None
+    if known is not None:
+        return known
+    whole = replace(candidate, first_look=0, racing=False, cache_mb=0)
+    factory = candidate_factory(space, data, whole, run, Costs(), (), "cpu", ap)
+    with on_one_thread():
+        found = float(factory().complete(space.largest())["objectives"]["ap"])
+    if not 0 <= found < NEAR_ZERO_AP:  # -1: nobody counts, which the search will say
+        return DEFAULT_OBJECTIVES
+    _log.warning(
+        "the largest network inherits an AP of %.4f, too near 0 to rank networks by: the search ranks by mean OKS "
+        "(search.objectives [mean_oks, latency_ms]); a supernet that is trained longer ranks better",
+        found,
+    )
+    return tuple("mean_oks" if name == "ap" else name for name in DEFAULT_OBJECTIVES)
 
 
 def _initial(space: Space) -> list[Any]:

@@ -94,4 +94,4 @@ def evaluator_of_run(context: StageContext) -> CandidateEvaluator:
     factory = candidate_factory(
         space, data, config.candidate, run, Costs(), race_on, device, config.video.ap
     )
-    return replace(factory, config=decide_precision(factory, {}))()
+    return replace(factory, config=decide_precision(factory, {}), with_oks="mean_oks" in problem.names)()

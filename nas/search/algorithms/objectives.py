@@ -19,7 +19,9 @@ __all__ = ["KNOWN_OBJECTIVES", "Constraint", "Direction", "Objective", "Problem"
 
 Direction = Literal["min", "max"]
 
-KNOWN_OBJECTIVES: Mapping[str, Direction] = {"ap": "max", "latency_ms": "min", "macs": "min", "params": "min"}
+KNOWN_OBJECTIVES: Mapping[str, Direction] = {
+    "ap": "max", "mean_oks": "max", "latency_ms": "min", "macs": "min", "params": "min",
+}  # fmt: skip
 
 _OBJECTIVE = re.compile(r"\s*([A-Za-z_]\w*)\s*(?::\s*(\w+)\s*)?")
 _CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*(\S+)\s*")
@@ -34,7 +36,7 @@ class Objective:
 
     @classmethod
     def parse(cls, text: str) -> Objective:
-        """``ap``, ``latency_ms``, ``macs``, ``params``, or a name of the user's with its direction: ``pck:max``.
+        """A known name (``ap``, ``latency_ms``, …), or one of the user's with its direction: ``pck:max``.
 
         Raises:
             InputError: the text is not of that form, or the direction of an unknown name is not given.

@@ -51,6 +51,7 @@ class CandidateEvaluator:
         config: see :class:`CandidateConfig`; ``chunk`` counts people, or clips.
         device: where networks run: cpu or cuda. The supernet stays where it is.
         given: the trained networks of the frames before the searched ones: of videos the key frame's.
+        with_oks: whether ``mean_oks`` is an objective, too.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class CandidateEvaluator:
         config: CandidateConfig | None = None,
         device: str = "cpu",
         given: Sequence[PoseNet] = (),
+        with_oks: bool = False,
     ) -> None:
         self.config = config or CandidateConfig()
         self.people, self.codec, self.costs = people, codec, costs
-        self.device, self._given = torch.device(device), len(given)
+        self.device, self._given, self.with_oks = torch.device(device), len(given), with_oks
         images, maps = (None if one is None else one.to(self.device) for one in calibration)
         assert images is not None
         self.dtype = precision_dtype(self.config.precision, supernet.space, images[:, 0])
@@ -96,7 +98,7 @@ class CandidateEvaluator:
         costs, latencies = self.costs(architecture)
         return {
             # Their average recall is all but linear in their AP, and tells more apart where people are few.
-            "objectives": {"ap": average_recall(similarity), **costs},
+            "objectives": {**self._accuracy(average_recall(similarity), float(similarity.mean())), **costs},
             "status": "screened",
             "persons": len(similarity),
             "metrics": {"mean_oks": float(similarity.mean()), **_by_position(latencies)},
@@ -122,17 +124,22 @@ class CandidateEvaluator:
             winner = self._race.lost_to(similarity, costs)
             if winner is not None and chunk < self._chunks - 1:
                 dropped = self._race.dropped(winner, similarity, costs, self.people.unit)
+                if self.with_oks:
+                    dropped["objectives"] |= {"mean_oks": self._race.expected_oks(winner, similarity)}
                 return {**dropped, "persons": self.people.count(slice(0, rows.stop))}
         places, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         ap, metrics = self.people.measure(places, scores)
         if len(similarity):  # there is none where nothing but key frames is labelled
             self._race.remember(Rival(costs, ap, similarity))
         return {
-            "objectives": {"ap": ap, **costs},
+            "objectives": {**self._accuracy(ap, float(metrics["mean_oks"])), **costs},
             "status": "complete",
             "persons": self.people.count(slice(0, len(self.people))),
             "metrics": metrics,
         }
+
+    def _accuracy(self, ap: float, mean_oks: float) -> dict[str, float]:
+        return {"ap": ap, "mean_oks": mean_oks} if self.with_oks else {"ap": ap}
 
     # People ---------------------------------------------------------------------------------------------------------
 

@@ -68,11 +68,19 @@ class Race:
     ) -> dict[str, Any]:
         """The record of a candidate that lost: its AP is estimated from the winner's, in proportion to OKS."""
         seen = len(similarity)
-        ratio = float(similarity.mean() / max(winner.oks[:seen].mean(), 1e-9))
         return {
-            "objectives": {"ap": max(0.0, winner.ap) * min(ratio, 1.0), **costs},
+            "objectives": {"ap": max(0.0, winner.ap) * self._ratio(winner, similarity), **costs},
             "status": "raced",
             "note": f"mean OKS {similarity.mean():.3f} on {seen} {what}; one that costs no more has "
             f"{winner.oks[:seen].mean():.3f}",
             "metrics": {"mean_oks": float(similarity.mean())},
         }
+
+    def expected_oks(self, winner: Rival, similarity: NDArray[np.float64]) -> float:
+        """The mean OKS that a candidate that lost would have had on everybody, by the winner's."""
+        return float(winner.oks.mean()) * self._ratio(winner, similarity)
+
+    @staticmethod
+    def _ratio(winner: Rival, similarity: NDArray[np.float64]) -> float:
+        """Of both on the people seen; at most 1."""
+        return min(float(similarity.mean() / max(winner.oks[: len(similarity)].mean(), 1e-9)), 1.0)

@@ -19,7 +19,9 @@ from nas.search.algorithms.protocols import A
 from nas.search.record.journal import Record, estimate_kinds, is_promoted, read_journal
 from search_spaces.errors import InputError
 
-__all__ = ["check_identity", "read_snapshot", "recorded_identity", "replay", "settings_of", "signed"]
+__all__ = [
+    "check_identity", "read_snapshot", "recorded_identity", "recorded_objectives", "replay", "settings_of", "signed",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,22 @@ def recorded_identity(folder: Path) -> dict[str, Any] | None:
             continue
         if isinstance(identity, dict):
             return identity
+    return None
+
+
+def recorded_objectives(folder: Path) -> tuple[str, ...] | None:
+    """The objectives of the search in a run's folder; None where neither its snapshot nor its front tells."""
+    for name, path in (("search_state.json", ("settings", "objectives")), ("pareto.json", ("objectives",))):
+        try:
+            value = json.loads((folder / name).read_text(encoding="utf-8"))
+            for key in path:
+                value = value[key]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            return tuple(f"{key}:{direction}" for key, direction in value.items())
+        if isinstance(value, list) and all(isinstance(one, str) for one in value):
+            return tuple(value)
     return None
 
 
