@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from nas import load_config
+
 COPIED = (
-    "config.yaml", "space.json", "supernet.safetensors", "video_space.json", "temporal.safetensors", "key.safetensors",
+    "space.json", "supernet.safetensors", "video_space.json", "temporal.safetensors", "key.safetensors",
 )  # fmt: skip
 
 
@@ -37,12 +39,14 @@ def main() -> None:
     versions = {"before": arguments.before.resolve(), "now": Path(__file__).resolve().parents[1]}
     seconds: dict[str, list[float]] = {name: [] for name in versions}
     values: dict[str, list[dict[str, Any]]] = {}
+    caches = tempfile.mkdtemp()  # crops of a version are no other's
     for round_ in range(arguments.rounds):
         for name in list(versions)[:: 1 if round_ % 2 else -1]:
-            records = searched(versions[name], arguments.run, arguments.evaluations)
+            records = searched(versions[name], arguments.run, arguments.evaluations, Path(caches) / name)
             seconds[name].append(sum(record["cpu_s"] for record in records))
             values[name] = [{"id": record["id"], **record["objectives"]} for record in records]
             print(f"round {round_ + 1} {name}: {seconds[name][-1] / len(records):.4f} CPU s a candidate", flush=True)
+    shutil.rmtree(caches)
     pairs = list(zip(values["before"], values["now"], strict=False))
     same = sum(one["id"] == other["id"] for one, other in pairs)
     apart = max((abs(one["ap"] - other["ap"]) for one, other in pairs if one["id"] == other["id"]), default=0.0)
@@ -52,7 +56,7 @@ def main() -> None:
           f"{ratios.max():.3f}); {same} of {len(pairs)} candidates the same, AP at most {apart:.6f} apart")  # fmt: skip
 
 
-def searched(checkout: Path, run: Path, evaluations: int) -> list[dict[str, Any]]:
+def searched(checkout: Path, run: Path, evaluations: int, cache: Path) -> list[dict[str, Any]]:
     """The journal's records."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "run"
@@ -60,17 +64,30 @@ def searched(checkout: Path, run: Path, evaluations: int) -> list[dict[str, Any]
         for name in COPIED:
             if (run / name).is_file():
                 shutil.copyfile(run / name, copy / name)
-        options = {
-            "run_dir": str(copy), "minutes": "null", "search.minutes": "null", "search.evaluations": str(evaluations),
-            "search.workers": "0", "search.algorithm": "evolution", "search.objectives": "[ap, macs]", "seed": "0",
-        }  # fmt: skip
-        given = [part for name, text in options.items() for part in (f"--{name}", text)]
-        environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "nas", "search", str(copy / "config.yaml"), *given]
+        (copy / "given.json").write_text(json.dumps(settings(run, copy, evaluations)))
+        environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)}
+        command = [sys.executable, "-m", "nas", "search", str(copy / "given.json")]
         done = subprocess.run(command, env=environment, cwd=checkout, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{checkout}: {done.stderr}")
         return [json.loads(line) for line in (copy / "evaluations.jsonl").read_text().splitlines()]
+
+
+def settings(run: Path, copy: Path, evaluations: int) -> dict[str, Any]:
+    """A configuration that both versions know: of the run's own, what decides which people are seen, and how."""
+    config = load_config(run / "config.yaml")
+    video, found = config.data.video, config.data
+    data: dict[str, Any] = {"folder": str(found.folder), "codec": found.codec}
+    if config.is_video:
+        data["video"] = {"folder": str(video.folder), "layout": video.layout, "frame_step": video.frame_step}
+    return {
+        "run_dir": str(copy), "data": data,
+        "space": str(copy / "space.json") if (copy / "space.json").is_file() else config.space,
+        "search": {"evaluations": evaluations, "workers": 0, "algorithm": "evolution", "objectives": ["ap", "macs"]},
+        "candidate": {"persons": config.candidate.persons, "cache_mb": config.candidate.cache_mb},
+        "video": {"frames": config.video.frames, "features": config.video.features and list(config.video.features),
+                  "operations": list(config.video.operations)},
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Generic
 
@@ -63,6 +63,18 @@ class Evaluated(Generic[A]):
         }
 
 
+@dataclass(frozen=True)
+class _Question(Generic[A]):
+    """Asked and not answered."""
+
+    number: int
+    architecture: A
+    promoted: bool = False
+    """Whether it is to evaluate in full what was looked at before."""
+    interrupted: bool = False
+    """Asked by a run that was killed; it is asked again first."""
+
+
 class AskTellSearch(ABC, Generic[A]):
     """Numbers the questions, keeps what is pending and what was told, and maintains the front.
 
@@ -92,9 +104,7 @@ class AskTellSearch(ABC, Generic[A]):
         self._kind: type[A] = type(space.smallest())
         self._asked = 0
         self._told: set[str] = set()
-        self._pending: dict[str, tuple[int, A]] = {}
-        self._again: dict[str, tuple[int, A]] = {}  # asked by a run that was killed, and not answered
-        self._promoted: set[str] = set()  # of the unanswered: those that were looked at before
+        self._questions: dict[str, _Question[A]] = {}  # by architecture id, in the order in which they were asked
         self._gaps: list[int] = []  # numbers asked by a run that was killed; which architecture is not known
         self._everything: dict[str, A] | None = None
         self._front: ParetoFront[Evaluated[A]] = ParetoFront(len(problem.objectives))
@@ -127,11 +137,11 @@ class AskTellSearch(ABC, Generic[A]):
     @property
     def pending(self) -> dict[int, A]:
         """Asked and not answered, by number."""
-        return dict(self._pending.values())
+        return {one.number: one.architecture for one in self._questions.values() if not one.interrupted}
 
     def number(self, architecture: A) -> int:
         """The number of a pending architecture."""
-        return self._pending[architecture.id][0]
+        return self._questions[architecture.id].number
 
     def ask(self) -> A:
         """The next architecture to evaluate.
@@ -139,17 +149,28 @@ class AskTellSearch(ABC, Generic[A]):
         Raises:
             SearchExhausted: every architecture of the space was asked already.
         """
-        if self._again:
-            number, architecture = self._again.pop(next(iter(self._again)))
+        interrupted = next(self._interrupted(), None)
+        if interrupted is not None:
+            return self._repeat(interrupted)
+        number = self._gaps[0] if self._gaps else self._asked
+        architecture = self._new(number)
+        if self._gaps:
+            self._gaps.pop(0)
         else:
-            number = self._gaps[0] if self._gaps else self._asked
-            architecture = self._new(number)
-            if self._gaps:
-                self._gaps.pop(0)
-            else:
-                self._asked += 1
-        self._pending[architecture.id] = (number, architecture)
+            self._asked += 1
+        self._questions[architecture.id] = _Question(number, architecture, promoted=architecture.id in self._told)
         return architecture
+
+    def _interrupted(self, promoted: bool | None = None) -> Iterator[_Question[A]]:
+        """What is to be asked again; of one kind, if one is named."""
+        for one in self._questions.values():
+            if one.interrupted and promoted in (None, one.promoted):
+                yield one
+
+    def _repeat(self, question: _Question[A]) -> A:
+        del self._questions[question.architecture.id]  # it is now the last that was asked
+        self._questions[question.architecture.id] = replace(question, interrupted=False)
+        return question.architecture
 
     promotes = False
     """Whether what was only looked at can be promoted."""
@@ -161,38 +182,40 @@ class AskTellSearch(ABC, Generic[A]):
     @property
     def can_promote(self) -> bool:
         """Whether :meth:`promote` has somebody."""
-        interrupted = not self._promoted.isdisjoint(self._again)
+        interrupted = any(self._interrupted(promoted=True))
         return self.promotes and (interrupted or self._candidate_for_promotion() is not None)
 
     def promote(self) -> A | None:
         """Asks to evaluate in full one that was only looked at; None where no other is worth it."""
-        interrupted = next((key for key in self._again if key in self._promoted), None)
+        interrupted = next(self._interrupted(promoted=True), None)
         if interrupted is not None:
-            self._pending[interrupted] = self._again.pop(interrupted)
-            return self._pending[interrupted][1]
+            return self._repeat(interrupted)
         chosen = self._candidate_for_promotion()
         if chosen is not None:
             number = self._gaps.pop(0) if self._gaps else self._asked
             self._asked = max(self._asked, number + 1)
-            self._promoted.add(chosen.id)
-            self._pending[chosen.id] = (number, chosen)
+            self._questions[chosen.id] = _Question(number, chosen, promoted=True)
         return chosen
 
     def is_promoted(self, architecture: A) -> bool:
         """Whether an unanswered question is to evaluate in full what was looked at before."""
-        return architecture.id in self._promoted
+        question = self._questions.get(architecture.id)
+        return question is not None and question.promoted
+
+    @property
+    def _in_promotion(self) -> set[str]:
+        return {key for key, one in self._questions.items() if one.promoted}
 
     def _new(self, number: int) -> A:
         if number < len(self._initial) and self._is_new(self._initial[number]):
             return self._initial[number]
-        unanswered = (self._pending.keys() | self._again.keys()) - self._promoted
-        if self.told + len(unanswered) >= self.space.size:
+        unanswered = sum(not one.promoted for one in self._questions.values())
+        if self.told + unanswered >= self.space.size:
             raise SearchExhausted(f"all {self.space.size} architectures of the space were asked")
         return self._propose(np.random.Generator(np.random.PCG64([*self._root, number])), number)
 
     def _is_new(self, architecture: A) -> bool:
-        key = architecture.id
-        return key not in self._told and key not in self._pending and key not in self._again
+        return architecture.id not in self._told and architecture.id not in self._questions
 
     def _sample_new(self, rng: np.random.Generator) -> A:
         """A random architecture that was not asked; looks through all of a small space before giving up."""
@@ -243,17 +266,16 @@ class AskTellSearch(ABC, Generic[A]):
             ValueError: it was told before, or a value is missing or not finite (then nothing has changed).
         """
         key = architecture.id
-        if key in self._told and not (promoted or key in self._promoted):
+        if key in self._told and not (promoted or self.is_promoted(architecture)):
             raise ValueError(f"architecture {key} was told twice")
         fault = None if values is None else self.problem.fault(values)
         if fault:
             raise ValueError(f"architecture {key}: {fault}")
-        found = self._pending.pop(key, None) or self._again.pop(key, None)
-        number = found[0] if found else self._asked if number is None else number
+        question = self._questions.pop(key, None)
+        number = question.number if question else self._asked if number is None else number
         self._asked = max(self._asked, number + 1)
         again = key in self._told
         self._told.add(key)
-        self._promoted.discard(key)
         if values is not None:
             return self._enter(self._evaluated(number, architecture, values, raced, screened))
         if again:
@@ -289,11 +311,15 @@ class AskTellSearch(ABC, Generic[A]):
             "root": self._root,
             "asked": self._asked,
             "told": sorted(self._told) if with_told else None,
-            "pending": [[n, a.to_json()] for n, a in (*self._again.values(), *self._pending.values())],
-            "promoted": sorted(self._promoted),
+            "pending": [[one.number, one.architecture.to_json()] for one in self._unanswered()],
+            "promoted": sorted(self._in_promotion),
             "gaps": self._gaps,
             "front": [evaluated.to_json() for evaluated in self._front.items],
         }
+
+    def _unanswered(self) -> list[_Question[A]]:
+        """In the order in which they would be asked again."""
+        return sorted(self._questions.values(), key=lambda one: not one.interrupted)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes over :meth:`state`, made by a search of the same space, problem and settings.
@@ -312,10 +338,9 @@ class AskTellSearch(ABC, Generic[A]):
         self._root = [int(part) for part in state["root"]]
         self._asked = int(state["asked"])
         self._told = set(state["told"] or ())
+        promoted = {str(key) for key in state["promoted"]}
         pending = [(int(number), self.architecture(value)) for number, value in state["pending"]]
-        self._pending = {a.id: (number, a) for number, a in pending}
-        self._again = {}
-        self._promoted = {str(key) for key in state["promoted"]}
+        self._questions = {a.id: _Question(number, a, promoted=a.id in promoted) for number, a in pending}
         self._gaps = [int(number) for number in state["gaps"]]
         self._front = ParetoFront(len(self.problem.objectives))
         for value in state["front"]:
@@ -338,8 +363,10 @@ class AskTellSearch(ABC, Generic[A]):
 
     def ask_again(self, answered: Iterable[int]) -> None:
         """After a crash: what was asked and is not among the ``answered`` numbers is asked again, under its number."""
-        unanswered = (self._again | self._pending).items()
-        self._again = {key: found for key, found in unanswered if key not in self._told or key in self._promoted}
-        self._pending = {}
+        self._questions = {
+            one.architecture.id: replace(one, interrupted=True)
+            for one in self._unanswered()
+            if one.promoted or one.architecture.id not in self._told
+        }
         numbers = set(range(self._asked)).difference(answered)
-        self._gaps = sorted(numbers.difference(number for number, _ in self._again.values()))
+        self._gaps = sorted(numbers.difference(one.number for one in self._questions.values()))

@@ -113,7 +113,6 @@ class GuidedSearch(EvolutionarySearch[A]):
         if number >= begin and number % PROMOTED_EACH == 0:
             promoted = self._worth_completing(self._fresh_model()) if self._fitted else None
             if promoted is not None:
-                self._promoted.add(promoted.id)
                 return promoted
         return super()._new(number)
 
@@ -154,7 +153,7 @@ class GuidedSearch(EvolutionarySearch[A]):
 
     def _worth_completing(self, model: _Model[A]) -> A | None:
         front = np.array([member.costs for member in self.front]).reshape(-1, len(self.problem.objectives))
-        return model.worth_completing(front, self._promoted, self.least_gain / max(1, self.told))
+        return model.worth_completing(front, self._in_promotion, self.least_gain / max(1, self.told))
 
     # Answers --------------------------------------------------------------------------------------------------------
 
