@@ -149,7 +149,8 @@ def train_finalists(
 
     Returns:
         What ``RUN/finalists.json`` holds: ``finalists`` with ``ap``, ``ap_se``, ``latency_ms``, and ``recommended``,
-        the network to take for each latency budget. Exports, retraining and the report prefer these networks.
+        the network to take for each latency budget. Retraining and the report prefer these networks;
+        ``export_trained("RUN/finalists/ID", folder)`` writes one with its trained weights.
 
     Raises:
         InputError: there is no front; the configuration or the data cannot be used.
@@ -256,8 +257,12 @@ def predict_poses(
 
     Raises:
         InputError: the network, the boxes or the pictures cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the files of the frames so far are complete.
     """
-    return predict_stage(str(source), settings, progress=progress)
+    done = predict_stage(str(source), settings, progress=progress)
+    if done.interrupted:
+        raise KeyboardInterrupt
+    return done
 
 
 def _context(config: AnyConfig, resume: bool, narrator: Narrator | None) -> StageContext:

@@ -89,3 +89,9 @@ def test_every_name_of_the_face_is_there_and_documented() -> None:
     assert all(f"`{name}(" in text or name == "load_config" for name in functions)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         nas.nonsense  # noqa: B018
+
+
+def test_networks_of_another_kind_than_the_configuration_is_about_are_refused(tmp_path: Path) -> None:
+    config = nas.Config(run_dir=tmp_path / "run").with_sections({"video.frames": 2})
+    with pytest.raises(nas.InputError, match="is an image network, and the configuration is about a video network"):
+        nas.retrain_networks(config, ["s-vipnas-res50"])

@@ -145,6 +145,11 @@ def test_a_front_is_not_measured_on_another_machine() -> None:
     assert callable(session.FrontMeasure(LatencyConfig(), here)())
 
 
+def test_no_objective_at_all_is_an_error() -> None:
+    with pytest.raises(InputError, match="give one at least, such as ap"):
+        SearchConfig(objectives=())
+
+
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run whose supernet was trained for two steps, of coloured discs."""
@@ -176,6 +181,8 @@ def test_where_ap_is_near_0_the_search_ranks_by_oks_and_says_so(
 ) -> None:
     result = searched(untrained, None, tmp_path / "a")
     assert "too near 0 to rank networks by: the search ranks by mean OKS" in caplog.text
+    assert result.warning is not None
+    assert "they are ranked by mean OKS" in result.warning
     assert all({"ap", "mean_oks", "latency_ms"} <= record["objectives"].keys() for record in result.front)
     caplog.clear()
     again = searched(untrained, None, tmp_path / "a", resume=True)

@@ -127,7 +127,10 @@ def test_every_stage_and_again(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.html").is_file()
 
     before = weights.stat().st_mtime_ns
-    again = quickstart_video(plan)  # everything is there
+    noted = planned_video(tmp_path / "run")
+    assert noted is not None
+    assert noted.images.retrain.teacher is None, "of the network that it is compared with, not of the run"
+    again = quickstart_video(noted)  # everything is there
     assert again.network == result.network
     assert weights.stat().st_mtime_ns == before
 

@@ -95,7 +95,6 @@ def read_config(arguments: argparse.Namespace) -> Config:
 def read_context(arguments: argparse.Namespace) -> StageContext:
     """What a stage works on: the configuration as :func:`read_config` reads it, and ``--resume``."""
     config = read_config(arguments)
-    # before anything heavy is imported: a stage without a budget is told at once
     from nas.cli.progress import Progress
     from nas.stages.context import StageContext
 

@@ -79,4 +79,4 @@ class SearchConfig(Ranged):
 
     def problem(self) -> Problem:
         """The objectives and constraints, parsed; raises InputError."""
-        return Problem.parse(self.objectives or DEFAULT_OBJECTIVES, self.constraints)
+        return Problem.parse(DEFAULT_OBJECTIVES if self.objectives is None else self.objectives, self.constraints)

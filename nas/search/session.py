@@ -31,6 +31,7 @@ from nas.search.candidates.costs import Costs, latency_source, meter_of, table_c
 from nas.search.candidates.evaluator import CandidateEvaluator, precision_dtype
 from nas.search.candidates.people import ClipPeople, CropPeople, People
 from nas.search.record.resume import recorded_identity, recorded_objectives
+from nas.search.verdict import NEAR_ZERO_AP
 from nas.search.workers.executor import Factory
 from nas.search.workers.node_files import FilesMissing, NodeFiles
 from search_spaces import (
@@ -65,8 +66,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-NEAR_ZERO_AP = 0.02
-"""Where the largest network has no more, AP counts the few people whom a network happened to meet."""
+PEOPLE_TO_SEE_AP = 200
+"""On so many it is seen whether the largest network's is that low."""
 ApKind = Literal["oks", "posetrack"]
 Space = SearchSpace | VideoSearchSpace
 Architecture = PoseArchitecture | VideoArchitecture
@@ -230,6 +231,9 @@ def search_networks(
             data cannot be used; an objective has no source.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
+    recorded = recorded_objectives(run.path) if resume else None
+    if search.objectives is None and recorded is not None:
+        search = replace(search, objectives=recorded)
     problem = search.problem()
     needs_latency = "latency_ms" in problem.names
     check_objectives(problem, candidate.racing)
@@ -241,7 +245,7 @@ def search_networks(
         latency_source(search, latency if needs_latency else None) as fingerprint,
     ):
         if search.objectives is None:
-            search = replace(search, objectives=_default_objectives(space, data, candidate, run, ap, resume))
+            search = replace(search, objectives=_default_objectives(space, data, candidate, run, ap))
             problem = search.problem()
         if search.algorithm != "guided" or not {"ap", "mean_oks"} & set(problem.names):
             candidate = replace(candidate, first_look=0)
@@ -290,13 +294,11 @@ def with_algorithm(search: SearchConfig, space: Space, run: RunFolder, resume: b
 
 
 def _default_objectives(
-    space: Space, data: PoseData | VideoData, candidate: CandidateConfig, run: RunFolder, ap: ApKind, resume: bool
+    space: Space, data: PoseData | VideoData, candidate: CandidateConfig, run: RunFolder, ap: ApKind
 ) -> tuple[str, ...]:
     """AP and latency; mean OKS and latency where even the largest network inherits next to no AP, which is said."""
-    known = recorded_objectives(run.path) if resume else None
-    if known is not None:
-        return known
-    whole = replace(candidate, first_look=0, racing=False, cache_mb=0)
+    few = min(candidate.persons, PEOPLE_TO_SEE_AP)
+    whole = replace(candidate, persons=few, first_look=0, racing=False, cache_mb=0)
     factory = candidate_factory(space, data, whole, run, Costs(), (), "cpu", ap)
     with on_one_thread():
         found = float(factory().complete(space.largest())["objectives"]["ap"])

@@ -6,15 +6,17 @@ and none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.run.stopped import Stopped
 from nas.search.algorithms.history import History
 from nas.search.algorithms.objectives import Problem
 
-__all__ = ["NobodyCounts", "front_warning", "require_counted"]
+__all__ = ["NEAR_ZERO_AP", "NobodyCounts", "front_warning", "oks_warning", "require_counted"]
 
+NEAR_ZERO_AP = 0.02
+"""Networks that inherit no more are not ranked by AP: it counts the few people whom one happened to meet."""
 ADVICE = "train longer, and look at the data with `vipnas data check`"
 
 
@@ -54,6 +56,23 @@ def front_warning(problem: Problem, history: History, counts: Mapping[str, int])
             f"the front is only the cheapest; {ADVICE}"
         )
     return None
+
+
+def oks_warning(problem: Problem, front: Sequence[Mapping[str, Any]]) -> str | None:
+    """That a front was ranked by mean OKS where AP would tell nothing; None where AP does, or is the objective.
+
+    Args:
+        front: records of the front.
+    """
+    if not front or not any(objective.name == "mean_oks" for objective in problem.objectives):
+        return None
+    best = max(float(record["objectives"].get("ap", 0.0)) for record in front)
+    if best >= NEAR_ZERO_AP:
+        return None
+    return (
+        f"no network of the front inherits an AP above {best:.4f}: they are ranked by mean OKS, and those that are "
+        "near each other may change places once they are trained; train the supernet longer, or see with `vipnas finalists`"
+    )
 
 
 def _ap_ends(problem: Problem, history: History) -> tuple[float, float] | None:

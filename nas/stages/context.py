@@ -13,6 +13,7 @@ from nas.data.pose_data import PoseData
 from nas.data.video_data import VideoData
 from nas.processes.rank import is_first_process
 from nas.run.folder import RunFolder
+from nas.run.overwriting import refuse_foreign_config
 from nas.run.stopped import keeping_state
 from nas.stages.narrator import Narrator, SilentNarrator
 from search_spaces import InputError, SearchSpace, get_space
@@ -33,16 +34,19 @@ class StageContext:
     resume: bool = False
     """Go on from what the run's folder holds; otherwise results that are there are an error."""
     narrator: Narrator = field(default_factory=SilentNarrator)
+    notes_config: bool = True
+    """Note in the run's folder what its stages are run with; not for what is done beside the run's own stages."""
     _data: dict[tuple[type, int, int | None], PoseData | VideoData] = field(default_factory=dict, repr=False)
 
     @property
     def run(self) -> RunFolder:
         return RunFolder(self.config.run_dir)
 
-    def with_config(self, config: Config) -> StageContext:
-        """The same, with other settings of the stages; the data are the same."""
+    def beside(self, config: Config) -> StageContext:
+        """The same with other settings of the stages, which the run's folder is not to remember; the data are the same.
+        """
         assert config.data == self.config.data
-        return replace(self, config=config)
+        return replace(self, config=config, notes_config=False)
 
     def images(self, keypoints: int | None) -> PoseData:
         """The configured people of images; other numbers of keypoints are refused when they are read."""
@@ -77,12 +81,15 @@ class StageContext:
         Yields ``progress`` for the stage to call: with the first call all checks have passed, so a stage that is
         refused leaves the file as it was. A stage that has nothing left to do never calls it; then the end counts.
         An interruption tells where the state is.
+
+        Raises:
+            InputError: somebody has written that file by hand.
         """
         noted = False
 
         def note() -> None:
             nonlocal noted
-            if not noted and is_first_process():
+            if not noted and self.notes_config and is_first_process():
                 note_config(self.config, self.run.config, sections)
             noted = True
 
@@ -90,6 +97,8 @@ class StageContext:
             note()
             progress(*args, **kwargs)
 
+        if self.notes_config:
+            refuse_foreign_config(self.run.path)
         with keeping_state(self.run.path):
             yield noting
             note()

@@ -34,7 +34,7 @@ def find_key(key: str | None, run: RunFolder) -> Path:
         if best is None:
             raise InputError(f"video.key: is not given, and {run.path} has no trained image network; {_HOW}")
         return best
-    if (Path(key) / "retrain").is_dir() or (Path(key) / "export").is_dir():
+    if any((Path(key) / stage).is_dir() for stage in ("retrain", "finalists", "export")):
         best = _best_of(Path(key))
         if best is None:
             raise InputError(f"video.key: {key} has no exported or retrained image network; {_HOW}")
@@ -92,9 +92,10 @@ def fit_to_data(
 
 
 def _best_of(run: Path) -> Path | None:
-    """The weights of the best retrained image network of a run, or else of the best exported one."""
+    """The weights of the best retrained image network of a run, or else of the best finalist, or exported one."""
     for stage, weights, facts, section in (
         ("retrain", "best.safetensors", "results.json", "best"),
+        ("finalists", "best.safetensors", "results.json", "best"),
         ("export", "weights.safetensors", "facts.json", "inherited"),
     ):
         found = list(_image_networks(run / stage, weights, facts, section))

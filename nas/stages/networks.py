@@ -22,6 +22,7 @@ __all__ = [
     "inherited_state",
     "network_file",
     "networks_to_retrain",
+    "require_kind",
     "trained_weights",
     "weights_to_evaluate",
 ]
@@ -73,13 +74,21 @@ def networks_to_retrain(config: Config, run: RunFolder) -> list[PoseArchitecture
     if not found:
         what = "exported video network" if config.is_video else "exported network"
         raise InputError(f"{run.path}: has no {what}; run `vipnas export`, or name one with --architecture")
-    for one in found:
+    require_kind(config, found)
+    return found
+
+
+def require_kind(config: Config, networks: Sequence[PoseArchitecture | VideoArchitecture]) -> None:
+    """Raise InputError for networks of another kind than the configuration is about, or of another T."""
+    for one in networks:
+        if isinstance(one, VideoArchitecture) != config.is_video:
+            kinds = ("an image", "a video") if config.is_video else ("a video", "an image")
+            raise InputError(f"{one.id}: is {kinds[0]} network, and the configuration is about {kinds[1]} network")
         if isinstance(one, VideoArchitecture) and one.length != config.video.frames:
             raise InputError(
                 f"video.frames: is {config.video.frames}, and the video network {one.id} has {one.length} propagated "
                 f"frames; give --frames {one.length}"
             )
-    return found
 
 
 def _exported(run: RunFolder) -> list[PoseArchitecture | VideoArchitecture]:

@@ -124,10 +124,26 @@ def predict_stage(
     Raises:
         InputError: the network, the boxes or the pictures cannot be used; results would be written over what is read.
     """
-    import contextlib
-
     import cv2
     import torch
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(settings.threads)
+    cv2.setNumThreads(settings.threads)
+    try:
+        return _predict(source, settings, display, progress)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def _predict(
+    source: str,
+    settings: PredictSettings,
+    display: Display | None,
+    progress: Callable[[int, int | None, float], None] | None,
+) -> Prediction:
+    import contextlib
 
     from nas.predict.boxes import BoxFile
     from nas.predict.frames import open_frames
@@ -136,8 +152,6 @@ def predict_stage(
     from nas.predict.predict import Predictor, predict
     from nas.predict.smoothing import OneEuroFilter
 
-    torch.set_num_threads(settings.threads)
-    cv2.setNumThreads(settings.threads)
     keypoint_set = read_keypoint_set(settings.keypoints) if settings.keypoints else None
     model = load_pose_model(
         settings.model, settings.runtime, codec=settings.codec, keypoint_set=keypoint_set, threads=settings.threads

@@ -6,9 +6,10 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nas.config import Config, load_config, save_config
 from nas.data.pose_data import PoseData
@@ -22,6 +23,7 @@ from search_spaces import InputError, PoseArchitecture, SearchSpace, VideoArchit
 __all__ = [
     "CONFIG",
     "QuickstartResult",
+    "accuracy",
     "has_exports",
     "latest_run_folder",
     "network_to_train",
@@ -203,8 +205,14 @@ def network_to_train(context: StageContext) -> tuple[PoseArchitecture, float, fl
         rate = search_stage(context).candidates_a_minute
         export_stage(context)
     facts = sorted((run.path / "export").glob("[!.]*/facts.json"))
-    ap, folder = max((json.loads(path.read_text(encoding="utf-8"))["inherited"]["AP"], path.parent) for path in facts)
-    return PoseArchitecture.load(folder / "architecture.json"), ap, rate
+    found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in facts}
+    folder = max(found, key=lambda one: (accuracy(found[one]["evaluation"]), found[one]["inherited"]["AP"], one))
+    return PoseArchitecture.load(folder / "architecture.json"), found[folder]["inherited"]["AP"], rate
+
+
+def accuracy(record: Mapping[str, Any]) -> float:
+    """What a search has ranked an evaluation by, beside its cost: AP, or mean OKS."""
+    return float(record["objectives"].get("mean_oks", record["objectives"]["ap"]))
 
 
 def has_exports(run: RunFolder) -> bool:

@@ -17,7 +17,7 @@ from nas.run.overwriting import refuse_over_inputs
 from nas.stages import sections
 from nas.stages.context import StageContext
 from nas.stages.key import fit_to_data, load_key
-from nas.stages.networks import inherited_state, networks_to_retrain
+from nas.stages.networks import inherited_state, networks_to_retrain, require_kind
 from nas.training.clips import TrainingClips
 from nas.training.config import RetrainConfig
 from nas.training.retrain import RetrainResult, retrain, retrain_video
@@ -63,6 +63,7 @@ def retrain_stage(
     settings: RetrainConfig = config.video.retrain if config.is_video else config.retrain
     settings.budget(1)
     networks = networks_to_retrain(config, run) if networks is None else networks
+    require_kind(config, networks)
     if len({network.keypoints for network in networks}) > 1:
         raise InputError(f"{run.path}: the networks have different numbers of keypoints; name one of them")
     if resume_from is not None:

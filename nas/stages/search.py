@@ -9,6 +9,7 @@ from nas.search.candidates.costs import Costs
 from nas.search.candidates.evaluator import CandidateEvaluator
 from nas.search.checks import decide_precision, device_of, select_minimized
 from nas.search.driver import SearchResult
+from nas.search.record.resume import recorded_identity, recorded_objectives
 from nas.search.session import candidate_factory, check_files, search_networks
 from nas.stages import sections
 from nas.stages.context import StageContext, load_space
@@ -88,10 +89,15 @@ def evaluator_of_run(context: StageContext) -> CandidateEvaluator:
     space = run.load_video_space() if config.is_video else run.load_space()
     data = context.data(space.keypoints)
     check_files(run, space, data)
-    problem = config.search.problem()
-    race_on = tuple(name for name in select_minimized(problem) if name != "latency_ms")
+    search, candidate = config.search, config.candidate
+    if search.objectives is None:
+        search = replace(search, objectives=recorded_objectives(run.path))
+    problem = search.problem()
+    # Nobody predicts latency here: networks race against those that are smaller in every way.
+    race_on = tuple(name for name in select_minimized(problem) if name != "latency_ms") or ("macs", "params")
+    if run.is_video:
+        candidate = replace(candidate, first_look=0)
     device = device_of(config.search)
-    factory = candidate_factory(
-        space, data, config.candidate, run, Costs(), race_on, device, config.video.ap
-    )
-    return replace(factory, config=decide_precision(factory, {}), with_oks="mean_oks" in problem.names)()
+    factory = candidate_factory(space, data, candidate, run, Costs(), race_on, device, config.video.ap)
+    decided = decide_precision(factory, recorded_identity(run.path) or {})
+    return replace(factory, config=decided, with_oks="mean_oks" in problem.names)()

@@ -26,6 +26,7 @@ from nas.stages.quickstart import (
     CONFIG,
     MOST_PROCESSES,
     SECONDS_AN_IMAGE,
+    accuracy,
     has_exports,
     network_to_train,
     note_people,
@@ -203,7 +204,7 @@ class _Stages:
         frames = 1 + self.plan.videos.video.frames
         limit = LATENCY_SHARE * frames * front[0]["measured"]["latency_by_position"][0]
         quick = [record for record in front if record["measured"]["latency_ms"] <= limit] or front[:1]
-        return max(quick, key=lambda record: record["objectives"]["ap"])
+        return max(quick, key=accuracy)
 
     def _export(self, network: VideoArchitecture) -> None:
         ids = [record["id"] for record in choose(self.run.load_front(), self.plan.videos.export.networks)]
@@ -226,7 +227,7 @@ class _Stages:
         if not self.images.export(network.id).is_dir():
             export_stage(self.of_images, [network.id])
         taught = self.plan.images.retrain.replace(teacher=self.run.key)
-        train_network(self.of_images.with_config(dataclasses.replace(self.plan.images, retrain=taught)), network)
+        train_network(self.of_images.beside(dataclasses.replace(self.plan.images, retrain=taught)), network)
         return [self._trained(self.images, network)]
 
     def _compare(self, network: VideoArchitecture, weights: list[Path]) -> list[dict[str, Any]]:
@@ -297,7 +298,10 @@ class _Stages:
             model=str(self.run.retrain(network.id)), boxes=sequence.file, out=self.run.path / "prediction",
             fps=8.0, lost_score=UNSURE / 2, keypoint_score=UNSURE,
         )  # fmt: skip
-        return predict_stage(str(frames), settings).files[0]
+        done = predict_stage(str(frames), settings)
+        if done.interrupted:
+            raise KeyboardInterrupt
+        return done.files[0]
 
 
 def _on_every_frame(one: Baseline) -> str:

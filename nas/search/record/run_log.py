@@ -22,7 +22,7 @@ from nas.search.algorithms.hypervolume import hypervolume
 from nas.search.algorithms.protocols import A
 from nas.search.record.journal import Journal, Record, estimate_kinds, is_promoted
 from nas.search.record.resume import FORMAT, check_identity, read_snapshot, replay, settings_of, signed
-from nas.search.verdict import front_warning
+from nas.search.verdict import front_warning, oks_warning
 from nas.search.workers.executor import Outcome
 from search_spaces.errors import InputError
 
@@ -217,7 +217,8 @@ class RunLog(Generic[A]):
     @property
     def warning(self) -> str | None:
         """What keeps the front from being a result; None where nothing does."""
-        return front_warning(self.search.problem, self.history, self.counts)
+        problem = self.search.problem
+        return front_warning(problem, self.history, self.counts) or oks_warning(problem, self.front.items)
 
     def members(self) -> list[Record]:
         """The front, sorted by the first objective that is minimised (latency as a rule).
