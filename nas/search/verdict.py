@@ -71,7 +71,8 @@ def oks_warning(problem: Problem, front: Sequence[Mapping[str, Any]]) -> str | N
         return None
     return (
         f"no network of the front inherits an AP above {best:.4f}: they are ranked by mean OKS, and those that are "
-        "near each other may change places once they are trained; train the supernet longer, or see with `vipnas finalists`"
+        "near each other may change places once they are trained; train the supernet longer, or see with "
+        "`vipnas finalists`"
     )
 
 
