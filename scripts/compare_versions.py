@@ -77,9 +77,9 @@ def settings(run: Path, copy: Path, evaluations: int) -> dict[str, Any]:
     """A configuration that both versions know: of the run's own, what decides which people are seen, and how."""
     config = load_config(run / "config.yaml")
     video, found = config.data.video, config.data
-    data: dict[str, Any] = {"folder": str(found.folder), "codec": found.codec}
+    data: dict[str, Any] = {"folder": _whole(found.folder), "codec": found.codec}
     if config.is_video:
-        data["video"] = {"folder": str(video.folder), "layout": video.layout, "frame_step": video.frame_step}
+        data["video"] = {"folder": _whole(video.folder), "layout": video.layout, "frame_step": video.frame_step}
     return {
         "run_dir": str(copy), "data": data,
         "space": str(copy / "space.json") if (copy / "space.json").is_file() else config.space,
@@ -88,6 +88,11 @@ def settings(run: Path, copy: Path, evaluations: int) -> dict[str, Any]:
         "video": {"frames": config.video.frames, "features": config.video.features and list(config.video.features),
                   "operations": list(config.video.operations)},
     }  # fmt: skip
+
+
+def _whole(folder: Path | None) -> str | None:
+    """From here, where the run was made: the versions run elsewhere."""
+    return None if folder is None else str(folder.resolve())
 
 
 if __name__ == "__main__":
