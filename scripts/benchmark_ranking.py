@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ import numpy as np
 import torch
 
 from nas import LatencyConfig, PoseArchitecture, SearchSpace, get_space, load_config, measure_latency, retrain_networks
+from nas.run.files import append_json_line
 from nas.run.folder import RunFolder, read_json_lines
 from search_spaces.complexity import count
 
@@ -117,7 +117,7 @@ def _plan(truth: Path, population: str, networks: Sequence[PoseArchitecture], se
                 "id": network.id, "population": population, "seeds": seeds, **facts,
                 "macs": cost.macs, "parameters": cost.parameters, "architecture": network.to_json(),
             }  # fmt: skip
-            append(truth / "networks.jsonl", entry)
+            append_json_line(truth / "networks.jsonl", entry)
 
 
 def plan_random(truth: Path, number: int) -> None:
@@ -176,7 +176,7 @@ def train_all(truth: Path, folder: Path, data_folder: Path) -> None:
                 "steps": curve[-1]["step"], "curve": curve, "cpu_s": round(time.process_time() - began, 1),
                 "people": people,
             }  # fmt: skip
-            append(truth / "trainings.jsonl", line)
+            append_json_line(truth / "trainings.jsonl", line)
             print(f"{name}: AP {line['ap']:.4f}, mean OKS {line['mean_oks']:.4f}, {line['cpu_s']:.0f} s", flush=True)
 
 
@@ -195,21 +195,11 @@ def measure_all(truth: Path, runtime: Literal["torch", "onnxruntime", "openvino"
     measured = measure_latency(networks, config)
     for entry, one in zip(entries, measured, strict=True):
         line = {"id": entry["id"], "runtime": runtime, "latency_ms": round(one.latency_ms, 5)}
-        append(truth / "latencies.jsonl", line)
+        append_json_line(truth / "latencies.jsonl", line)
         print(line, flush=True)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
-
-
-def append(path: Path, line: dict[str, Any]) -> None:
-    """One whole line, also where several processes write."""
-    text = json.dumps(line, allow_nan=False) + "\n"
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(file, text.encode())
-    finally:
-        os.close(file)
 
 
 @contextlib.contextmanager

@@ -122,8 +122,7 @@ def inherited_ap(supernet: Supernet, network: PoseArchitecture, data: PoseData) 
     """AP on all validation people with 512 calibration crops."""
     size = network.input_size
     crops, codec = data.calibration_crops(size, 512), data.codec(size)
-    batches = (crops.tensor(slice(begin, begin + 64)) for begin in range(0, len(crops), 64))
-    net = calibrate(supernet.extract(network), batches)
+    net = calibrate(supernet.extract(network), crops.batches(64))
     ap = CocoKeypointAP(data.val.ground_truth, data.val.sigmas)
     return evaluate_network(net, data.validation_crops(size), data.val, codec, EVALUATION, ap=ap).metrics["AP"]
 

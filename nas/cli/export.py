@@ -72,11 +72,12 @@ def _export_front(arguments: argparse.Namespace) -> int:
     run, config = read_run(arguments)
     from nas.cli.output import print_table
     from nas.cli.progress import Progress
+    from nas.export.finalists import are_finalists
     from nas.stages.context import StageContext
-    from nas.stages.export import export_finalists_stage, export_stage, prefers_finalists
+    from nas.stages.export import export_finalists_stage, export_stage
 
     context = StageContext(config, narrator=Progress())
-    if not arguments.inherited and prefers_finalists(context, arguments.ids):
+    if not arguments.inherited and are_finalists(run, arguments.ids):
         trained = export_finalists_stage(context, arguments.ids)
         found = [(one.architecture.id, f"{one.origin.measures['AP']:.4f}", str(one.folder)) for one in trained]
         print_table("Exported finalists", ("network", "AP (trained)", "folder"), found)

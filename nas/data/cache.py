@@ -6,7 +6,7 @@ fault. The cache is keyed by the content of what made it, and any number of proc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -125,6 +125,11 @@ class CropCache:
     def tensor(self, index: Index = slice(None)) -> Tensor:
         """Normalised float32 images (n, 3, H, W), channels-last."""
         return to_tensor(self.images(index))
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All of :meth:`tensor`, so many at a time."""
+        for begin in range(0, len(self), size):
+            yield self.tensor(slice(begin, begin + size))
 
     def keypoints_input_px(self, index: Index = slice(None)) -> NDArray[np.float32]:
         """The labelled keypoints (n, K, 2) in crop pixels."""

@@ -218,8 +218,7 @@ def _lender_of_crops(supernet: Supernet, data: PoseData, count: int) -> Lender:
     crops, validation, codec = data.calibration_crops(size, count), data.validation_crops(size), data.codec(size)
 
     def lend(architecture: PoseArchitecture) -> _Lent:
-        batches = (crops.tensor(slice(begin, begin + CROPS)) for begin in range(0, len(crops), CROPS))
-        net = calibrate(supernet.extract(architecture), batches)
+        net = calibrate(supernet.extract(architecture), crops.batches(CROPS))
         metrics = evaluate_network(net, validation, people, codec, PLAIN).metrics
         accuracy = (
             f"{_words(metrics)} with **inherited** weights, BatchNorm calibrated on {count} crops, on "

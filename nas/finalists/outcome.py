@@ -102,9 +102,7 @@ def _measures(score: Score) -> dict[str, float]:
 
 def _stop_reason(winner: str, own: Sequence[Score], theirs: Sequence[Score]) -> str:
     rung = len(own) - 1
-    found = gap(theirs[rung], own[rung])
-    name = "AP" if found.measure == "ap" else "mean OKS"
-    return f"{winner} is no slower, and {found.difference:.4f} ± {found.error:.4f} {name} ahead at rung {rung + 1}"
+    return f"{winner} is no slower, and {_amount(gap(theirs[rung], own[rung]))} ahead at rung {rung + 1}"
 
 
 def finalists_front(finalists: Sequence[Finalist]) -> list[Finalist]:

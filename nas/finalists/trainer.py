@@ -33,7 +33,7 @@ from supernet import Supernet
 
 from .ladder import Score
 
-__all__ = ["FinalistTrainer", "ResamplingJudge", "read_rung", "score_of"]
+__all__ = ["FinalistTrainer", "ResamplingEvaluator", "read_rung", "score_of"]
 
 LONGEST_WAIT_S = 120.0
 """So long a worker of a stage that was killed may go on writing before Ray ends it."""
@@ -72,7 +72,7 @@ def _rung_file(folder: Path, rung: int) -> Path:
 
 
 @dataclass(frozen=True, eq=False)
-class ResamplingJudge(CropEvaluator):
+class ResamplingEvaluator(CropEvaluator):
     """Evaluates on crops of the validation people, and writes down what resamples of their images would have given."""
 
     out: Path = Path("rung.json")
@@ -80,7 +80,7 @@ class ResamplingJudge(CropEvaluator):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Without what this process has read."""
-        return ResamplingJudge, (self.data.unread(), self.input_size, self.config, self.out, self.resamples)
+        return ResamplingEvaluator, (self.data.unread(), self.input_size, self.config, self.out, self.resamples)
 
     def __call__(self, net: nn.Module, processes: Processes) -> Mapping[str, float]:
         found = self.evaluation(net, processes)
@@ -141,7 +141,7 @@ class FinalistTrainer:
         began = time.monotonic()
         path = _rung_file(out, rung)
         size = architecture.input_size
-        evaluator = ResamplingJudge(self.data, size, self.config.validation, path, self.resamples)
+        evaluator = ResamplingEvaluator(self.data, size, self.config.validation, path, self.resamples)
         result = retrain(
             architecture, self.data, self.config, out, self._inherited(architecture), True, progress,
             evaluator=evaluator, until=self.rung_ends[rung],

@@ -58,6 +58,15 @@ def atomic_write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     atomic_write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
 
 
+def append_json_line(path: Path, value: Any) -> None:
+    """One whole line, as soon as it is known, also where several processes write to the file."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(file, (json.dumps(value, allow_nan=False) + "\n").encode())
+    finally:
+        os.close(file)
+
+
 def to_plain(value: Any) -> Any:
     """A dataclass, such as a configuration, as what YAML and JSON hold: mappings, lists, numbers, words."""
     if is_dataclass(value) and not isinstance(value, type):

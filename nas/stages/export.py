@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.export.finalists import are_finalists, export_finalists
+from nas.export.finalists import export_finalists
 from nas.export.networks import ExportedNetwork, export_networks
 from nas.export.trained import ExportedWeights
 from nas.run.folder import RunFolder
 from nas.stages.context import StageContext
 
-__all__ = ["export_finalists_stage", "export_stage", "prefers_finalists"]
+__all__ = ["export_finalists_stage", "export_stage"]
 
 
 def export_stage(context: StageContext, ids: Sequence[str] = ()) -> list[ExportedNetwork]:
@@ -28,11 +28,6 @@ def export_stage(context: StageContext, ids: Sequence[str] = ()) -> list[Exporte
             return export_networks(run, videos, config.export, ids, progress)
         images = context.images(run.load_space().keypoints)
         return export_networks(run, images, config.export, ids, progress)
-
-
-def prefers_finalists(context: StageContext, ids: Sequence[str] = ()) -> bool:
-    """Whether the wanted networks were trained as finalists: those weights are worth more than inherited ones."""
-    return are_finalists(RunFolder.existing(context.config.run_dir), ids)
 
 
 def export_finalists_stage(context: StageContext, ids: Sequence[str] = ()) -> list[ExportedWeights]:

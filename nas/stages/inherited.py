@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from evaluators import CocoKeypointAP
 from nas.config import Config
 from nas.data.build_once import content_key
 from nas.data.cache import CropCache
 from nas.data.pose_data import PoseData, sigma_identity
 from nas.evaluation.config import EvaluationConfig
-from nas.evaluation.crops import evaluate_network
+from nas.processes.distributed import Processes
+from nas.run.files import append_json_line
 from nas.run.folder import RunFolder, read_json_lines
+from nas.training.validation import CropEvaluator
 from nas.weights.order import require_keypoints
 from search_spaces import PoseArchitecture
 from supernet import PoseNet, Supernet, calibrate
@@ -54,6 +51,8 @@ class Inheritance:
         self.crops_count = config.candidate.calibration_crops
         # As the search does: what is asked is whether keypoints are found, not whether a detector found the people.
         self.data = PoseData(replace(config.data, detections=None), self.space.keypoints)
+        plain = EvaluationConfig(flip_test=False, oks_nms="none")
+        self._evaluator = CropEvaluator(self.data, self.space.input_size, plain)
 
     def of(
         self, architectures: Sequence[PoseArchitecture], settings: Sequence[Setting], progress: Progress
@@ -76,7 +75,8 @@ class Inheritance:
                     supernet = supernet or self._supernet(setting)
                     values = self._evaluate(supernet, architecture, setting.draw)
                     kept[architecture.id, identity] = values
-                    _append(path, {"id": architecture.id, "of": identity, "setting": setting.name, "values": values})
+                    line = {"id": architecture.id, "of": identity, "setting": setting.name, "values": values}
+                    append_json_line(path, line)
                 found[architecture.id][setting.name] = values
                 done += 1
                 progress(done, total)
@@ -87,7 +87,7 @@ class Inheritance:
         calibration = self._calibration(setting.draw)
         of_weights = hashlib.sha256(setting.weights.read_bytes()).hexdigest()
         codec, tolerances = self.data.config.codec, repr(sigma_identity(self.data.config))
-        return content_key(of_weights, self._people.path.name, calibration.path.name, codec, tolerances)
+        return content_key(of_weights, self._evaluator.crops.path.name, calibration.path.name, codec, tolerances)
 
     def _supernet(self, setting: Setting) -> Supernet:
         self.data.read()
@@ -95,35 +95,11 @@ class Inheritance:
         return Supernet.load(setting.weights, self.space)
 
     def _evaluate(self, supernet: Supernet, architecture: PoseArchitecture, draw: int) -> dict[str, float]:
-        net = self._calibrated(supernet, architecture, draw)
-        people, codec = self.data.val, self.data.codec(self.space.input_size)
-        found = evaluate_network(
-            net, self._people, people, codec, EvaluationConfig(flip_test=False, oks_nms="none"), ap=self._ap
-        )
-        oks = found.oks(self._people.instances, people.sigmas)
-        return {"ap": found.metrics["AP"], "mean_oks": float(oks.mean())}
+        found = self._evaluator(self._calibrated(supernet, architecture, draw), Processes())
+        return {"ap": found["AP"], "mean_oks": found["mean_oks"]}
 
     def _calibrated(self, supernet: Supernet, architecture: PoseArchitecture, draw: int) -> PoseNet:
-        crops = self._calibration(draw)
-        batches = (crops.tensor(slice(begin, begin + 64)) for begin in range(0, len(crops), 64))
-        return calibrate(supernet.extract(architecture), batches)
+        return calibrate(supernet.extract(architecture), self._calibration(draw).batches(64))
 
     def _calibration(self, draw: int) -> CropCache:
         return self.data.calibration_crops(self.space.input_size, self.crops_count, draw)
-
-    @cached_property
-    def _people(self) -> CropCache:
-        return self.data.validation_crops(self.space.input_size)
-
-    @cached_property
-    def _ap(self) -> CocoKeypointAP:
-        return CocoKeypointAP(self.data.val.ground_truth, self.data.val.sigmas)
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    """One whole line, as soon as it is known: a killed assessment goes on from there."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(file, (json.dumps(line, allow_nan=False) + "\n").encode())
-    finally:
-        os.close(file)

@@ -367,9 +367,8 @@ def _validation(
     summary: dict[str, Any] = {"architecture": net.architecture.id}
     if isinstance(evaluator, CropEvaluator):
         evaluator.data.read()  # both parts, which must go together
-        summary["persons"] = len(
-            evaluator.crops
-        )  # cut now: nothing is trained for people by whom it cannot be evaluated
+        # Cut now: nothing is trained for people on whom it cannot be evaluated.
+        summary["persons"] = len(evaluator.crops)
         summary |= keypoint_facts(evaluator.data.val.keypoint_set)
         if processes.is_first:
             evaluator.data.tell_of_keypoints("val", mirrors=config.validation.flip_test, evaluates=True)

@@ -49,7 +49,7 @@ class Validation:
     Args:
         evaluator: the measures of the present weights, ``AP`` among them; the same in all processes, which share it.
         save: writes a state dict to a file, with facts for its header.
-        summary: what ``results.json`` says of the network and its evaluates.
+        summary: what ``results.json`` says of the network and of those whom it is evaluated on.
     """
 
     def __init__(
