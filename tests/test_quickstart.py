@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from nas.config import save_config
 from nas.run.folder import RunFolder
 from nas.stages import quickstart as quickstart_module
-from nas.stages.quickstart import latest_run_folder, new_run_folder, plan, planned, quickstart
+from nas.stages.context import StageContext, load_space
+from nas.stages.quickstart import latest_run_folder, network_to_train, new_run_folder, plan, planned, quickstart
 from search_spaces.errors import InputError
 from tests.program import assert_one_line, call
 
@@ -59,3 +61,21 @@ def test_a_damaged_plan_is_one_line(tmp_path: Path) -> None:
     assert_one_line(call("quickstart", "--run-dir", tmp_path, "--resume"), "synthetic_people.json: damaged")
     with pytest.raises(InputError, match="needs 2 minutes at least"):
         plan(1, None, tmp_path)
+
+
+def test_what_was_exported_since_does_not_change_the_network(tmp_path: Path) -> None:
+    """The video quickstart exports a second image network after the first was chosen: it must not be taken later."""
+    config, _ = plan(5, tmp_path, tmp_path / "run")
+    context, run, space = StageContext(config, resume=True), RunFolder(tmp_path / "run"), load_space(config)
+    front, other = space.smallest(), space.largest()
+    for network, ap in ((front, 0.1), (other, 0.2)):
+        run.export(network.id).mkdir(parents=True)
+        text = json.dumps(network.to_json())
+        (run.export(network.id) / "architecture.json").write_text(text, encoding="utf-8")
+        facts = {"inherited": {"AP": ap}, "evaluation": {"objectives": {"ap": ap}}}
+        (run.export(network.id) / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    run.supernet.parent.mkdir(exist_ok=True)
+    run.supernet.touch()
+    record = {"id": front.id, "architecture": front.to_json(), "objectives": {"ap": 0.1}}
+    run.front.write_text(json.dumps({"objectives": {"ap": "max"}, "front": [record]}), encoding="utf-8")
+    assert network_to_train(context)[0] == front

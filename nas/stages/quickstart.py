@@ -194,6 +194,7 @@ def network_to_train(context: StageContext) -> tuple[PoseArchitecture, float, fl
     Returns:
         The most accurate exported network of the front; its AP with inherited weights; candidates a minute.
     """
+    from nas.export.networks import choose
     from nas.stages.export import export_stage
     from nas.stages.search import search_stage
     from nas.stages.train import train_stage
@@ -204,8 +205,12 @@ def network_to_train(context: StageContext) -> tuple[PoseArchitecture, float, fl
     if not has_exports(run):
         rate = search_stage(context).candidates_a_minute
         export_stage(context)
-    facts = sorted((run.path / "export").glob("[!.]*/facts.json"))
-    found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in facts}
+    # Not whatever else was exported since: what goes on with a run must choose as it was begun.
+    chosen = choose(run.load_front(), context.config.export.networks)
+    facts = [run.export(record["id"]) / "facts.json" for record in chosen]
+    found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in facts if path.is_file()}
+    if not found:
+        raise InputError(f"{run.path / 'export'}: holds no network of the front; remove it, and go on")
     folder = max(found, key=lambda one: (accuracy(found[one]["evaluation"]), found[one]["inherited"]["AP"], one))
     return PoseArchitecture.load(folder / "architecture.json"), found[folder]["inherited"]["AP"], rate
 
