@@ -23,7 +23,7 @@ from nas.data.augment import NO_AUGMENTATION
 from nas.data.config import DataConfig
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from nas.data.pose_data import PoseData
-from nas.finalists.choosing import choose_finalists, spread
+from nas.finalists.choosing import choose_finalists
 from nas.finalists.climb import Climb
 from nas.finalists.config import FinalistsConfig
 from nas.finalists.ladder import Ladder, Score, gap
@@ -31,6 +31,7 @@ from nas.finalists.outcome import Finalist, finalists_front, recommendations
 from nas.finalists.tune import make_scheduler
 from nas.latency import LatencyConfig
 from nas.run.folder import RunFolder
+from nas.search.record.front import spread
 from nas.weights.files import load_metadata, load_network
 from search_spaces import PoseArchitecture, SearchSpace
 from supernet import Supernet

@@ -12,7 +12,7 @@ from nas.config import save_config
 from nas.run.folder import RunFolder
 from nas.stages import quickstart as quickstart_module
 from nas.stages.context import StageContext, load_space
-from nas.stages.quickstart import latest_run_folder, network_to_train, new_run_folder, plan, planned, quickstart
+from nas.stages.quickstart import latest_run_folder, networks_to_train, new_run_folder, plan, planned, quickstart
 from search_spaces.errors import InputError
 from tests.program import assert_one_line, call
 
@@ -76,6 +76,7 @@ def test_what_was_exported_since_does_not_change_the_network(tmp_path: Path) -> 
         (run.export(network.id) / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
     run.supernet.parent.mkdir(exist_ok=True)
     run.supernet.touch()
-    record = {"id": front.id, "architecture": front.to_json(), "objectives": {"ap": 0.1}}
-    run.front.write_text(json.dumps({"objectives": {"ap": "max"}, "front": [record]}), encoding="utf-8")
-    assert network_to_train(context)[0] == front
+    record = {"id": front.id, "architecture": front.to_json(), "objectives": {"ap": 0.1, "latency_ms": 2.0}}
+    front_file = {"objectives": {"ap": "max", "latency_ms": "min"}, "front": [record]}
+    run.front.write_text(json.dumps(front_file), encoding="utf-8")
+    assert [one.architecture for one in networks_to_train(context)[0]] == [front]

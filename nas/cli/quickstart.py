@@ -1,5 +1,5 @@
 """Run everything once: draw people (or take a folder of COCO keypoints), train a supernet, search it, export
-networks of the front, retrain the most accurate one, evaluate it, and write a report.
+networks of the front, train each of them further, and write a report.
 
 With --video also train a temporal supernet after that network, search and train video networks, compare one with image
 networks on every frame, and draw a video. --data then names a folder that has images and videos, as `vipnas data
@@ -80,16 +80,15 @@ def _run_images(arguments: argparse.Namespace) -> int:
     with keeping_state(folder):
         result = quickstart(config, synthetic, _Terminal())
     rows = [
-        ("network", f"{result.network.id}"),
-        ("AP before any training", f"{result.untrained_ap:.3f}"),
-        ("AP with inherited weights", f"{result.inherited_ap:.3f}"),
-        ("AP after retraining", f"{result.retrained_ap:.3f}"),
-        ("networks evaluated", f"{result.evaluated}, {result.candidates_a_minute:.0f} a minute"),
-        ("exported networks", str(result.run.path / "export")),
-        ("the trained one, to take away", str(result.run.retrain(result.network.id))),
-        ("time", f"{(time.monotonic() - started) / 60:.1f} minutes"),
-    ]
-    print_table("Quickstart", ("what", "value"), rows)
+        (one.architecture.id, f"{one.latency_ms:.2f}", f"{one.inherited_ap:.3f}", f"{one.ap:.3f}",
+         str(result.run.retrain(one.architecture.id)))
+        for one in result.networks
+    ]  # fmt: skip
+    print_table("Networks of the front", ("network", "ms", "AP inherited", "AP trained", "to take away"), rows)
+    minutes = (time.monotonic() - started) / 60
+    rate = f", {result.candidates_a_minute:.0f} a minute" if result.candidates_a_minute else ""
+    print(f"AP before any training {result.untrained_ap:.3f}; {result.evaluated} networks evaluated{rate}")
+    print(f"{minutes:.1f} minutes")
     print(f"report: {result.report.resolve()}")
     return 0
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from nas.finalists.outcome import read_finalists
 from nas.run.folder import RunFolder
+from nas.search.record.front import spread
 from search_spaces import InputError
 
 from .config import ExportConfig
-from .networks import choose
 from .trained import BEST, ExportedWeights, export_beside
 
 __all__ = ["are_finalists", "export_finalists"]
@@ -42,8 +42,9 @@ def export_finalists(
     """
     chosen = [_one(run, prefix) for prefix in ids]
     if not ids:
-        front = [{"id": identity} for identity in read_finalists(run)["front"]]
-        chosen = [str(one["id"]) for one in choose(front, config.networks)]
+        found = read_finalists(run)
+        front = [{"id": one["id"], "objectives": one} for one in found["finalists"] if one["id"] in found["front"]]
+        chosen = [str(one["id"]) for one in spread(front, config.networks, "latency_ms")]
     exported = []
     for done, identity in enumerate(chosen):
         if progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from nas.evaluation.prediction import ClipEvaluator
 from nas.report.describe import latency_source
 from nas.run.folder import RunFolder, read_json_lines
 from nas.run.lock import RunLock
+from nas.search.record.front import cost_of, spread
 from nas.search.record.journal import latest
 from nas.weights.files import load_metadata, load_network
 from nas.weights.meaning import HeatmapMeaning
@@ -63,13 +64,14 @@ class ExportedNetwork:
         return tuple(self.metrics.get("by_position", ()))
 
 
-def choose(front: Sequence[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
-    """``count`` members of the front, its ends among them, spread evenly over its order; all of them for None."""
-    if count is None or count >= len(front):
-        return list(front)
-    if count == 1:
-        return [front[len(front) // 2]]
-    return [front[round(index * (len(front) - 1) / (count - 1))] for index in range(count)]
+def choose(front_file: Mapping[str, Any], count: int | None) -> list[dict[str, Any]]:
+    """``count`` members of the front, spread over its latencies (without any: its first); all of them for None.
+
+    Args:
+        front_file: as ``pareto.json`` is.
+    """
+    front, cost = front_file["front"], cost_of(front_file["objectives"])
+    return list(front[:count]) if cost is None else [dict(record) for record in spread(front, count, cost)]
 
 
 def find_records(run: RunFolder, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -100,7 +102,7 @@ def _chosen_records(run: RunFolder, config: ExportConfig, ids: Sequence[str]) ->
     Raises:
         InputError: there is no front, it is empty, or an id is unknown.
     """
-    records = find_records(run, ids) if ids else choose(run.load_front(), config.networks)
+    records = find_records(run, ids) if ids else choose(run.load_front_file(), config.networks)
     if not records:
         raise InputError(
             f"{run.front}: the front is empty; let the search end (--resume), or run longer, or loosen its constraints"

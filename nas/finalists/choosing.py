@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from nas.search.record.front import Record, spread
 from search_spaces import PoseArchitecture
 
 from .ladder import AP_FLOOR
 
-__all__ = ["Chosen", "choose_finalists", "spread"]
+__all__ = ["Chosen", "choose_finalists"]
 
 SAME_COST = 0.05
 """Two networks are of about the same latency if they differ by less than this part of it."""
-
-Record = Mapping[str, Any]
 
 
 class Encoder(Protocol):
@@ -33,23 +31,6 @@ class Chosen:
     """The search's evaluation."""
     near: str | None = None
     """The id of the front's member whose neighbour it is; None for a member of the front."""
-
-
-def spread(front: Sequence[Record], count: int, cost: str) -> list[Record]:
-    """``count`` members of the front, the cheapest and the dearest among them, evenly over the logarithm of their cost.
-
-    All of them, where there are no more; the dearest, where only one is wanted.
-    """
-    ordered = sorted(front, key=lambda record: (_cost(record, cost), str(record["id"])))
-    if count >= len(ordered):
-        return ordered
-    low, high = (math.log(max(_cost(ordered[end], cost), 1e-12)) for end in (0, -1))
-    chosen: list[Record] = []
-    for index in range(count):
-        wanted = high if count == 1 else low + (high - low) * index / (count - 1)
-        left = [record for record in ordered if record not in chosen]
-        chosen.append(min(left, key=lambda record: abs(math.log(max(_cost(record, cost), 1e-12)) - wanted)))
-    return sorted(chosen, key=lambda record: (_cost(record, cost), str(record["id"])))
 
 
 def choose_finalists(

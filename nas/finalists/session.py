@@ -16,6 +16,7 @@ from nas.run.files import atomic_write_json, to_plain
 from nas.run.folder import RunFolder, is_measure, read_json_lines
 from nas.run.lock import RunLock
 from nas.search.driver import terminated_as_interrupted
+from nas.search.record.front import cost_of
 from nas.search.record.journal import latest
 from nas.search.workers.latency_slot import measure_in_slot
 from nas.search.workers.ray_session import RaySession
@@ -162,10 +163,9 @@ def _make_plan(
 ) -> dict[str, Any]:
     """Choose the networks and measure them all side by side, before any of them is trained."""
     front_file, space = run.load_front_file(), run.load_space()
-    costs = [name for name, direction in front_file["objectives"].items() if direction == "min"]
-    if not {"ap", "mean_oks"} & front_file["objectives"].keys() or not costs:
+    cost = cost_of(front_file["objectives"])
+    if not {"ap", "mean_oks"} & front_file["objectives"].keys() or cost is None:
         raise InputError(f"{run.front}: finalists are spread over a front of AP or OKS, and a cost such as latency_ms")
-    cost = "latency_ms" if "latency_ms" in costs else costs[0]
     chosen = choose_finalists(
         front_file["front"],
         latest(read_json_lines(run.journal)),

@@ -22,11 +22,13 @@ from search_spaces import InputError, PoseArchitecture, SearchSpace, VideoArchit
 
 __all__ = [
     "CONFIG",
+    "ChosenNetwork",
     "QuickstartResult",
+    "TrainedNetwork",
     "accuracy",
     "has_exports",
     "latest_run_folder",
-    "network_to_train",
+    "networks_to_train",
     "new_run_folder",
     "note_people",
     "plan",
@@ -56,16 +58,27 @@ PEOPLE = "synthetic_people.json"
 
 
 @dataclass(frozen=True)
+class TrainedNetwork:
+    """A network of the front, trained by itself."""
+
+    architecture: PoseArchitecture
+    latency_ms: float
+    """Measured, with all of the front side by side."""
+    inherited_ap: float
+    ap: float
+    """After retraining."""
+
+
+@dataclass(frozen=True)
 class QuickstartResult:
     """What came out, and where it lies."""
 
     run: RunFolder
     report: Path
-    network: PoseArchitecture
+    networks: list[TrainedNetwork]
+    """Quickest first."""
     untrained_ap: float
-    """Of the same network before any training, on the same people: what the figures are to be compared with."""
-    inherited_ap: float
-    retrained_ap: float
+    """Of the slowest of them before any training, on the same people: what the figures are to be compared with."""
     evaluated: int
     candidates_a_minute: float
 
@@ -149,15 +162,18 @@ def quickstart(config: Config, synthetic: SyntheticConfig | None, narrator: Narr
     note_people(run, synthetic)  # before the drawing, which may be interrupted too
     save_config(config, run.config)
     data = read_people(context, synthetic, space)
-    network, inherited, rate = network_to_train(context)
-    retrained = train_network(context, network)
+    exported, rate = networks_to_train(context)
+    trained = [
+        TrainedNetwork(one.architecture, one.latency_ms, one.inherited_ap, train_network(context, one.architecture))
+        for one in exported
+    ]
     from nas.search.record.journal import latest, read_journal
     from nas.stages.report import report_stage
 
     report = report_stage(context)
     evaluated = len(latest(read_journal(run.journal)))
-    untrained = _untrained_ap(network, data, config.candidate.calibration_crops)
-    return QuickstartResult(run, report, network, untrained, inherited, retrained, evaluated, rate)
+    untrained = _untrained_ap(trained[-1].architecture, data, config.candidate.calibration_crops)
+    return QuickstartResult(run, report, trained, untrained, evaluated, rate)
 
 
 def note_people(run: RunFolder, synthetic: SyntheticConfig | None) -> None:
@@ -188,11 +204,23 @@ def read_people(context: StageContext, synthetic: SyntheticConfig | None, space:
     return data
 
 
-def network_to_train(context: StageContext) -> tuple[PoseArchitecture, float, float]:
+@dataclass(frozen=True)
+class ChosenNetwork:
+    """A network of the front that is to be trained."""
+
+    architecture: PoseArchitecture
+    latency_ms: float
+    inherited_ap: float
+    """Of all validation people."""
+    searched: float
+    """What the search ranked it by: AP, or mean OKS."""
+
+
+def networks_to_train(context: StageContext) -> tuple[list[ChosenNetwork], float]:
     """Supernet, search and export, as far as the run does not have them yet.
 
     Returns:
-        The most accurate exported network of the front; its AP with inherited weights; candidates a minute.
+        The exported networks of the front, quickest first; candidates a minute.
     """
     from nas.export.networks import choose
     from nas.stages.export import export_stage
@@ -206,13 +234,22 @@ def network_to_train(context: StageContext) -> tuple[PoseArchitecture, float, fl
         rate = search_stage(context).candidates_a_minute
         export_stage(context)
     # Not whatever else was exported since: what goes on with a run must choose as it was begun.
-    chosen = choose(run.load_front(), context.config.export.networks)
-    facts = [run.export(record["id"]) / "facts.json" for record in chosen]
-    found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in facts if path.is_file()}
+    found = []
+    for record in choose(run.load_front_file(), context.config.export.networks):
+        path = run.export(record["id"]) / "facts.json"
+        if path.is_file():
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            found.append(
+                ChosenNetwork(
+                    architecture=PoseArchitecture.from_json(record["architecture"]),
+                    latency_ms=record.get("measured", record["objectives"])["latency_ms"],
+                    inherited_ap=facts["inherited"]["AP"],
+                    searched=accuracy(facts["evaluation"]),
+                )
+            )
     if not found:
         raise InputError(f"{run.path / 'export'}: holds no network of the front; remove it, and go on")
-    folder = max(found, key=lambda one: (accuracy(found[one]["evaluation"]), found[one]["inherited"]["AP"], one))
-    return PoseArchitecture.load(folder / "architecture.json"), found[folder]["inherited"]["AP"], rate
+    return sorted(found, key=lambda one: one.latency_ms), rate
 
 
 def accuracy(record: Mapping[str, Any]) -> float:

@@ -28,7 +28,7 @@ from nas.stages.quickstart import (
     SECONDS_AN_IMAGE,
     accuracy,
     has_exports,
-    network_to_train,
+    networks_to_train,
     note_people,
     planned,
     read_people,
@@ -176,7 +176,7 @@ class _Stages:
         self.videos.read()  # an error comes now, not after the trainings
         mirrors = plan.videos.data.augmentation.flip_probability > 0
         self.videos.tell_of_keypoints("val", mirrors=mirrors, evaluates=True)
-        key, _, _ = network_to_train(self.of_images)
+        key = self._key_network()
         train_network(self.of_images, key)
         if not self.run.temporal.is_file():  # after the retrained key network, with the image supernet's weights
             train_stage(self.of_videos)
@@ -189,6 +189,12 @@ class _Stages:
         drawn = self._draw(network)
         report_stage(self.of_images)
         return VideoQuickstartResult(self.run, report_stage(self.of_videos), network, comparison, drawn)
+
+    def _key_network(self) -> PoseArchitecture:
+        """The most accurate exported network of the image front."""
+        exported, _ = networks_to_train(self.of_images)
+        best = max(exported, key=lambda one: (one.searched, one.inherited_ap, one.architecture.id))
+        return best.architecture
 
     @staticmethod
     def _trained(run: RunFolder, network: PoseArchitecture | VideoArchitecture) -> Path:
@@ -207,7 +213,7 @@ class _Stages:
         return max(quick, key=accuracy)
 
     def _export(self, network: VideoArchitecture) -> None:
-        ids = [record["id"] for record in choose(self.run.load_front(), self.plan.videos.export.networks)]
+        ids = [record["id"] for record in choose(self.run.load_front_file(), self.plan.videos.export.networks)]
         missing = [key for key in dict.fromkeys([network.id, *ids]) if not self.run.export(key).is_dir()]
         if missing:
             export_stage(self.of_videos, missing)
