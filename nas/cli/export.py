@@ -77,12 +77,15 @@ def _export_front(arguments: argparse.Namespace) -> int:
     from nas.stages.export import export_finalists_stage, export_stage
 
     context = StageContext(config, narrator=Progress())
-    if not arguments.inherited and are_finalists(run, arguments.ids):
-        trained = export_finalists_stage(context, arguments.ids)
+    of_finalists = [one for one in arguments.ids if not arguments.inherited and are_finalists(run, [one])]
+    others = [one for one in arguments.ids if one not in of_finalists]
+    if of_finalists or (not arguments.ids and not arguments.inherited and are_finalists(run, [])):
+        trained = export_finalists_stage(context, of_finalists)
         found = [(one.architecture.id, f"{one.origin.measures['AP']:.4f}", str(one.folder)) for one in trained]
         print_table("Exported finalists", ("network", "AP (trained)", "folder"), found)
-        return 0
-    exported = export_stage(context, arguments.ids)
+        if not others:
+            return 0
+    exported = export_stage(context, others)
     frames = [f"frame {position}" for position in range(1 + run.load_video_space().length)] if run.is_video else []
     rows = [
         (one.architecture.id, f"{one.ap:.4f}", *(f"{ap:.4f}" for ap in one.ap_by_position), str(one.folder))

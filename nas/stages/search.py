@@ -36,7 +36,7 @@ def search_stage(context: StageContext) -> SearchResult:
         context.refuse_to_overwrite(run.journal, "a search")
     if isinstance(space, SearchSpace):
         run.write_space(space)
-    context.narrator.stage("measuring latencies on this machine, then searching for AP and latency")
+    context.narrator.stage("measuring latencies on this machine, then searching for accuracy and latency")
     with (
         context.narrator.counting("measuring blocks") as table_progress,
         context.narrator.searching() as show,
