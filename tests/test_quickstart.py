@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nas.config import save_config
 from nas.run.folder import RunFolder
 from nas.stages import quickstart as quickstart_module
 from nas.stages.context import StageContext, load_space
 from nas.stages.quickstart import latest_run_folder, networks_to_train, new_run_folder, plan, planned, quickstart
+from nas.stages.video_quickstart import plan_video
 from search_spaces.errors import InputError
 from tests.program import assert_one_line, call
 
@@ -80,3 +82,14 @@ def test_what_was_exported_since_does_not_change_the_network(tmp_path: Path) -> 
     front_file = {"objectives": {"ap": "max", "latency_ms": "min"}, "front": [record]}
     run.front.write_text(json.dumps(front_file), encoding="utf-8")
     assert [one.architecture for one in networks_to_train(context)[0]] == [front]
+
+
+def test_on_a_gpu_one_process_has_the_whole_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quickstart_module, "usable_cores", lambda: 4)
+    config, _ = plan(5, tmp_path, tmp_path / "run")
+    assert (config.train.processes, config.train.batch_size) == (4, 12)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for planned_config in (plan(5, tmp_path, tmp_path / "run")[0], plan_video(10, tmp_path, tmp_path / "run").images):
+        assert (planned_config.train.processes, planned_config.train.batch_size) == (1, 48)
+        assert (planned_config.retrain.processes, planned_config.retrain.batch_size) == (1, 48)

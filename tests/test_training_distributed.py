@@ -21,7 +21,9 @@ from nas.evaluation.crops import EvaluationConfig, evaluate
 from nas.evaluation.prediction import ClipEvaluator
 from nas.processes import distributed
 from nas.processes.local import wants_processes
+from nas.processes.precision import choose_precision
 from nas.training.config import SupernetTrainingConfig
+from nas.training.environment import configure_torch
 from nas.training.losses import heatmap_mse, mixed_target
 from nas.training.supernet import sampled_subnets, train_supernet
 from nas.weights.files import load_network
@@ -204,14 +206,54 @@ def test_a_device_that_is_not_there_is_named() -> None:
             pass
 
 
+def with_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
 def test_processes_are_started_for_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes that want one GPU, as a quickstart on a machine with two cores and a GPU would start them."""
+    """On a GPU a launcher has to; one process in place of the eight that were asked for would train on less."""
     config = quick_config(processes=2, device="auto")
     assert wants_processes(config)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert not wants_processes(config)
+    with_gpus(monkeypatch, 1)
+    with pytest.raises(InputError, match="torchrun --nproc-per-node 2"):
+        wants_processes(config)
+    assert not wants_processes(quick_config(processes=1, device="auto"))
     assert wants_processes(quick_config(processes=2, device="cpu"))
     assert distributed.chosen_device("auto", 0) == torch.device("cuda", 0)
     with pytest.raises(InputError, match="there are 1 GPUs here"):
         distributed.chosen_device("auto", 1)
+
+
+def test_a_task_that_srun_shows_one_gpu_takes_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``srun --gpus-per-task=1``: task 3 sees its own GPU alone, as number 0."""
+    for name, value in srun(3, 20000).items():
+        monkeypatch.setenv(name, value)
+    with_gpus(monkeypatch, 1)
+    place = distributed._environment()
+    assert place is not None
+    assert distributed.chosen_device("auto", place.device_index) == torch.device("cuda", 0)
+    with_gpus(monkeypatch, 8)
+    place = distributed._environment()
+    assert place is not None
+    assert distributed.chosen_device("auto", place.device_index) == torch.device("cuda", 3)
+
+
+def test_two_processes_on_one_gpu_are_refused() -> None:
+    distributed.refuse_shared_gpus([("a", "GPU-1"), ("a", "GPU-2"), ("b", "GPU-1"), None, None])
+    with pytest.raises(InputError, match="processes 0 and 2 both compute on GPU GPU-1 of a"):
+        distributed.refuse_shared_gpus([("a", "GPU-1"), ("a", "GPU-2"), ("a", "GPU-1")])
+
+
+def test_bfloat16_is_not_taken_where_a_gpu_emulates_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    on_gpu = distributed.Processes(device=torch.device("cuda", 0))
+    assert not choose_precision(quick_config(bf16="auto"), on_gpu, lambda _: None, {}).bf16
+
+
+def test_deterministic_training_tells_cublas_before_its_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with configure_torch(quick_config(deterministic=True)):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import functools
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from nas.processes.shared_sum import SharedSum
 from search_spaces import InputError
 
-__all__ = ["Processes", "chosen_device", "is_launched", "joined"]
+__all__ = ["Processes", "chosen_device", "is_launched", "joined", "refuse_shared_gpus"]
 
 
 CPU = torch.device("cpu")
@@ -118,20 +119,47 @@ def joined(device: str = "auto") -> Iterator[Processes]:
         device: ``auto`` (the GPU of this process's local rank if there is one), ``cpu``, ``cuda``, ``cuda:1``, …
 
     Raises:
-        InputError: the device does not exist here.
+        InputError: the device does not exist here, or another process computes on the same GPU.
     """
     place = _environment()
-    chosen = chosen_device(device, place.local_rank if place else int(os.environ.get("LOCAL_RANK", "0")))
+    chosen = chosen_device(device, place.device_index if place else int(os.environ.get("LOCAL_RANK", "0")))
     if place and chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if place and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, init_method="env://", rank=place.rank, world_size=place.world)
         atexit.register(_part)
+        _refuse_one_gpu_for_two(chosen, place.world)
     if dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size(), chosen, _sums())
     else:
         yield Processes(device=chosen)
+
+
+def _refuse_one_gpu_for_two(device: torch.device, world: int) -> None:
+    """NCCL wants a GPU for each process, and says so in the middle of the first exchange, on one of them."""
+    mine = None
+    if device.type == "cuda":
+        mine = (socket.gethostname(), str(torch.cuda.get_device_properties(device).uuid))
+    everybody: list[tuple[str, str] | None] = [None] * world
+    dist.all_gather_object(everybody, mine)  # over gloo: every process gets to know, and ends with the same message
+    refuse_shared_gpus(everybody)
+
+
+def refuse_shared_gpus(gpus: Sequence[tuple[str, str] | None]) -> None:
+    """Raise InputError where two processes name the same GPU.
+
+    Args:
+        gpus: of each rank, the host and the GPU's own identity; None computes on a CPU.
+    """
+    first: dict[tuple[str, str], int] = {}
+    for rank, gpu in enumerate(gpus):
+        if gpu is not None and first.setdefault(gpu, rank) != rank:
+            raise InputError(
+                f"processes {first[gpu]} and {rank} both compute on GPU {gpu[1]} of {gpu[0]}; start as many processes "
+                "as there are GPUs, with the device auto or cuda (torchrun --nproc-per-node N, or srun "
+                "--gpus-per-task=1)"
+            )
 
 
 @functools.cache
@@ -155,7 +183,8 @@ def is_launched() -> bool:
 class _Place:
     rank: int
     world: int
-    local_rank: int
+    device_index: int
+    """Which of the GPUs that this process sees is its own."""
 
 
 def _environment() -> _Place | None:
@@ -168,7 +197,9 @@ def _environment() -> _Place | None:
         env.setdefault("MASTER_ADDR", _first_host(env["SLURM_STEP_NODELIST"]))
         env.setdefault("MASTER_PORT", str(20000 + int(env.get("SLURM_JOB_ID", "0")) % 10000))
         rank, world = int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"])
-        return _Place(rank, world, int(env.get("SLURM_LOCALID", "0")))
+        # With --gpus-per-task=1 srun shows each task its own GPU alone, which it counts as the first.
+        is_bound = torch.cuda.is_available() and torch.cuda.device_count() == 1
+        return _Place(rank, world, 0 if is_bound else int(env.get("SLURM_LOCALID", "0")))
     return None
 
 
@@ -185,8 +216,8 @@ def _first_host(nodes: str) -> str:
         raise InputError(f"cannot tell the first host of {nodes!r}; set MASTER_ADDR and MASTER_PORT") from None
 
 
-def chosen_device(name: str, local_rank: int = 0) -> torch.device:
-    """What a device's name means in the process of that rank on this machine.
+def chosen_device(name: str, device_index: int = 0) -> torch.device:
+    """What a device's name means in a process whose own GPU is the one of that index.
 
     Raises:
         InputError: there is no such device here.
@@ -202,7 +233,7 @@ def chosen_device(name: str, local_rank: int = 0) -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise InputError(f"device {name!r}: no GPU can be used here; use cpu")
-        index = local_rank if device.index is None else device.index
+        index = device_index if device.index is None else device.index
         if index >= torch.cuda.device_count():
             raise InputError(f"device {name!r}: there are {torch.cuda.device_count()} GPUs here, counted from 0")
         return torch.device("cuda", index)

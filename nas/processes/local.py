@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from nas.processes.distributed import chosen_device, is_launched
 from nas.processes.interruption import noticing_interruption
 from nas.processes.memory import keep_freed_memory
+from search_spaces import InputError
 
 __all__ = ["run_on_processes", "wants_processes"]
 
@@ -37,8 +38,20 @@ class _Training(Protocol):
 
 
 def wants_processes(config: _Training) -> bool:
-    """Whether the configuration asks for processes that nobody has started yet, and computes on the CPU."""
-    return config.processes > 1 and not is_launched() and chosen_device(config.device).type == "cpu"
+    """Whether the configuration asks for processes that nobody has started yet.
+
+    Raises:
+        InputError: it does, and it computes on a GPU, where only a launcher can start them.
+    """
+    if config.processes == 1 or is_launched():
+        return False
+    device = chosen_device(config.device)
+    if device.type != "cpu":
+        raise InputError(
+            f"processes: {config.processes} are wanted, and on a GPU ({device}) torchrun starts them: torchrun "
+            f"--nproc-per-node {config.processes} -m nas …; or set processes to 1, or device to cpu"
+        )
+    return True
 
 
 def run_on_processes(

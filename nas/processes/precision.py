@@ -57,7 +57,7 @@ def choose_precision(
 
     def pays() -> bool:
         if processes.device.type == "cuda":
-            return torch.cuda.is_bf16_supported()
+            return torch.cuda.is_bf16_supported(including_emulation=False)
         if not _cpu_has_bf16():
             return False
         return _seconds(train_once, precision(True)) < WORTH * _seconds(train_once, precision(False))

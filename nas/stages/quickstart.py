@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ __all__ = [
     "planned",
     "quickstart",
     "read_people",
+    "shared_by_processes",
     "train_network",
+    "usable_cores",
 ]
 
 CONFIG = Path(__file__).with_name("quickstart.yaml")
@@ -95,9 +97,8 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
     making_s = SECONDS_AN_IMAGE * images if data is None else 0.0
     rest = max(60 * minutes - FIXED_S - making_s, 20 * minutes) / 60
     overrides = [("minutes", "null")]
-    cores = min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    for stage in ("train", "retrain"):
-        overrides += [(f"{stage}.processes", str(cores)), (f"{stage}.batch_size", str(BATCH // cores))]
+    cores = usable_cores()
+    overrides += shared_by_processes(("train", "retrain"), BATCH, cores)
     overrides += [("search.workers", str(cores))]
     if minutes >= LONG_MINUTES:
         overrides += [(f"data.augmentation.{name}", value) for name, value in LONG_AUGMENTATION]
@@ -109,6 +110,23 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
     if data is None:
         synthetic = SyntheticConfig(train_images=images, val_images=400, videos_train=0, videos_val=0, seed=config.seed)
     return config, synthetic
+
+
+def usable_cores() -> int:
+    """Cores of this machine that the quickstart takes."""
+    return min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+
+
+def shared_by_processes(trainings: Sequence[str], batch: int, cores: int) -> list[tuple[str, str]]:
+    """Overrides by which each training has this batch: shared by a process a core, or whole on a GPU."""
+    from nas.processes.distributed import chosen_device
+
+    processes = cores if chosen_device("auto").type == "cpu" else 1
+    return [
+        override
+        for name in trainings
+        for override in ((f"{name}.processes", str(processes)), (f"{name}.batch_size", str(batch // processes)))
+    ]
 
 
 def planned(run_dir: Path) -> tuple[Config, SyntheticConfig | None] | None:

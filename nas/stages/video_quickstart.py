@@ -4,7 +4,6 @@ that gains over an image network on every frame."""
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from nas.stages.predict import PredictSettings, predict_stage
 from nas.stages.quickstart import (
     BATCH,
     CONFIG,
-    MOST_PROCESSES,
     SECONDS_AN_IMAGE,
     accuracy,
     has_exports,
@@ -32,7 +30,9 @@ from nas.stages.quickstart import (
     note_people,
     planned,
     read_people,
+    shared_by_processes,
     train_network,
+    usable_cores,
 )
 from nas.stages.report import report_stage
 from nas.stages.search import search_stage
@@ -109,14 +109,13 @@ def plan_video(minutes: float, data: Path | None, run_dir: Path) -> VideoPlan:
         frames = synthetic.videos_train * clip + VAL_VIDEOS * VAL_FRAMES
         making_s = SECONDS_AN_IMAGE * (synthetic.train_images + VAL_IMAGES + frames)
     rest = max(60 * minutes - FIXED_S - making_s, 20 * minutes) / 60
-    cores = min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    cores = usable_cores()
     folder = data or run_dir / "data"
 
     def planned_config(path: Path, shares: dict[str, float], batch: int, trainings: tuple[str, ...]) -> Config:
         overrides = [("minutes", "null"), ("search.workers", str(cores))]
         overrides += [(f"{name}.minutes", str(round(share * rest, 4))) for name, share in shares.items()]
-        for name in trainings:
-            overrides += [(f"{name}.processes", str(cores)), (f"{name}.batch_size", str(batch // cores))]
+        overrides += shared_by_processes(trainings, batch, cores)
         config = load_config(path, overrides)
         videos = dataclasses.replace(config.data.video, folder=folder, layout="coco")
         return dataclasses.replace(config, data=dataclasses.replace(config.data, folder=folder, video=videos))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,9 @@ __all__ = ["adopt_weights", "configure_torch", "lock_for_writing", "state_key", 
 def configure_torch(config: TrainingConfig) -> Iterator[None]:
     """torch's threads and determinism as configured, and as they were afterwards."""
     before = torch.are_deterministic_algorithms_enabled()
+    if config.deterministic:
+        # What cuBLAS wants before its first use, or it refuses deterministic algorithms in the middle of a step.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         torch.use_deterministic_algorithms(config.deterministic or before)
         with threads_of(config):
