@@ -160,18 +160,22 @@ def video_data(folder: Path) -> VideoData:
     return VideoData(DataConfig(video=VideoDataConfig(folder=folder), cache=folder / "cache"), 2, 17)
 
 
-def elastic(out: Path) -> None:
-    """A training that is always told to resume; rank 1 dies after step 3, unless the mark says that it did before."""
-    mark = out / "killed"
+DEATHS = (0.3, 0.5, 0.8)
+"""Parts of the training after which a process dies, once each."""
 
-    def die_once(fraction: float, loss: float, seconds_left: float) -> None:
-        if fraction >= 0.5 and os.environ["RANK"] == "1" and not mark.exists():
-            mark.touch()
+
+def elastic(out: Path) -> None:
+    """A training that is always told to resume; rank 1 dies three times, unless the marks say that it did before."""
+
+    def die(fraction: float, loss: float, seconds_left: float) -> None:
+        due = [out / f"killed-{part}" for part in DEATHS if fraction >= part]
+        if os.environ["RANK"] == "1" and due and not due[-1].exists():
+            due[-1].touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
     loop._Reporter.CALLBACK_GAP_S = 0.0
-    config = quick_config(steps=6, batch_size=3, checkpoint_every=2)
-    train_supernet(small_space(), pose_data(out / "coco"), config, out / "run", resume=True, progress=die_once)
+    config = quick_config(steps=6, batch_size=3, checkpoint_every=1)
+    train_supernet(small_space(), pose_data(out / "coco"), config, out / "run", resume=True, progress=die)
 
 
 if __name__ == "__main__":
