@@ -79,6 +79,16 @@ def test_without_a_picture_cache_images_are_decoded(folder: Path, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_where_the_pictures_take_too_much_disk_every_epoch_decodes_and_that_is_said(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = PoseData(DataConfig(folder=folder, cache=tmp_path, picture_cache_gb=1e-6))
+    assert len(data.training_set((64, 48)).batch(np.arange(3), np.random.default_rng(0)).pixels) == 3
+    assert not list(tmp_path.iterdir())
+    [message] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "more than data.picture_cache_gb 1e-06" in message
+
+
 def test_every_field_is_documented() -> None:
     docs = list(field_docs(DataConfig))
     assert [doc.dotted for doc in docs if not doc.text] == []

@@ -85,7 +85,7 @@ def test_what_was_exported_since_does_not_change_the_network(tmp_path: Path) -> 
 
 
 def test_on_a_gpu_one_process_has_the_whole_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quickstart_module, "usable_cores", lambda: 4)
+    monkeypatch.setattr(quickstart_module, "cores_to_take", lambda: 4)
     config, _ = plan(5, tmp_path, tmp_path / "run")
     assert (config.train.processes, config.train.batch_size) == (4, 12)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

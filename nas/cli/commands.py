@@ -24,6 +24,7 @@ class Command:
 
 
 COMMANDS = (
+    Command("doctor", "tell what this machine has, and try every stage on it", "vipnas doctor"),
     Command("quickstart", "run the whole path once, on made-up data or yours", "vipnas quickstart --minutes 10"),
     Command("data synthesize", "make images and videos of articulated people", "vipnas data synthesize data"),
     Command("data check", "find what is wrong with a folder of COCO keypoints", "vipnas data check ~/coco"),

@@ -22,6 +22,7 @@ from nas.data.instances import stack_instances
 from nas.data.keypoint_sets import KeypointSet
 from nas.data.pictures import CachedPictures, ImageFiles, Pictures, warp_pictures
 from nas.data.tensors import ClipBatch
+from nas.processes.rank import is_first_process
 from search_spaces.errors import InputError
 
 __all__ = ["ClipTrainingSet", "CropTrainingSet", "TrainingSet", "ViewSettings"]
@@ -73,7 +74,12 @@ class ViewSettings:
         size = self.codec.input_size
         gigabytes = CachedPictures.estimate_bytes(boxes, size, self.padding, reach) / 1e9
         if gigabytes > self.cache_limit_gb:
-            _log.info("pictures of all people may take %.0f GB: decoding images in every epoch instead", gigabytes)
+            if is_first_process():
+                _log.warning(
+                    "decoded pictures of all people may take %.3g GB, more than data.picture_cache_gb %g: every epoch "
+                    "decodes whole images anew, which a GPU waits for; raise it if the disk of %s has the room",
+                    gigabytes, self.cache_limit_gb, self.cache_folder,
+                )  # fmt: skip
             return ImageFiles(files, sizes)
         return CachedPictures.build(self.cache_folder, files, boxes, size, self.padding, reach, self.workers, sizes)
 

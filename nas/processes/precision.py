@@ -58,7 +58,7 @@ def choose_precision(
     def pays() -> bool:
         if processes.device.type == "cuda":
             return torch.cuda.is_bf16_supported(including_emulation=False)
-        if not _cpu_has_bf16():
+        if not cpu_has_bf16():
             return False
         return _seconds(train_once, precision(True)) < WORTH * _seconds(train_once, precision(False))
 
@@ -69,7 +69,7 @@ def choose_precision(
     return precision(bool(memory["bf16"]))
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
     """Whether the library that computes convolutions has bfloat16 for this CPU; without it, it emulates, slowly."""
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 

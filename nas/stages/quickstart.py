@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ __all__ = [
     "QuickstartResult",
     "TrainedNetwork",
     "accuracy",
+    "cores_to_take",
     "has_exports",
     "latest_run_folder",
     "networks_to_train",
@@ -37,7 +37,6 @@ __all__ = [
     "read_people",
     "shared_by_processes",
     "train_network",
-    "usable_cores",
 ]
 
 CONFIG = Path(__file__).with_name("quickstart.yaml")
@@ -97,7 +96,7 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
     making_s = SECONDS_AN_IMAGE * images if data is None else 0.0
     rest = max(60 * minutes - FIXED_S - making_s, 20 * minutes) / 60
     overrides = [("minutes", "null")]
-    cores = usable_cores()
+    cores = cores_to_take()
     overrides += shared_by_processes(("train", "retrain"), BATCH, cores)
     overrides += [("search.workers", str(cores))]
     if minutes >= LONG_MINUTES:
@@ -112,9 +111,11 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
     return config, synthetic
 
 
-def usable_cores() -> int:
+def cores_to_take() -> int:
     """Cores of this machine that the quickstart takes."""
-    return min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    from nas.processes.machine import usable_cores
+
+    return min(MOST_PROCESSES, usable_cores())
 
 
 def shared_by_processes(trainings: Sequence[str], batch: int, cores: int) -> list[tuple[str, str]]:

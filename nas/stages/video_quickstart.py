@@ -25,6 +25,7 @@ from nas.stages.quickstart import (
     CONFIG,
     SECONDS_AN_IMAGE,
     accuracy,
+    cores_to_take,
     has_exports,
     networks_to_train,
     note_people,
@@ -32,7 +33,6 @@ from nas.stages.quickstart import (
     read_people,
     shared_by_processes,
     train_network,
-    usable_cores,
 )
 from nas.stages.report import report_stage
 from nas.stages.search import search_stage
@@ -109,7 +109,7 @@ def plan_video(minutes: float, data: Path | None, run_dir: Path) -> VideoPlan:
         frames = synthetic.videos_train * clip + VAL_VIDEOS * VAL_FRAMES
         making_s = SECONDS_AN_IMAGE * (synthetic.train_images + VAL_IMAGES + frames)
     rest = max(60 * minutes - FIXED_S - making_s, 20 * minutes) / 60
-    cores = usable_cores()
+    cores = cores_to_take()
     folder = data or run_dir / "data"
 
     def planned_config(path: Path, shares: dict[str, float], batch: int, trainings: tuple[str, ...]) -> Config:
