@@ -5,11 +5,14 @@
     python scripts/benchmark_ranking.py train FOLDER --data DATA          # as often and as many at once as you like
     python scripts/benchmark_ranking.py plan --front RUN                  # of a search in the same space
     python scripts/benchmark_ranking.py latency --runtime onnxruntime     # on a quiet machine
+    python scripts/benchmark_ranking.py short RUN --data DATA --lines short.jsonl
 
 The truth lies in docs/truth (--truth): space.yaml; recipe.yaml, with which every network is trained; networks.jsonl,
 which networks and of which population; trainings.jsonl and latencies.jsonl. `train` takes what is planned and not yet
 trained, in the order of the plan; several of them share the work, and one that is stopped goes on from its checkpoint.
-FOLDER keeps the weights. docs/truth/README.md says what the figures mean.
+FOLDER keeps the weights. docs/truth/README.md says what the figures mean. `short` trains each network of the truth an
+epoch further from the weights that it inherits from a run's supernet, and says how that ranks them; what it did is
+kept in --lines, and not done again.
 """
 
 from __future__ import annotations
@@ -18,9 +21,12 @@ import argparse
 import contextlib
 import fcntl
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +36,10 @@ import torch
 from nas import LatencyConfig, PoseArchitecture, SearchSpace, get_space, load_config, measure_latency, retrain_networks
 from nas.run.files import append_json_line
 from nas.run.folder import RunFolder, read_json_lines
+from nas.trust.intervals import correlation, resamples
+from nas.trust.orders import kendall_tau
+from nas.trust.truth import load_truth
+from nas.trust.words import interval
 from search_spaces.complexity import count
 
 TRUTH = Path(__file__).parents[1] / "docs" / "truth"
@@ -52,6 +62,11 @@ def main() -> None:
     train = commands.add_parser("train", help="train what is planned")
     train.add_argument("folder", type=Path)
     train.add_argument("--data", type=Path, required=True)
+    short = commands.add_parser("short", help="inherited weights, trained a few steps further, against the truth")
+    short.add_argument("run", type=Path)
+    short.add_argument("--data", type=Path, required=True)
+    short.add_argument("--epochs", type=int, default=1)
+    short.add_argument("--lines", type=Path, required=True)
     latency = commands.add_parser("latency", help="measure all planned networks")
     latency.add_argument("--runtime", choices=("torch", "onnxruntime", "openvino"), default="onnxruntime")
     arguments = parser.parse_args()
@@ -65,6 +80,8 @@ def main() -> None:
             plan_front(arguments.truth, RunFolder.existing(arguments.front))
     elif arguments.command == "train":
         train_all(arguments.truth, arguments.folder, arguments.data)
+    elif arguments.command == "short":
+        train_short(arguments)
     else:
         measure_all(arguments.truth, arguments.runtime)
 
@@ -183,6 +200,39 @@ def train_all(truth: Path, folder: Path, data_folder: Path) -> None:
 def trained(truth: Path) -> set[tuple[str, int]]:
     path = truth / "trainings.jsonl"
     return {(line["id"], line["seed"]) for line in read_json_lines(path)} if path.is_file() else set()
+
+
+# A few steps from inherited weights ----------------------------------------------------------------------------------
+
+
+def train_short(arguments: argparse.Namespace) -> None:
+    config = load_config(arguments.truth / "recipe.yaml", [("data.folder", str(arguments.data))])
+    recipe = config.retrain.replace(initialize_from="inherited", epochs=arguments.epochs, validate_every=1)
+    networks = [network for network in load_truth(arguments.truth).networks if network.trainings]
+    lines = read_json_lines(arguments.lines) if arguments.lines.is_file() else ()
+    found = {line["id"]: line for line in lines if line["epochs"] == arguments.epochs}
+    for network in networks:
+        if network.id in found:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            run = RunFolder(Path(folder))
+            for name in ("supernet.safetensors", "space.json"):
+                shutil.copyfile(arguments.run / name, run.path / name)
+            began = time.process_time()
+            done = retrain_networks(replace(config, run_dir=run.path, retrain=recipe), [network.architecture])[0]
+            results = json.loads((done.result.path.parent / "results.json").read_text())["validations"][-1]
+        found[network.id] = {
+            "id": network.id, "epochs": arguments.epochs, "ap": results["AP"], "mean_oks": results["mean_oks"],
+            "cpu_s": round(time.process_time() - began, 1),
+        }  # fmt: skip
+        append_json_line(arguments.lines, found[network.id])
+        print(found[network.id], flush=True)
+    truth = [float(np.mean([training.ap for training in network.trainings])) for network in networks]
+    weights = resamples(len(networks), np.random.default_rng(0))
+    for measure in ("ap", "mean_oks"):
+        values = [found[network.id][measure] for network in networks]
+        tau = correlation(partial(kendall_tau, values, truth), weights, "tau")
+        print(f"{measure} after {arguments.epochs} epochs from inherited weights: τ {interval(tau)}, n {len(networks)}")
 
 
 # Latency -------------------------------------------------------------------------------------------------------------

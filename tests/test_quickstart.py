@@ -13,7 +13,15 @@ from nas.config import save_config
 from nas.run.folder import RunFolder
 from nas.stages import quickstart as quickstart_module
 from nas.stages.context import StageContext, load_space
-from nas.stages.quickstart import latest_run_folder, networks_to_train, new_run_folder, plan, planned, quickstart
+from nas.stages.quickstart import (
+    ChosenNetwork,
+    latest_run_folder,
+    networks_to_train,
+    new_run_folder,
+    plan,
+    planned,
+    quickstart,
+)
 from nas.stages.video_quickstart import plan_video
 from search_spaces.errors import InputError
 from tests.program import assert_one_line, call
@@ -93,3 +101,14 @@ def test_on_a_gpu_one_process_has_the_whole_batch(tmp_path: Path, monkeypatch: p
     for planned_config in (plan(5, tmp_path, tmp_path / "run")[0], plan_video(10, tmp_path, tmp_path / "run").images):
         assert (planned_config.train.processes, planned_config.train.batch_size) == (1, 48)
         assert (planned_config.retrain.processes, planned_config.retrain.batch_size) == (1, 48)
+
+
+def test_the_networks_share_the_time_by_their_latency(tmp_path: Path) -> None:
+    config, _ = plan(8.8, tmp_path, tmp_path / "run")
+    space = load_space(config)
+    chosen = [ChosenNetwork(network, ms, 0.1, 0.1) for network, ms in ((space.smallest(), 1.0), (space.largest(), 3.0))]
+    contexts = quickstart_module._sharing_the_time(StageContext(config), chosen)
+    minutes = [context.config.retrain.minutes for context in contexts]
+    assert config.retrain.minutes is not None
+    assert minutes == pytest.approx([0.5 * config.retrain.minutes, 1.5 * config.retrain.minutes])
+    assert not any(context.notes_config for context in contexts), "the run's folder remembers what they have on average"

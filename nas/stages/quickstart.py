@@ -46,7 +46,9 @@ FIXED_S = 55.0
 SECONDS_AN_IMAGE = 0.02
 IMAGES_A_MINUTE = 420
 MOST_IMAGES = 10_000
-SHARES = {"train": 0.22, "search": 0.05, "retrain": 0.73}
+SHARES = {"train": 0.5, "search": 0.05, "retrain": 0.45}
+NETWORKS = 3
+"""To train; ``retrain`` is their time together."""
 LEAST_MINUTES = 2.0
 LONG_MINUTES = 30.0
 """From here on people are seen often enough that turned and tinted views of them pay."""
@@ -101,7 +103,10 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
     overrides += [("search.workers", str(cores))]
     if minutes >= LONG_MINUTES:
         overrides += [(f"data.augmentation.{name}", value) for name, value in LONG_AUGMENTATION]
-    overrides += [(f"{stage}.minutes", str(round(share * rest, 4))) for stage, share in SHARES.items()]
+    minutes_of = {stage: share * rest for stage, share in SHARES.items()}
+    minutes_of["retrain"] /= NETWORKS
+    overrides += [(f"{stage}.minutes", str(round(value, 4))) for stage, value in minutes_of.items()]
+    overrides += [("export.networks", str(NETWORKS))]
     config = load_config(CONFIG, overrides)
     people = dataclasses.replace(config.data, folder=data or run_dir / "data")
     config = dataclasses.replace(config, run_dir=run_dir, data=people)
@@ -183,8 +188,8 @@ def quickstart(config: Config, synthetic: SyntheticConfig | None, narrator: Narr
     data = read_people(context, synthetic, space)
     exported, rate = networks_to_train(context)
     trained = [
-        TrainedNetwork(one.architecture, one.latency_ms, one.inherited_ap, train_network(context, one.architecture))
-        for one in exported
+        TrainedNetwork(one.architecture, one.latency_ms, one.inherited_ap, train_network(given, one.architecture))
+        for one, given in zip(exported, _sharing_the_time(context, exported), strict=True)
     ]
     from nas.search.record.journal import latest, read_journal
     from nas.stages.report import report_stage
@@ -269,6 +274,21 @@ def networks_to_train(context: StageContext) -> tuple[list[ChosenNetwork], float
     if not found:
         raise InputError(f"{run.path / 'export'}: holds no network of the front; remove it, and go on")
     return sorted(found, key=lambda one: one.latency_ms), rate
+
+
+def _sharing_the_time(context: StageContext, networks: Sequence[ChosenNetwork]) -> list[StageContext]:
+    """``retrain.minutes`` is what a network has on average: slower ones get more, so that all see about as many people.
+    """
+    minutes, in_all = context.config.retrain.minutes, sum(one.latency_ms for one in networks)
+    if minutes is None or len(networks) == 1:
+        return [context] * len(networks)
+    shares = [len(networks) * one.latency_ms / in_all for one in networks]
+    return [
+        context.beside(
+            dataclasses.replace(context.config, retrain=context.config.retrain.replace(minutes=minutes * share))
+        )
+        for share in shares
+    ]
 
 
 def accuracy(record: Mapping[str, Any]) -> float:

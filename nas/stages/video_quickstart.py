@@ -120,8 +120,9 @@ def plan_video(minutes: float, data: Path | None, run_dir: Path) -> VideoPlan:
         videos = dataclasses.replace(config.data.video, folder=folder, layout="coco")
         return dataclasses.replace(config, data=dataclasses.replace(config.data, folder=folder, video=videos))
 
-    images = planned_config(CONFIG, SHARES, BATCH, ("train", "retrain"))
     videos = planned_config(VIDEO_CONFIG, VIDEO_SHARES, CLIPS, ("video.train", "video.retrain"))
+    images = planned_config(CONFIG, SHARES, BATCH, ("train", "retrain"))
+    images = dataclasses.replace(images, space=videos.space)  # the key frame's network is one of the frames' space
     level = dataclasses.replace(videos.video, key=str(run_dir), initialize_from_images=run_dir)
     return VideoPlan(
         dataclasses.replace(images, run_dir=run_dir),
