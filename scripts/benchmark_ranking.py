@@ -146,14 +146,14 @@ def plan_random(truth: Path, number: int) -> None:
 
 
 def plan_front(truth: Path, run: RunFolder, along: int = 25, beside: int = 13) -> None:
-    """Networks evenly spread over the front's latencies, and some of them with one gene changed."""
+    """Networks of the front, and some of them with one gene changed: the more of these, the fewer the front has."""
     space = get_space(str(truth / "space.yaml"))
-    front = sorted(run.load_front(), key=lambda entry: entry["latency_ms"])
+    front = sorted(run.load_front(), key=lambda entry: float(entry["objectives"]["latency_ms"]))
     members = [PoseArchitecture.from_json(entry["architecture"]) for entry in front]
     chosen = [members[i] for i in sorted(set(np.linspace(0, len(members) - 1, along).round().astype(int)))]
     _plan(truth, "front", chosen, 1, run=run.load_space().name)
     rng = np.random.default_rng(1)
-    for index in np.linspace(0, len(chosen) - 1, beside).round().astype(int):
+    for index in np.linspace(0, len(chosen) - 1, beside + along - len(chosen)).round().astype(int):
         _plan(truth, "beside", [_neighbour(chosen[index], space, rng)], 1, beside=chosen[index].id)
 
 

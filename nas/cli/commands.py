@@ -28,7 +28,7 @@ COMMANDS = (
     Command("quickstart", "run the whole path once, on made-up data or yours", "vipnas quickstart --minutes 10"),
     Command("data synthesize", "make images and videos of articulated people", "vipnas data synthesize data"),
     Command("data check", "find what is wrong with a folder of COCO keypoints", "vipnas data check ~/coco"),
-    Command("spaces", "list the search spaces and the published architectures", "vipnas spaces"),
+    Command("spaces", "list search spaces and published architectures, or show one", "vipnas spaces resnet-nano"),
     Command("describe", "show what a network is made of and what it costs", "vipnas describe s-vipnas-res50"),
     Command("train-supernet", "train the supernet of a space", "vipnas train-supernet configs/quickstart.yaml"),
     Command("search", "search networks by accuracy and latency", "vipnas search configs/quickstart.yaml"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from search_spaces import InputError, PoseArchitecture, VideoArchitecture, published, published_names
+from search_spaces import InputError, PoseArchitecture, VideoArchitecture, published, published_names, space_names
 from search_spaces.video import any_architecture, load_any_architecture
 
 __all__ = [
@@ -58,6 +58,8 @@ def resolve_any_architecture(text: str) -> AnyArchitecture:
     if text in published_names():
         return published(text)
     path = Path(text)
+    if text in space_names() or (path.suffix in (".yaml", ".yml") and path.is_file()):
+        raise InputError(f"{text}: is a search space, of many networks; `vipnas spaces {text}` shows it")
     if path.is_file() or text.endswith(".json"):
         return load_any_architecture(path)
     run, colon, prefix = text.rpartition(":")

@@ -37,12 +37,70 @@ def space_names() -> tuple[str, ...]:
 def get_space(name: str | Path) -> SearchSpace:
     """A space that comes with the package (``resnet``, ``resnet-tiny``, …), or the one in a YAML or JSON file.
 
+    A file may say ``extends: NAME``, a space of the package or a file beside it, and then only what is different; see
+    :func:`extended`.
+
     Raises:
         InputError: there is none of that name, or the file is not a space.
     """
     if is_file_name(name):
-        return SearchSpace.from_json(read_yaml(Path(name)), where=str(name))
+        return SearchSpace.from_json(read_space_file(Path(name)), where=str(name))
     return _lookup("search space", str(name), _all_spaces(), hint="or give the path of a .yaml file")
+
+
+def read_space_file(path: Path, begun: tuple[Path, ...] = ()) -> Any:
+    """What a file with a space holds, with the space that it extends filled in.
+
+    Args:
+        begun: the files that extend one another up to here.
+
+    Raises:
+        InputError: the file cannot be read, files extend one another in a circle, or what it changes does not fit.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict) or "extends" not in content:
+        return content
+    changes = dict(content)
+    base = str(changes.pop("extends"))
+    if not is_file_name(base):
+        whole = get_space(base).to_json()
+    else:
+        beside = path.parent / base
+        if beside.resolve() in (*begun, path.resolve()):
+            raise InputError(f"{path}: extends {base}, which extends this file; one of them must be whole")
+        whole = read_space_file(beside, (*begun, path.resolve()))
+    return extended(whole, {"name": path.stem, **changes}, str(path))
+
+
+def extended(base: Any, changes: Mapping[str, Any], where: str) -> Any:
+    """A space's JSON object with some fields changed.
+
+    Of ``stem`` and ``head`` the given choices replace those of the same name, the others stay. ``stages`` is a whole
+    list, or a mapping from the number of a stage, from 1, to what is different in it.
+
+    Raises:
+        InputError: there is no such stage, or a part is no object.
+    """
+    found = dict(base)
+    for key, value in changes.items():
+        if key == "stages" and isinstance(value, dict):
+            stages = list(found["stages"])
+            for number, of_stage in value.items():
+                if not isinstance(number, int) or not 1 <= number <= len(stages):
+                    raise InputError(f"{where}: stages: there is no stage {number!r}; they are 1 to {len(stages)}")
+                stages[number - 1] = _merged(stages[number - 1], of_stage, f"{where}: stages.{number}")
+            found[key] = stages
+        elif key in ("stem", "head") and key in found:
+            found[key] = _merged(found[key], value, f"{where}: {key}")
+        else:
+            found[key] = value
+    return found
+
+
+def _merged(part: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
+    if not isinstance(changes, dict):
+        raise InputError(f"{where}: expected the choices that are different, such as {{width: [16, 24]}}")
+    return {**part, **changes}
 
 
 def _all_published() -> dict[str, PoseArchitecture]:
