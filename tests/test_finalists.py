@@ -30,6 +30,7 @@ from nas.finalists.ladder import Ladder, Score, gap
 from nas.finalists.outcome import Finalist, finalists_front, recommendations
 from nas.finalists.tune import make_scheduler
 from nas.latency import LatencyConfig
+from nas.latency.published import read_published
 from nas.run.folder import RunFolder
 from nas.weights.files import load_metadata, load_network
 from search_spaces import PoseArchitecture, SearchSpace
@@ -464,6 +465,9 @@ def test_the_stage_leaves_trained_networks_with_errors_and_latencies(trained: Pa
     found = json.loads(run.finalists_file.read_text(encoding="utf-8"))
     assert len(found["finalists"]) == 4, "two of the front, and beside each a neighbour"
     assert found["people"] == 16
+    beside = read_published(run)
+    assert beside is not None
+    assert beside.fingerprint.to_json() == found["fingerprint"]
     assert found["front"]
     for one in found["finalists"]:
         assert one["status"] in ("trained", "stopped")
