@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -685,7 +686,9 @@ def test_the_report_shows_the_finalists_with_their_errors(trained: Path) -> None
     for one in found["finalists"]:
         assert f"{one['ap']:.3f} ± {one['ap_se']:.3f}" in page
     for one in found["recommended"]:
-        assert f"<b>{one['id']}</b>" in page
+        assert re.search(f"<b>[A-D] {one['id']}</b>", page)
+        assert f": take this one at ≤ {one['budget_ms']:.3g} ms</text>" in page
+    assert 'class="published"' in page
 
 
 def test_a_damaged_finalists_file_is_one_line(trained: Path, tmp_path: Path) -> None:
