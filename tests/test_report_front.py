@@ -14,7 +14,7 @@ import pytest
 from evaluators.latency.fingerprint import Fingerprint
 from nas.finalists.outcome import FORMAT
 from nas.latency.published import measure_published
-from nas.report.axis import Axis, ticks
+from nas.report.axis import Axis, ticks, widest_gap
 from nas.report.build import write_report
 from nas.report.callouts import Callout, place
 from nas.report.cautions import cautions
@@ -336,7 +336,11 @@ def test_a_narrow_axis_has_even_round_ticks(low: float, high: float, log: bool) 
 
 def test_an_axis_is_broken_where_most_of_it_would_be_empty() -> None:
     values = [1.0, 1.2, 1.5, 2.0, 40.0]
-    whole, broken = (Axis.over(values, (0, 600), breaks=breaks) for breaks in (1.0, 0.5))
+    assert widest_gap(values, 0.5) == (2.0, 40.0)
+    assert widest_gap(values, 0.99) is None
+    assert widest_gap([1.0, 2.0, 3.0], 0.6) is None
+    assert widest_gap([1.0, 40.0], 0.1) is None, "between two values there is always a gap"
+    whole, broken = (Axis.over(values, (0, 600), cut=cut) for cut in (None, (2.0, 40.0)))
     assert whole.gap_px is None
     assert whole.pixel(2.0) < 60
     assert broken.gap_px is not None
@@ -344,11 +348,11 @@ def test_an_axis_is_broken_where_most_of_it_would_be_empty() -> None:
     places = [broken.pixel(value) for value in values]
     assert places == sorted(places)
     assert all(value < 3 or value > 30 for value in broken.ticks())
-    assert Axis.over([1.0, 2.0, 3.0, 4.0], (0, 600), breaks=0.5).gap_px is None
 
 
-def test_values_rise_from_the_bottom_and_stay_on_the_axis() -> None:
-    axis = Axis.over([0.01, 0.02, 0.4], (452, 16), breaks=0.5)
+@pytest.mark.parametrize("log", [False, True])
+def test_values_rise_from_the_bottom_and_stay_on_the_axis(log: bool) -> None:
+    axis = Axis.over([0.01, 0.02, 0.4], (452, 16), cut=(0.02, 0.4), log=log)
     assert 452 > axis.pixel(0.01) > axis.pixel(0.02) > axis.pixel(0.4) > 16
     assert axis.pixel(-1) == 452
     assert axis.pixel(9) == 16
@@ -358,8 +362,18 @@ def test_a_star_far_above_does_not_press_the_front_flat(tmp_path: Path) -> None:
     low = [evaluated(n, 0.02 + 0.004 * n, 1.0 + n) for n in range(4)]
     run = searched(tmp_path / "run", low)
     trained(run, "retrain", low[3], 0.4)
-    heights = [float(y) for y in re.findall(r'<circle class="inherited"[^>]* cy="([\d.]+)"', front_of(run))]
+    chart = front_of(run)
+    heights = [float(y) for y in re.findall(r'<circle class="inherited"[^>]* cy="([\d.]+)"', chart)]
     assert max(heights[:4]) - min(heights[:4]) > 100
+    assert 'class="break"' in chart
+
+
+def test_the_errors_of_trained_networks_are_on_one_scale(tmp_path: Path) -> None:
+    run = searched(tmp_path / "run", FRONT[:2])
+    with_finalists(run, {"quick": (FRONT[0], 0.2), "slow": (FRONT[1], 0.9)}, {})
+    bars = re.findall(r'<line class="error finalist"[^>]* y1="([\d.]+)"[^>]* y2="([\d.]+)"', front_of(run))
+    lengths = [float(low) - float(high) for low, high in bars]
+    assert lengths[0] == pytest.approx(lengths[1], abs=0.2)
 
 
 def test_ticks_of_ends_that_are_ticks_are_among_them() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["Axis", "Stretch", "number", "ticks"]
+__all__ = ["Axis", "Span", "Stretch", "number", "ticks", "widest_gap"]
+
+Span = tuple[float, float]
 
 ALONE = 0.22
 """The part of a broken axis for a side with one value; where both have several, each gets half."""
@@ -45,7 +47,7 @@ class Axis:
         pixels: tuple[float, float],
         *,
         log: bool = False,
-        breaks: float = 1.0,
+        cut: Span | None = None,
         from_zero: bool = False,
     ) -> Axis:
         """The axis on which these values have room.
@@ -53,29 +55,17 @@ class Axis:
         Args:
             values: at least one; positive where ``log``.
             pixels: of the low and of the high end.
-            breaks: leave out the largest gap between values where it is more than this part of the axis.
+            cut: two of the values, between which none lies: what is between them is left out.
             from_zero: begin at zero.
         """
-        start, end = pixels
         places = sorted({_forward(value, log) for value in ([*values, 0.0] if from_zero else values)})
-        parts = _parted(places, breaks)
-        total = places[-1] - places[0] if len(parts) == 1 else sum(part[-1] - part[0] for part in parts)
-        ranges = [_padded(part, total, log) for part in parts]
-        if from_zero:
-            ranges[0] = (0.0, ranges[0][1])
-        elif not log and places[0] >= 0:
-            ranges[0] = (max(ranges[0][0], 0.0), ranges[0][1])
-        if len(ranges) == 1:
-            ends = [(start, end)]
-        else:
-            share = ALONE if len(parts[0]) == 1 < len(parts[1]) else 1 - ALONE if len(parts[1]) == 1 else 0.5
-            sign = 1 if end > start else -1
-            middle = start + (end - start) * share
-            ends = [(start, middle - sign * GAP_PX / 2), (middle + sign * GAP_PX / 2, end)]
-        found = (
-            Stretch(_back(low, log), _back(high, log), first, last)
-            for (low, high), (first, last) in zip(ranges, ends, strict=True)
-        )
+        parts = _parted(places, None if cut is None else _forward(cut[0], log))
+        found = [
+            Stretch(_back(low, log), _back(high, log), start, end)
+            for (low, high), (start, end) in zip(
+                _ranges(parts, log, from_zero), _ends([len(part) for part in parts], *pixels), strict=True
+            )
+        ]
         return cls(tuple(found), log)
 
     @property
@@ -111,6 +101,15 @@ def _stretch_ticks(stretch: Stretch, log: bool) -> list[float]:
     return ticks(low, high, stretch.most_ticks)
 
 
+def widest_gap(values: Iterable[float], part: float, log: bool = False) -> Span | None:
+    """The values on both sides of the widest gap, if that is more than this part of the whole; None where it is not."""
+    ordered = sorted(set(values))
+    gaps = [(_forward(after, log) - _forward(before, log), before, after) for before, after in pairwise(ordered)]
+    if len(gaps) < 2 or max(gaps)[0] <= part * (_forward(ordered[-1], log) - _forward(ordered[0], log)):
+        return None
+    return max(gaps)[1:]
+
+
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """About so many round values between the two."""
     raw = (high - low) / most
@@ -127,13 +126,33 @@ def number(value: float) -> str:
     return f"{round(value, 10):g}"
 
 
-def _parted(places: Sequence[float], breaks: float) -> list[list[float]]:
-    """The places, ascending, on both sides of the largest gap, if that is more than this part of all."""
-    gaps = [(after - before, index) for index, (before, after) in enumerate(pairwise(places), 1)]
-    if len(places) < 3 or max(gaps)[0] <= breaks * (places[-1] - places[0]):
+def _parted(places: Sequence[float], last: float | None) -> list[list[float]]:
+    """The places, ascending; in two parts where one of them is the last of the first part."""
+    if last is None:
         return [list(places)]
-    cut = max(gaps)[1]
-    return [list(places[:cut]), list(places[cut:])]
+    return [[place for place in places if place <= last], [place for place in places if place > last]]
+
+
+def _ranges(parts: Sequence[Sequence[float]], log: bool, from_zero: bool) -> list[Span]:
+    """From which place to which each part goes, with room around it."""
+    total = sum(part[-1] - part[0] for part in parts)
+    ranges = [_padded(part, total, log) for part in parts]
+    if not log and parts[0][0] >= 0:  # no room below zero for what cannot be there
+        ranges[0] = (0.0 if from_zero else max(ranges[0][0], 0.0), ranges[0][1])
+    if len(ranges) == 2:  # what is further off is not shown larger than what is near
+        (near_low, near_high), (low, high) = ranges
+        more = max(0.0, near_high - near_low - (high - low)) / 2
+        ranges[1] = (max(low - more, near_high), high + more)
+    return ranges
+
+
+def _ends(counts: Sequence[int], start: float, end: float) -> list[Span]:
+    """The pixels of one or two stretches, which have so many places."""
+    if len(counts) == 1:
+        return [(start, end)]
+    share = ALONE if counts[0] == 1 < counts[1] else 1 - ALONE if counts[1] == 1 < counts[0] else 0.5
+    middle, half_gap = start + (end - start) * share, math.copysign(GAP_PX / 2, end - start)
+    return [(start, middle - half_gap), (middle + half_gap, end)]
 
 
 def _padded(places: Sequence[float], total: float, log: bool) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .axis import Axis, number
+from .axis import Axis, Span, number
 from .callouts import Box, Callout, callouts_svg, place
 
 __all__ = ["Chart", "Marks"]
@@ -42,6 +42,17 @@ class Marks:
     stands_out: bool = False
     """Whether texts are kept from covering its points."""
 
+    def bars(self) -> list[tuple[int, float, float]]:
+        """(index, low, high) of each point's bar, as far as there are any."""
+        values = zip(self.y, self.errors or [None] * len(self.y), strict=True)
+        return [(index, y - error, y + error) for index, (y, error) in enumerate(values) if error is not None]
+
+    def y_ends(self) -> list[float]:
+        """All values of y, with the ends of the bars."""
+        if self.kind == "rule":
+            return []
+        return [*self.y, *(end for _, *ends in self.bars() for end in ends)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
@@ -54,8 +65,9 @@ class Chart:
     y_from_zero: bool = False
     x_values: Sequence[float] = ()
     """The ticks, where x counts something; without them round numbers are chosen."""
-    breaks: tuple[float, float] = (1.0, 1.0)
-    """An axis of which more than this part, of x and of y, would be empty in one place leaves that place out."""
+    x_cut: Span | None = None
+    """What the axis leaves out: between two values of the series, with none between them."""
+    y_cut: Span | None = None
     wide: bool = False
     """Whether it has the page's whole width."""
     callouts: Sequence[Callout] = ()
@@ -72,11 +84,10 @@ class Chart:
             return ""
         width, height = self.size
         xs = [x for marks in self.series for x in marks.x]
-        ys = [y for marks in self.series if marks.kind != "rule" for y in marks.y]
-        ys += [end for marks in self.series for _, *ends in _bars(marks) for end in ends]
+        ys = [y for marks in self.series for y in marks.y_ends()]
         ends = (LEFT, width - RIGHT), (height - BOTTOM, TOP)
-        x = Axis.over(xs, ends[0], log=self.log_x, breaks=self.breaks[0])
-        y = Axis.over(ys or [0.0], ends[1], breaks=self.breaks[1], from_zero=self.y_from_zero)
+        x = Axis.over(xs, ends[0], log=self.log_x, cut=self.x_cut)
+        y = Axis.over(ys or [0.0], ends[1], cut=self.y_cut, from_zero=self.y_from_zero)
         scale = _Scale(x, y, width, height)
         body = [self._grid(scale), *(_marks(marks, scale) for marks in self.series), self._texts(scale)]
         named = [marks for marks in self.series if len(marks.x) and marks.label]
@@ -153,18 +164,12 @@ def _obstacles(marks: Marks, scale: _Scale) -> list[Box]:
         return [(x - 3, TOP, x + 3, scale.height - BOTTOM) for x in map(scale.x.pixel, marks.x)]
     if not marks.stands_out:
         return []
-    r = marks.radius * 1.6
+    r = marks.radius * (1.0 if marks.kind == "halo" else 1.6)
     points = [(scale.x.pixel(x), scale.y.pixel(y)) for x, y in zip(marks.x, marks.y, strict=True)]
     boxes = [(x - r, y - r, x + r, y + r) for x, y in points]
-    for index, low, high in _bars(marks):
+    for index, low, high in marks.bars():
         boxes.append((points[index][0] - 2, scale.y.pixel(high), points[index][0] + 2, scale.y.pixel(low)))
     return boxes
-
-
-def _bars(marks: Marks) -> list[tuple[int, float, float]]:
-    """(index, low, high) of each point's bar, as far as there are any."""
-    values = zip(marks.y, marks.errors or [None] * len(marks.y), strict=True)
-    return [(index, y - error, y + error) for index, (y, error) in enumerate(values) if error is not None]
 
 
 def _color(marks: Marks, index: int) -> str:
@@ -173,7 +178,7 @@ def _color(marks: Marks, index: int) -> str:
 
 def _marks(marks: Marks, scale: _Scale) -> str:
     bars = []
-    for index, low, high in _bars(marks):
+    for index, low, high in marks.bars():
         x = scale.x.pixel(marks.x[index])
         ends = f'x1="{x:.1f}" y1="{scale.y.pixel(low):.1f}" x2="{x:.1f}" y2="{scale.y.pixel(high):.1f}"'
         bars.append(f'<line class="error {marks.style}"{_color(marks, index)} {ends}/>')

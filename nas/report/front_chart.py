@@ -11,6 +11,7 @@ from nas.search.record.journal import STATUSES
 from search_spaces.video import any_architecture
 from search_spaces.words import network_lines
 
+from .axis import Span, widest_gap
 from .callouts import Callout
 from .charts import Chart, Marks
 from .latency_notes import latency_lines, published_goes_with
@@ -21,8 +22,12 @@ from .records import RunRecords
 __all__ = ["front_chart"]
 
 EVALUATED = tuple(status for status in STATUSES if status != "failed")
-BREAKS = (0.35, 0.5)
-"""Parts of the axes from which on they are broken: one network far off is not to press the others together."""
+EMPTY = 0.35
+"""The cost's axis is broken where more than this part of it would be empty: one network far off is not to press the
+others together."""
+FLAT = 0.2
+"""The quality's axis is broken between inherited and trained values where the inherited would have less than this part
+of it. Not elsewhere: error bars on both sides of a break are on two scales."""
 WIDE_RATIO = 4
 """From this ratio of the dearest to the cheapest on, the cost's axis is logarithmic."""
 
@@ -49,11 +54,23 @@ def front_chart(records: RunRecords, beside: Sequence[Marks] = (), latency: str 
         y_title=_title(y),
         series=series,
         log_x=wide,
-        breaks=BREAKS,
+        x_cut=widest_gap(costs, EMPTY, wide),
+        y_cut=_between(series),
         wide=True,
         callouts=chart.callouts(),
     ).svg()
     return drawing + chart.protocol() if drawing else ""
+
+
+def _between(series: Sequence[Marks]) -> Span | None:
+    """The highest of what was inherited and the lowest of what was trained, where the axis is to be broken there."""
+    untrained = [y for marks in series if marks.style in ("raced", "complete", "inherited") for y in marks.y_ends()]
+    after = ("finalist", "retrained", "baseline")
+    trained = [y for marks in series if marks.style in after for y in marks.y_ends()]
+    if not untrained or not trained or max(untrained) >= min(trained):
+        return None
+    low, high = min(untrained), max(trained)
+    return (max(untrained), min(trained)) if max(untrained) - low < FLAT * (high - low) else None
 
 
 class _Front:
@@ -157,7 +174,7 @@ class _Front:
     def _halos(self) -> Marks:
         points = [one for one in self.finalists if one.id in self.budgets]
         xs, ys = [self._x(one.id) for one in points], [one.value for one in points]
-        return Marks(x=xs, y=ys, style="halo", label="take this one", kind="halo", radius=13)
+        return Marks(x=xs, y=ys, style="halo", label="take this one", kind="halo", radius=13, stands_out=True)
 
     def _published(self) -> Marks:
         shown = self._comparable()
