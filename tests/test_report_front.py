@@ -196,7 +196,7 @@ def test_what_has_no_known_latency_is_named(tmp_path: Path) -> None:
     run = searched(tmp_path / "run", FRONT)
     other = evaluated(9, 0.0, 0.0)
     trained(run, "retrain", other, 0.5)
-    assert f"not in the chart</b>: D {other['id']}: trained, and of no known latency" in front_of(run)
+    assert f"not in the chart</b>: D {other['id']}: trained, but latency (ms) is not known" in front_of(run)
 
 
 # Letters and colours -------------------------------------------------------------------------------------------------
@@ -294,6 +294,8 @@ def test_a_front_within_noise_is_said(tmp_path: Path) -> None:
 def test_a_front_without_any_ap_is_said(tmp_path: Path) -> None:
     low = [evaluated(0, 0.0001, 1.0), evaluated(1, 0.019, 2.0)]
     assert "Inherited AP is near 0 for the whole front (at most 0.0190)" in read_first(searched(tmp_path / "run", low))
+    told = read_first(searched(tmp_path / "told", low, warning="no network inherits an AP above 0.0190"))
+    assert told == "The search says: no network inherits an AP above 0.0190.", "once is enough"
 
 
 def test_training_that_makes_worse_is_said(tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ def cautions(records: RunRecords) -> list[str]:
     """A sentence each; none where nothing is wrong."""
     inherited, finalists, retrained = layers_of(records)
     return [
-        *_of_search(records),
-        *_of_front(records, inherited),
+        *(_of_search(records) or _of_front(records, inherited)),
         *_of_training(records, inherited, finalists, "further training as a finalist"),
         *_of_training(records, inherited, retrained, "retraining"),
         *_of_training(records, finalists, retrained, "retraining, below what it was as a finalist"),
@@ -28,10 +27,9 @@ def cautions(records: RunRecords) -> list[str]:
     ]
 
 
-def _of_search(records: RunRecords) -> Iterator[str]:
+def _of_search(records: RunRecords) -> list[str]:
     warning = records.front_file.get("warning")
-    if isinstance(warning, str):
-        yield f"The search says: {warning}."
+    return [f"The search says: {warning}."] if isinstance(warning, str) else []
 
 
 def _of_front(records: RunRecords, inherited: Layer) -> Iterator[str]:
@@ -41,10 +39,11 @@ def _of_front(records: RunRecords, inherited: Layer) -> Iterator[str]:
     if not points:
         return
     worst, best = points[0], points[-1]
+    see = "see with `vipnas retrain`" if records.is_video else "see with `vipnas finalists`"
     if best.value < NEAR_ZERO_AP:
         yield (
             f"Inherited AP is near 0 for the whole front (at most {best.value:.4f}): it does not tell networks apart, "
-            "and their order may be chance. Train the supernet longer, or see with `vipnas finalists`."
+            f"and their order may be chance. Train the supernet longer, or {see}."
         )
     elif len(points) > 1 and worst.error is not None and best.error is not None:
         spread = best.value - worst.value
@@ -52,8 +51,7 @@ def _of_front(records: RunRecords, inherited: Layer) -> Iterator[str]:
             names = f"{records.labels[worst.id]} ({worst.text}) and {records.labels[best.id]} ({best.text})"
             yield (
                 f"The front is within noise: the error bars of its worst and its best network, {names}, overlap. "
-                "Evaluate on more people (candidate.persons), train the supernet longer, or see with "
-                "`vipnas finalists`."
+                f"Evaluate on more people (candidate.persons), train the supernet longer, or {see}."
             )
 
 

@@ -86,7 +86,7 @@ class _Front:
         self.inherited, self.finalists, self.retrained = (self._placed(layer) for layer in layers)
         self.trained = {one.id for one in (*self.finalists, *self.retrained)}
         self.front = {record["id"] for record in records.front}
-        self.budgets = _budgets(records.finalists) if cost == "latency_ms" else {}
+        self.budgets = _budgets(records.finalists)
 
     def _placed(self, layer: Layer) -> list[Point]:
         return [point for point in layer.points if self.records.cost(point.id, self.cost) is not None]
@@ -130,7 +130,7 @@ class _Front:
             self._published(),
             self._staircase(),
             *self._links(),
-            self._points(self.inherited, "inherited", f"{inherited.title} (the front's, and finalists')", "dots", 5.5),
+            self._points(self.inherited, "inherited", inherited.title, "dots", 5.5),
             self._halos(),
             self._points(self.finalists, "finalist", finalists.title, "diamond", 5.5),
             self._points(self.retrained, "retrained", retrained.title, "star", 5.5),
@@ -234,7 +234,7 @@ class _Front:
         lost = [one.id for layer in self.layers for one in layer.points if self.records.cost(one.id, self.cost) is None]
         if lost:
             names = ", ".join(self.records.labels.named(key) for key in dict.fromkeys(lost))
-            lines.append(("not in the chart", f"{names}: trained, and of no known {_title(self.cost)}"))
+            lines.append(("not in the chart", f"{names}: trained, but {_title(self.cost)} is not known"))
         items = "".join(f"<li><b>{html.escape(name)}</b>: {prose(text)}</li>" for name, text in lines)
         return f'<ul class="protocol">{items}</ul>'
 
