@@ -135,8 +135,11 @@ def read_published(run: RunFolder) -> PublishedLatencies | None:
         if value["format"] != FORMAT:
             raise ValueError(f"format is {value['format']!r}")
         networks = tuple(_network(one) for one in value["networks"])
-        fingerprint = Fingerprint.from_json(value["fingerprint"])
-        return PublishedLatencies(fingerprint=fingerprint, batch=int(value["batch"]), networks=networks)
+        fingerprint, batch = Fingerprint.from_json(value["fingerprint"]), value["batch"]
+        str(fingerprint)  # a TypeError where its fields are of other types
+        if type(batch) is not int:
+            raise ValueError(f"batch is {batch!r}")
+        return PublishedLatencies(fingerprint=fingerprint, batch=batch, networks=networks)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise InputError(f"{path}: damaged ({reason}); remove it, `vipnas search --resume` measures again") from None

@@ -124,4 +124,4 @@ def _one_of(values: Iterable[Any]) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) else None
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
