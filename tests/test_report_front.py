@@ -212,6 +212,13 @@ def test_letters_are_by_latency_and_stand_beside_the_ids(tmp_path: Path) -> None
     assert page.count(f"B {FRONT[1]['id']}") >= 3, "in the table, at the training's curve, and with the files"
 
 
+def test_the_table_has_networks_of_all_the_front_by_their_letters(tmp_path: Path) -> None:
+    run = searched(tmp_path / "run", [evaluated(n, 0.1 + 0.01 * n, 1.0 + n) for n in range(10)])
+    page = write_report(run).read_text(encoding="utf-8")
+    header = page[page.index("<h2>Networks side by side") :]
+    assert re.findall(r"<th>([A-Z]) [0-9a-f]{10}</th>", header[: header.index("</tr>")]) == ["A", "D", "G", "J"]
+
+
 def test_letters_go_on_as_columns_of_a_spreadsheet() -> None:
     assert [letters(index) for index in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 __all__ = ["Axis", "Span", "Stretch", "number", "ticks", "widest_gap"]
 
 Span = tuple[float, float]
+"""Low and high."""
 
 ALONE = 0.22
 """The part of a broken axis for a side with one value; where both have several, each gets half."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from search_spaces import PoseArchitecture, published, published_names
-from search_spaces.complexity import count
 from search_spaces.words import comparison_rows
 
 from .describe import latency_source
@@ -15,7 +14,7 @@ from .records import RunRecords, latency_of
 __all__ = ["comparison", "comparison_note"]
 
 SHOWN = 4
-"""Networks of the front, where none was exported or trained."""
+"""Networks of the front, spread over it, where none was exported or trained."""
 
 
 def comparison(records: RunRecords) -> str:
@@ -37,15 +36,18 @@ def comparison(records: RunRecords) -> str:
 
 
 def _found(records: RunRecords) -> list[PoseArchitecture]:
-    """Exported and trained networks, or some of the front; the smallest first."""
+    """Exported and trained networks, or some of the front; in the order of their letters."""
     found = {key: one for key, one in records.architectures.items() if isinstance(one, PoseArchitecture)}
     front = set(records.finalists.get("front", []))
     for one in records.finalists.get("finalists", []):
         if one["id"] in front:
             found[one["id"]] = PoseArchitecture.from_json(one["architecture"])
     if not found:
-        found = {one["id"]: PoseArchitecture.from_json(one["architecture"]) for one in records.front[:SHOWN]}
-    return sorted(found.values(), key=lambda architecture: count(architecture).macs)
+        last = len(records.front) - 1
+        places = sorted({round(index * last / (SHOWN - 1)) for index in range(SHOWN)}) if records.front else []
+        shown = [records.front[place] for place in places]
+        found = {one["id"]: PoseArchitecture.from_json(one["architecture"]) for one in shown}
+    return sorted(found.values(), key=lambda architecture: records.labels.position(architecture.id))
 
 
 def _published(records: RunRecords, family: str) -> list[tuple[str, PoseArchitecture, str]]:

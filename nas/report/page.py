@@ -56,7 +56,7 @@ table.heat { width:auto; margin-bottom:6px; } table.heat td { text-align:center;
 table.heat th { padding-right:14px; text-align:center; }
 .clip { display:grid; gap:8px; margin-bottom:14px; } .clip img { width:100%; border-radius:6px; display:block; }
 .clip figcaption { color:var(--soft); font-size:13px; } .clip figure { margin:0; }
-svg [data-hover]:hover { stroke:var(--ink); stroke-width:2; opacity:1; }
+svg [data-hover]:hover { stroke:var(--ink); stroke-width:2; opacity:1; } svg text[data-hover]:hover { stroke:none; }
 p.said { margin:4px 0; font-weight:600; } svg .bar.sure { fill:var(--kept); }
 svg .whisker { stroke:var(--soft); stroke-width:1.4; fill:none; }
 .scroll { overflow-x:auto; } table { border-collapse:collapse; font-size:14px; width:100%; }
