@@ -205,11 +205,15 @@ def test_search_export_retrain_report(tiny_config: Path, trained: Path, tmp_path
     front = json.loads((run / "pareto.json").read_text(encoding="utf-8"))["front"]
     assert front
     assert all(member["id"] in done.stdout for member in front)
+    beside = (run / "published.json").read_bytes()
+    names = [(one["name"], one["as_published"]) for one in json.loads(beside)["networks"]]
+    assert names == [("s-vipnas-res50", False), ("s-vipnas-res50", True)]
     assert_one_line(call(*command, "--search.population_size", "9"), "--resume")
     assert load_config(run / "config.yaml") == config
     more = call(*command, "--resume", "--search.evaluations", "8")
     assert more.returncode == 0, more.stderr
     assert len((run / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()) == 8
+    assert (run / "published.json").read_bytes() == beside  # measured once
 
     chosen = front[0]["id"]
     killed = run / "export" / f".{chosen}.killed"

@@ -161,6 +161,7 @@ def test_evaluate_writes_what_it_says(data: PoseData, tmp_path: Path) -> None:
     assert list(table) == ["AP", "AP50", "AP75", "APM", "APL", "AR"]
     written = json.loads((tmp_path / "o" / "results.json").read_text())
     assert {name: written["metrics"][name] for name in table} == table
+    assert written["metrics"]["AP_se"] >= 0
     assert written["persons"] == 8
     assert written["settings"]["flip_test"] is True
     assert len(json.loads((tmp_path / "o" / "keypoints.results.json").read_text())) == written["kept"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from nas.data.pose_data import PoseData
 from nas.finalists.config import FinalistsConfig
 from nas.latency import LatencyConfig
+from nas.latency.published import read_published
 from nas.run.folder import RunFolder
 from nas.weights.files import load_metadata, load_network
 from supernet import Supernet
@@ -86,6 +88,9 @@ def test_the_stage_leaves_trained_networks_with_errors_and_latencies(trained: Pa
     found = json.loads(run.finalists_file.read_text(encoding="utf-8"))
     assert len(found["finalists"]) == 4, "two of the front, and beside each a neighbour"
     assert found["people"] == 16
+    beside = read_published(run)
+    assert beside is not None
+    assert beside.fingerprint.to_json() == found["fingerprint"]
     assert found["front"]
     for one in found["finalists"]:
         assert one["status"] in ("trained", "stopped")
@@ -319,7 +324,9 @@ def test_the_report_shows_the_finalists_with_their_errors(trained: Path) -> None
     for one in found["finalists"]:
         assert f"{one['ap']:.3f} ± {one['ap_se']:.3f}" in page
     for one in found["recommended"]:
-        assert f"<b>{one['id']}</b>" in page
+        assert re.search(f"<b>[A-D] {one['id']}</b>", page)
+        assert f": take this one at ≤ {one['budget_ms']:.3g} ms</text>" in page
+    assert 'class="published"' in page
 
 
 def test_a_damaged_finalists_file_is_one_line(trained: Path, tmp_path: Path) -> None:

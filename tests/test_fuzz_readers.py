@@ -22,7 +22,8 @@ from nas.data.images import read_image_bgr
 from nas.data.instances import stack_instances
 from nas.data.posetrack import read_posetrack_videos
 from nas.data.posetrack_check import check_posetrack
-from nas.latency import LatencyTable
+from nas.latency import LatencyConfig, LatencyMeter, LatencyTable
+from nas.latency.published import measure_published, read_published
 from nas.predict.boxes import BoxFile
 from nas.predict.frames import FrameSource, open_frames
 from nas.run.folder import RunFolder, read_json_lines
@@ -330,6 +331,21 @@ def test_latency_tables(tmp_path: Path) -> None:
     def holds(data: bytes) -> None:
         path.write_bytes(data)
         reads_or_refuses(lambda: str(LatencyTable.load(path)))
+
+    holds()
+
+
+def test_published_latencies(tmp_path: Path) -> None:
+    run, meter = RunFolder(tmp_path), LatencyMeter(LatencyConfig())
+    values = [{"latency_ms": 1.0, "spread_ms": 0.1}] * 2
+    measure_published(run, TINY, meter.fingerprint, 1, lambda networks: values)
+    content = json.loads(run.published.read_text())
+
+    @fuzzed(80)
+    @given(damaged_json(content))
+    def holds(data: bytes) -> None:
+        run.published.write_bytes(data)
+        reads_or_refuses(lambda: str(getattr(read_published(run), "fingerprint", "")))
 
     holds()
 

@@ -101,4 +101,6 @@ def test_the_report_shows_the_warning(tmp_path: Path) -> None:
     records = [record(0, 0.0, 4.0), record(1, 0.0, 11.0)]
     (tmp_path / "run").mkdir()
     run: RunFolder = searched(tmp_path / "run", records, records[:1], warning="AP is 0.0000 for all 2 networks")
-    assert "Warning: AP is 0.0000 for all 2 networks. Each dot" in write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "Read this first" in page
+    assert "The search says: AP is 0.0000 for all 2 networks." in page

@@ -24,6 +24,7 @@ from nas.data.instances import InstanceArrays
 from nas.data.keypoint_sets import KeypointSet
 from nas.data.pose_data import PoseData
 from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.resampling import Resampling, standard_errors
 from nas.processes.distributed import Processes, joined
 from nas.processes.threads import threads_of
 from nas.run.files import atomic_write_json
@@ -257,7 +258,8 @@ def evaluate(
         if processes.is_first:
             hold_to_pycocotools(evaluated, data.val)
         if out is not None and processes.is_first:
-            _write(out, evaluated, net.architecture, weights, data, config)
+            errors = _errors(evaluated, data.val)
+            _write(out, evaluated, errors, net.architecture, weights, data, config)
         processes.barrier()
     return {name: evaluated.metrics[name] for name in TABLE}
 
@@ -273,16 +275,23 @@ def keypoint_facts(keypoints: KeypointSet) -> dict[str, Any]:
     }
 
 
+def _errors(evaluated: Evaluation, people: CocoKeypoints) -> dict[str, float]:
+    kept, resampling = evaluated.kept, Resampling(CocoKeypointAP(people.ground_truth, people.sigmas))
+    resamples = resampling.ap(evaluated.image_ids[kept], evaluated.keypoints_px[kept], evaluated.scores[kept])
+    return standard_errors(AP=resamples)
+
+
 def _write(
     out: Path,
     evaluated: Evaluation,
+    errors: dict[str, float],
     architecture: PoseArchitecture,
     weights: Path,
     data: PoseData,
     config: EvaluationConfig,
 ) -> None:
     summary = {
-        "metrics": evaluated.metrics,
+        "metrics": {**evaluated.metrics, **errors},
         "persons": len(evaluated.scores),
         "kept": len(evaluated.kept),
         "architecture": architecture.id,

@@ -7,11 +7,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evaluators.latency.fingerprint import Fingerprint
 from nas.data.pose_data import PoseData
 from nas.latency import LatencyConfig, LatencyMeter
+from nas.latency.published import measure_published
 from nas.run.files import atomic_write_json, to_plain
 from nas.run.folder import RunFolder, is_measure, read_json_lines
 from nas.run.lock import RunLock
@@ -177,6 +180,8 @@ def _make_plan(
     architectures = [PoseArchitecture.from_json(one.record["architecture"]) for one in chosen]
     Supernet.load(run.supernet, space)  # it is of this space
     measured = _measured(latency, session, architectures)
+    fingerprint = Fingerprint.from_json(measured[0]["fingerprint"])
+    measure_published(run, space, fingerprint, latency.batch, partial(_measured, latency, session))
     networks = [
         {
             "id": architecture.id,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nas.data.config import DataConfig
 from nas.data.pose_data import PoseData
+from nas.evaluation.resampling import Resampling
 from nas.processes.distributed import Processes
 from nas.run.files import atomic_write_json
 from nas.run.lock import RunLock
@@ -84,15 +85,10 @@ class ResamplingEvaluator(CropEvaluator):
 
     def __call__(self, net: nn.Module, processes: Processes) -> Mapping[str, float]:
         found = self.evaluation(net, processes)
-        metrics, kept, images = self.measures(found), found.kept, self.ap.image_ids
-        # one seed for all networks: their resamples are the same, and their differences paired
-        generator = np.random.default_rng(0)
-        counts = generator.multinomial(len(images), np.full(len(images), 1 / len(images)), size=self.resamples)
-        ap = self.ap.resampled(found.image_ids[kept], found.keypoints_px[kept], found.scores[kept], counts)
-        person = counts[:, np.searchsorted(images, found.image_ids)]
-        oks = found.oks(self.crops.instances, self.data.val.sigmas)
-        people = person.sum(axis=1)
-        mean_oks = np.where(people > 0, person @ oks / np.maximum(people, 1), np.nan)
+        metrics, kept = self.measures(found), found.kept
+        resampling = Resampling(self.ap, self.resamples)
+        ap = resampling.ap(found.image_ids[kept], found.keypoints_px[kept], found.scores[kept])
+        mean_oks = resampling.mean_oks(found.image_ids, found.oks(self.crops.instances, self.data.val.sigmas))
         content = {
             "metrics": dict(metrics),
             "people": len(found.scores),

@@ -6,7 +6,8 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, number, ticks
+from .axis import number, ticks
+from .charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 __all__ = ["Bars"]
 

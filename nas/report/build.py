@@ -8,16 +8,16 @@ from pathlib import Path
 from nas.evaluation.baselines import Baseline
 from nas.run.files import atomic_write_text
 from nas.run.folder import RunFolder
-from search_spaces import InputError, PoseArchitecture, published, published_names
-from search_spaces.complexity import count
-from search_spaces.words import comparison_rows
+from search_spaces import InputError
 
-from .describe import latency_source
+from .cautions import cautions
+from .comparison import comparison, comparison_note
 from .finalists import finalists_body, finalists_note
+from .front_chart import front_chart
 from .network_files import network_files
 from .page import page, section, table
 from .records import RunRecords, latency_of, read_records
-from .run_charts import front_chart, front_note, hypervolume_chart, retraining_chart, training_chart
+from .run_charts import hypervolume_chart, retraining_chart, training_chart
 from .trust_section import trust_section
 from .video_body import video_body
 
@@ -44,37 +44,38 @@ def write_report(run: RunFolder, pictures: str = "", baselines: Sequence[Baselin
     else:
         subtitle, body = "Search of human pose networks", _image_body(records, pictures)
     body += trust_section(run)
-    files = network_files(run, records.retrained)
+    files = network_files(run, records.retrained, records.labels)
     body += section("Networks to take away", files, "The retrained ones; card.md says how each is used.")
     finalists = {one["id"]: {"best": {"AP": one["ap"]}} for one in records.finalists.get("finalists", [])}
-    files = network_files(run, {key: finalists[key] for key in records.finalists.get("front", [])}, "finalists")
+    front = {key: finalists[key] for key in records.finalists.get("front", [])}
+    files = network_files(run, front, records.labels, "finalists")
     body += section("Finalists to take away", files, "The front of them; `vipnas export` writes the other formats.")
     body += section("How it was measured", _conditions(records))
-    atomic_write_text(run.report, page(title, subtitle, _facts(records), body))
+    atomic_write_text(run.report, page(title, subtitle, _facts(records), body, cautions(records)))
     return run.report
 
 
 def _image_body(records: RunRecords, pictures: str) -> str:
     charts = [
-        section(
-            "Pareto front",
-            front_chart(records),
-            front_note(records, "Each dot is an evaluated network; point at one to see it."),
-        ),
         section("Progress of the search", hypervolume_chart(records), "Hypervolume of the front found so far."),
         section("Training of the supernet", training_chart(records)),
         section("Training of found networks", retraining_chart(records), "AP on the validation people."),
     ]
     return "".join(
         [
+            section("Pareto front", front_chart(records), _FRONT_NOTE),
+            section("Finalists", finalists_body(records.finalists, records.labels), finalists_note(records.finalists)),
+            section("Networks side by side", comparison(records), comparison_note(records)),
             f'<div class="grid2">{"".join(charts)}</div>',
-            section("Finalists", finalists_body(records.finalists), finalists_note(records.finalists)),
-            section("Networks side by side", _comparison(records), "The published network beside those of this run."),
             section("Predictions", pictures, _PICTURES_NOTE),
         ]
     )
 
 
+_FRONT_NOTE = (
+    "Networks have letters, the quickest first. A shape is a layer, a colour a network; grey dots are candidates that "
+    "are not on the front. Point at one to see it."
+)
 _PICTURES_NOTE = "The person's left in orange, right in blue. Above the skeleton, below the heatmaps."
 
 
@@ -96,46 +97,6 @@ def _facts(records: RunRecords) -> list[tuple[str, str]]:
         low, high = min(v for v in latencies if v is not None), max(v for v in latencies if v is not None)
         facts.append((f"{low:.2f}–{high:.2f} ms", "latency of the front"))
     return facts
-
-
-# Tables -------------------------------------------------------------------------------------------------------------
-
-
-def _comparison(records: RunRecords) -> str:
-    """The found networks beside the published one of their family."""
-    found = [network for network in records.architectures.values() if isinstance(network, PoseArchitecture)]
-    if not found:
-        found = [PoseArchitecture.from_json(record["architecture"]) for record in records.front[:4]]
-    if not found:
-        return ""
-    found = sorted(found, key=lambda architecture: count(architecture).macs)
-    baseline = [published(name) for name in published_names() if published(name).family == found[0].family][:1]
-    names = [name for name in published_names() if baseline and published(name) == baseline[0]]
-    rows = [(title, *cells) for title, cells in comparison_rows([*baseline, *found])]
-    rows.append(("latency", *("–" for _ in baseline), *(_latency_text(records, a.id) for a in found)))
-    rows.append(("AP, inherited", *("–" for _ in baseline), *(_inherited_text(records, a.id) for a in found)))
-    rows.append(("AP, retrained", *("–" for _ in baseline), *(_retrained_text(records, a.id) for a in found)))
-    return table(["", *names, *(architecture.id for architecture in found)], rows)
-
-
-def _latency_text(records: RunRecords, key: str) -> str:
-    record = next((record for record in [*records.front, *records.evaluations] if record.get("id") == key), None)
-    value = latency_of(record) if record else None
-    if record is None or value is None:
-        return "–"
-    spread = record.get("measured", {}).get("spread_ms")
-    note = f"({latency_source(record, records.front_file)})" if spread is None else f"± {spread:.2f}"
-    return f"{value:.2f} ms {note}"
-
-
-def _inherited_text(records: RunRecords, key: str) -> str:
-    facts = records.exported.get(key)
-    return f"{facts['inherited']['AP']:.3f}" if facts else "–"
-
-
-def _retrained_text(records: RunRecords, key: str) -> str:
-    best = records.retrained.get(key, {}).get("best")
-    return f"{best['AP']:.3f}" if best else "–"
 
 
 def _conditions(records: RunRecords) -> str:

@@ -1,56 +1,23 @@
-"""The finalists in the report: a table with errors, the network to take for each budget, and points for the chart."""
+"""The finalists in the report: the network to take for each budget, and all of them as a table with errors."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from search_spaces import PoseArchitecture
-from search_spaces.words import network_lines
-
-from .charts import Marks
+from .labels import Labels
 from .page import table
 
-__all__ = ["finalist_marks", "finalists_body", "finalists_note"]
+__all__ = ["finalists_body", "finalists_note"]
 
 
-def finalist_marks(finalists: Mapping[str, Any]) -> list[Marks]:
-    """Trained networks at their measured latency, with bars of one standard error; those that are recommended starred.
+def finalists_body(finalists: Mapping[str, Any], labels: Labels) -> str:
+    """Which network to take, and all of them as a table; empty where there are none.
 
     Args:
         finalists: the content of ``finalists.json``; empty where there are none.
     """
-    trained = [one for one in finalists.get("finalists", []) if one["ap"] is not None]
-    named = {one["id"] for one in finalists.get("recommended", [])}
-    others = [one for one in trained if one["id"] not in named]
-    recommended = [one for one in trained if one["id"] in named]
-    return [
-        _marks(others, "baseline", "finalist, ± standard error", "dots"),
-        _marks(recommended, "named", "finalist to take", "star"),
-    ]
-
-
-def _marks(entries: Sequence[dict[str, Any]], style: str, label: str, kind: str) -> Marks:
-    return Marks(
-        x=[one["latency_ms"] for one in entries],
-        y=[one["ap"] for one in entries],
-        errors=[one["ap_se"] for one in entries],
-        style=style,
-        label=label,
-        kind=kind,
-        hover=[_hover(one) for one in entries],
-    )
-
-
-def _hover(one: dict[str, Any]) -> str:
-    measures = f"trained AP {one['ap']:.3f} ± {one['ap_se']:.3f}, {one['latency_ms']:.3g} ms measured, {one['status']}"
-    lines = network_lines(PoseArchitecture.from_json(one["architecture"]))
-    return "\n".join([one["id"], measures, *lines])
-
-
-def finalists_body(finalists: Mapping[str, Any]) -> str:
-    """Which network to take, and all of them as a table; empty where there are none."""
     if not finalists:
         return ""
     items = []
@@ -61,25 +28,25 @@ def finalists_body(finalists: Mapping[str, Any]) -> str:
         else:
             figures = f"AP {one['ap']:.3f} ± {one['ap_se']:.3f} at {one['latency_ms']:.3g} ms"
             items.append(
-                f"<li>{html.escape(budget)}: <b>{html.escape(one['id'])}</b>, {html.escape(figures)}: "
-                f"{html.escape(one['why'])}</li>"
+                f"<li>{html.escape(budget)}: <b>{html.escape(labels.named(one['id']))}</b>, {html.escape(figures)}: "
+                f"{html.escape(labels.shorten(one['why']))}</li>"
             )
     header = ["", "latency, measured", "AP, inherited", "AP, trained", "mean OKS", "steps", ""]
-    rows = [_row(one) for one in finalists["finalists"]]
+    rows = [_row(one, labels) for one in finalists["finalists"]]
     return f"<ul>{''.join(items)}</ul>{table(header, rows)}"
 
 
-def _row(one: Mapping[str, Any]) -> list[str]:
+def _row(one: Mapping[str, Any], labels: Labels) -> list[str]:
     inherited = one["inherited"].get("ap")
     status = "on the front" if one["on_front"] else one["status"]
     return [
-        one["id"],
+        labels.named(one["id"]),
         f"{one['latency_ms']:.2f} ms ± {one['spread_ms']:.2f}",
         "–" if inherited is None else f"{inherited:.3f}",
         _with_error(one["ap"], one["ap_se"]),
         _with_error(one["mean_oks"], one["mean_oks_se"]),
         f"{one['rungs'][-1]['step']}" if one["rungs"] else "–",
-        f"{status}: {one['reason']}" if one["reason"] else status,
+        f"{status}: {labels.shorten(one['reason'])}" if one["reason"] else status,
     ]
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from nas.run.folder import RunFolder
 
+from .labels import Labels
 from .records import read_each
 
 __all__ = ["network_files"]
@@ -16,7 +17,9 @@ __all__ = ["network_files"]
 WEIGHTS = "best.safetensors"
 
 
-def network_files(run: RunFolder, results: Mapping[str, Mapping[str, Any]], stage: str = "retrain") -> str:
+def network_files(
+    run: RunFolder, results: Mapping[str, Mapping[str, Any]], labels: Labels, stage: str = "retrain"
+) -> str:
     """A list with a line a trained network: AP, and its files, relative to the report. Empty where there is none.
 
     Args:
@@ -36,7 +39,7 @@ def network_files(run: RunFolder, results: Mapping[str, Mapping[str, Any]], stag
         figure = f", AP {ap:.3f}" if isinstance(ap, float) else ""
         names = [WEIGHTS, *(name for name in facts.get(key, {}).get("files", []) if isinstance(name, str))]
         links = [_link(f"{stage}/{key}/{name}", name) for name in names if (folder / name).is_file()]
-        lines.append(f"<li><b>{html.escape(key)}</b>{figure}: {', '.join(links)}</li>")
+        lines.append(f"<li><b>{html.escape(labels.named(key))}</b>{figure}: {', '.join(links)}</li>")
     return f"<ul>{''.join(lines)}</ul>" if lines else ""
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 
-__all__ = ["page", "section", "table"]
+__all__ = ["page", "prose", "section", "table"]
 
 STYLE = """
 :root { --ink:#1b2330; --soft:#5d6b7e; --line:#dfe5ec; --back:#fbfcfe; --panel:#fff; --found:#0b6bcb; --kept:#e4572e;
@@ -29,19 +30,33 @@ svg { width:100%; height:auto; display:block; } .legend svg { width:18px; displa
 svg .grid { stroke:var(--line); } svg .tick { fill:var(--soft); font-size:11px; }
 svg .axis { fill:var(--soft); font-size:13px; }
 svg .complete { fill:var(--all); opacity:.75; } svg .raced { fill:var(--raced); opacity:.8; }
+svg .inherited { fill:var(--panel); stroke:var(--c, var(--all)); stroke-width:2; }
+svg .finalist, svg .retrained { fill:var(--c, var(--ink)); stroke:var(--panel); }
+svg .error.inherited, svg .error.finalist, svg .error.retrained { stroke:var(--c, var(--all)); }
+svg .link { fill:none; stroke:var(--c, var(--soft)); stroke-width:1.4; stroke-dasharray:3 3; }
+svg .halo { fill:none; stroke:var(--named); stroke-width:2.4; }
+svg .published { stroke:var(--soft); stroke-width:1.4; stroke-dasharray:7 4; }
+.legend svg .published { stroke-dasharray:3 2; }
+svg .label { fill:var(--ink); font-size:12px; font-weight:600; } svg .label.take { fill:var(--named); }
+svg .label.faint { fill:var(--soft); font-weight:400; } svg .leader { stroke:var(--soft); stroke-width:.8; }
+svg .gap { fill:var(--back); } svg .break { stroke:var(--soft); stroke-width:1.6; }
+ul.protocol { color:var(--soft); font-size:13px; margin:10px 0 0; padding-left:18px; }
+.cautions { border:2px solid var(--kept); border-radius:10px; background:var(--panel); padding:12px 18px;
+  margin:16px 0; }
+.cautions ul { margin:6px 0 0; padding-left:20px; }
 svg .front { fill:var(--found); stroke:var(--panel); } svg .chosen { fill:var(--kept); stroke:var(--panel); }
-svg .frontline, svg .curve { fill:none; stroke:var(--found); stroke-width:2; }
-svg .curve2 { fill:none; stroke:var(--kept); stroke-width:2; }
-svg .thin { stroke-width:1.2; opacity:.55; } svg .baseline { fill:var(--ink); stroke:var(--panel); }
-svg .baseline-line { fill:none; stroke:var(--ink); stroke-width:1.6; stroke-dasharray:5 4; }
-svg .error { stroke-width:1.6; } svg .error.baseline { stroke:var(--ink); } svg .error.named { stroke:var(--named); }
-svg .named { fill:var(--named); stroke:var(--panel); }
+svg .frontline { fill:none; stroke:var(--all); stroke-width:1.4; opacity:.7; }
+svg .curve { fill:none; stroke:var(--c, var(--found)); stroke-width:2; }
+svg .curve2 { fill:none; stroke:var(--c, var(--kept)); stroke-width:2; }
+svg .thin { stroke-width:1.2; opacity:.8; } svg .baseline { fill:var(--c, var(--ink)); stroke:var(--panel); }
+svg .baseline-line { fill:none; stroke:var(--c, var(--ink)); stroke-width:1.6; stroke-dasharray:5 4; }
+svg .error { stroke-width:1.6; }
 svg .bar { fill:var(--found); } svg .bar.key { fill:var(--kept); }
 table.heat { width:auto; margin-bottom:6px; } table.heat td { text-align:center; width:84px; padding:7px 12px; }
 table.heat th { padding-right:14px; text-align:center; }
 .clip { display:grid; gap:8px; margin-bottom:14px; } .clip img { width:100%; border-radius:6px; display:block; }
 .clip figcaption { color:var(--soft); font-size:13px; } .clip figure { margin:0; }
-svg [data-hover]:hover { stroke:var(--ink); stroke-width:2; opacity:1; }
+svg [data-hover]:hover { stroke:var(--ink); stroke-width:2; opacity:1; } svg text[data-hover]:hover { stroke:none; }
 p.said { margin:4px 0; font-weight:600; } svg .bar.sure { fill:var(--kept); }
 svg .whisker { stroke:var(--soft); stroke-width:1.4; fill:none; }
 .scroll { overflow-x:auto; } table { border-collapse:collapse; font-size:14px; width:100%; }
@@ -67,11 +82,16 @@ document.addEventListener("mousemove", event => {
 """
 
 
+def prose(text: str) -> str:
+    """HTML of a text in which commands stand between backticks."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
 def section(title: str, body: str, note: str = "") -> str:
     """A panel; an empty string where there is nothing to show."""
     if not body:
         return ""
-    hint = f'<p class="note">{html.escape(note)}</p>' if note else ""
+    hint = f'<p class="note">{prose(note)}</p>' if note else ""
     return f"<section><h2>{html.escape(title)}</h2>{hint}{body}</section>"
 
 
@@ -85,14 +105,27 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def page(title: str, subtitle: str, facts: Sequence[tuple[str, str]], body: str) -> str:
-    """The whole document. ``facts`` are (value, what it is)."""
+def cautions_box(cautions: Sequence[str]) -> str:
+    """What is to be read first; an empty string where there is nothing."""
+    items = "".join(f"<li>{prose(text)}</li>" for text in cautions)
+    return f'<div class="cautions" role="alert"><b>Read this first</b><ul>{items}</ul></div>' if cautions else ""
+
+
+def page(
+    title: str, subtitle: str, facts: Sequence[tuple[str, str]], body: str, cautions: Sequence[str] = ()
+) -> str:
+    """The whole document.
+
+    Args:
+        facts: (value, what it is).
+        cautions: why the figures may be worth little, a sentence each.
+    """
     boxes = "".join(f"<div><b>{html.escape(value)}</b><span>{html.escape(what)}</span></div>" for value, what in facts)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body><main>"
         f'<h1>{html.escape(title)}</h1><p class="note">{html.escape(subtitle)}</p>'
-        f'<div class="facts">{boxes}</div>{body}</main><div id="tip"></div>'
+        f'{cautions_box(cautions)}<div class="facts">{boxes}</div>{body}</main><div id="tip"></div>'
         f"<script>{SCRIPT}</script></body></html>\n"
     )

@@ -6,7 +6,8 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .charts import WIDTH, number, ticks
+from .axis import number, ticks
+from .charts import WIDTH
 
 __all__ = ["SignedBar", "SignedBars"]
 

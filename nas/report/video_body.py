@@ -13,9 +13,11 @@ from search_spaces.words import network_lines
 
 from .bars import Bars
 from .charts import Chart, Marks
+from .front_chart import front_chart
+from .labels import Labels
 from .page import section, table
 from .records import RunRecords, latency_of
-from .run_charts import front_chart, front_note, hypervolume_chart, retraining_chart, training_chart
+from .run_charts import hypervolume_chart, retraining_chart, training_chart
 
 __all__ = ["video_body"]
 
@@ -28,14 +30,10 @@ def video_body(records: RunRecords, baselines: Sequence[Baseline] = (), pictures
     shown = shown_records(records)
     charts = [
         section(
-            "Pareto front",
-            front_chart(records, _baseline_marks(baselines), "latency of a clip (ms)"),
-            front_note(
-                records,
-                "Each dot is an evaluated video network; its latency is that of a key frame and all frames after it.",
-            ),
+            "Latency by frame",
+            _latency_bars(shown, records.labels),
+            "How the found networks share out their time over a clip.",
         ),
-        section("Latency by frame", _latency_bars(shown), "How the found networks share out their time over a clip."),
         section("AP by frame", _ap_chart(records, shown, baselines), "Frame 0 is the key frame."),
         section("Fusions on the front", _fusions(records), _FUSIONS_NOTE),
         section("Progress of the search", hypervolume_chart(records), "Hypervolume of the front found so far."),
@@ -44,6 +42,11 @@ def video_body(records: RunRecords, baselines: Sequence[Baseline] = (), pictures
     ]
     return "".join(
         [
+            section(
+                "Pareto front",
+                front_chart(records, _baseline_marks(baselines, records.labels), "latency of a clip (ms)"),
+                _FRONT_NOTE,
+            ),
             f'<div class="grid2">{"".join(charts)}</div>',
             section("Networks side by side", _comparison(records, shown, baselines), _COMPARISON_NOTE),
             section("A clip, frame by frame", pictures, "The person's left in orange, right in blue."),
@@ -51,6 +54,10 @@ def video_body(records: RunRecords, baselines: Sequence[Baseline] = (), pictures
     )
 
 
+_FRONT_NOTE = (
+    "Video networks have letters, the quickest first; latency is that of a key frame and all frames after it. A shape "
+    "is a layer, a colour a network; grey dots are candidates that are not on the front. Point at one to see it."
+)
 _FUSIONS_NOTE = (
     "Frames of the front's networks by what they do with the previous frame's heatmaps: after which stage they come in "
     "(F1 to F4), and how."
@@ -76,16 +83,18 @@ def latencies_of(record: dict[str, Any]) -> list[float]:
     return list(found or record.get("metrics", {}).get("latency_by_position") or [])
 
 
-def _baseline_marks(baselines: Sequence[Baseline]) -> list[Marks]:
-    known = [one for one in baselines if one.clip_latency_ms is not None]
+def _baseline_marks(baselines: Sequence[Baseline], labels: Labels) -> list[Marks]:
+    colors = labels.other_colors(len(baselines))
+    known = [(one, color) for one, color in zip(baselines, colors, strict=True) if one.clip_latency_ms is not None]
     return [
         Marks(
-            x=[one.clip_latency_ms or 0.0 for one in known],
-            y=[one.ap for one in known],
+            x=[one.clip_latency_ms or 0.0 for one, _ in known],
+            y=[one.ap for one, _ in known],
+            colors=[color for _, color in known],
             style="baseline",
             label="an image network on every frame",
-            kind="star",
-            hover=[f"{_title(one)}\nAP {one.ap:.3f}, {one.clip_latency_ms:.2f} ms a clip" for one in known],
+            kind="diamond",
+            hover=[f"{_title(one)}\nAP {one.ap:.3f}, {one.clip_latency_ms:.2f} ms a clip" for one, _ in known],
         )
     ]
 
@@ -95,20 +104,19 @@ def _title(one: Baseline) -> str:
     return f"{one.network}{of_key} on every frame"
 
 
-def _latency_bars(shown: Sequence[dict[str, Any]]) -> str:
+def _latency_bars(shown: Sequence[dict[str, Any]], labels: Labels) -> str:
     timed = [record for record in shown if latencies_of(record)]
     if not timed:
         return ""
     hover = []
     for record in timed:
         lines = network_lines(VideoArchitecture.from_json(record["architecture"]))
-        hover.append(
-            [f"{record['id']}: {ms:.2f} ms\n{line}" for ms, line in zip(latencies_of(record), lines, strict=True)]
-        )
+        name, by_frame = labels.named(record["id"]), zip(latencies_of(record), lines, strict=True)
+        hover.append([f"{name}: {ms:.2f} ms\n{line}" for ms, line in by_frame])
     return Bars(
         y_title="latency (ms)",
         groups=[latencies_of(record) for record in timed],
-        labels=[record["id"][:6] for record in timed],
+        labels=[f"{labels[record['id']]} {record['id'][:6]}" for record in timed],
         notes=[f"{sum(latencies_of(record)):.2f} ms" for record in timed],
         legend=_positions(len(latencies_of(timed[0]))),
         hover=hover,
@@ -120,16 +128,20 @@ def _positions(count: int) -> list[str]:
 
 
 def _ap_chart(records: RunRecords, shown: Sequence[dict[str, Any]], baselines: Sequence[Baseline]) -> str:
-    series = [_ap_line(one.ap_by_position, "baseline-line", _title(one)) for one in baselines]
+    labels = records.labels
+    series = [
+        _ap_line(one.ap_by_position, "baseline-line", _title(one), color)
+        for one, color in zip(baselines, labels.other_colors(len(baselines)), strict=True)
+    ]
     series += [
-        _ap_line(record["metrics"]["by_position"], "curve thin", f"{record['id'][:6]} inherited")
+        _ap_line(record["metrics"]["by_position"], "curve thin", f"{labels[key]} inherited", labels.color(key))
         for record in shown
-        if record.get("metrics", {}).get("by_position")
+        if record.get("metrics", {}).get("by_position") and (key := record["id"])
     ]
     for key, result in records.retrained.items():
         aps = _retrained_aps(result)
         if aps:
-            series.append(_ap_line(aps, "curve2", f"{key[:6]} retrained"))
+            series.append(_ap_line(aps, "curve", f"{labels[key]} retrained", labels.color(key)))
     positions = max((len(marks.x) for marks in series), default=0)
     chart = Chart(
         x_title="position in the clip", y_title="AP", series=series, y_from_zero=True, x_values=range(positions)
@@ -137,7 +149,7 @@ def _ap_chart(records: RunRecords, shown: Sequence[dict[str, Any]], baselines: S
     return chart.svg()
 
 
-def _ap_line(aps: Sequence[float], style: str, label: str) -> Marks:
+def _ap_line(aps: Sequence[float], style: str, label: str, color: str = "") -> Marks:
     known = [(position, ap) for position, ap in enumerate(aps) if ap >= 0]
     return Marks(
         x=[position for position, _ in known],
@@ -145,6 +157,7 @@ def _ap_line(aps: Sequence[float], style: str, label: str) -> Marks:
         style=style,
         label=label,
         kind="line",
+        colors=[color],
         hover=[f"{label}\n" + ", ".join(f"frame {position} {ap:.3f}" for position, ap in known)],
     )
 
@@ -220,7 +233,7 @@ def _network_row(
     aps = _retrained_aps(result) or (record or {}).get("metrics", {}).get("by_position", [])
     macs = [cost.macs / 1e6 for cost in count_video(architecture).by_frame]
     return (
-        key,
+        records.labels.named(key),
         "–" if latency is None else f"{latency:.2f}",
         " + ".join(f"{ms:.2f}" for ms in by_frame) or "–",
         "–" if inherited is None else f"{inherited:.3f}",

@@ -109,6 +109,11 @@ class RunFolder:
         return self.path / "finalists.json"
 
     @property
+    def published(self) -> Path:
+        """The latency of published networks; its format is in :mod:`nas.latency.published`."""
+        return self.path / "published.json"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 

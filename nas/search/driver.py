@@ -24,7 +24,7 @@ from nas.search.algorithms.random_search import RandomSearch
 from nas.search.record.journal import Record
 from nas.search.record.run_log import RunLog
 from nas.search.workers.executor import Executor, Factory, InProcessExecutor
-from nas.search.workers.latency_slot import MeasureFactory, measure_in_slot
+from nas.search.workers.latency_slot import Measure, MeasureFactory, measure_in_slot
 from nas.search.workers.pool import EvaluationPool
 from nas.search.workers.ray_session import RaySession
 
@@ -96,6 +96,7 @@ def run_search(
     initial: Iterable[Any] = (),
     identity: Mapping[str, Any] | None = None,
     measure: MeasureFactory | None = None,
+    measured: Callable[[Measure], None] | None = None,
     progress: Callable[[SearchProgress], None] | None = None,
     lock: RunLock | None = None,
 ) -> SearchResult:
@@ -109,6 +110,7 @@ def run_search(
         identity: what makes evaluations comparable; a resumed search must have the same.
         measure: picklable; makes a measurement of the front's members, run when the search has ended, alone and in the
             exclusive latency slot. Its values go to ``pareto.json`` as ``measured``.
+        measured: called when that is done, with what measures other architectures in the same way.
         progress: called after each batch of evaluations.
         lock: the folder's, where the caller holds it already.
 
@@ -133,7 +135,10 @@ def run_search(
         ended = _search(log, factory, config, session, progress) if unfinished else "evaluations"
         require_counted(search.problem, log.history)
         if measure is not None and len(log.front):
-            log.write_front(_measured(measure, log, session))
+            measurement = _measurement(measure, session)
+            log.write_front(_measured(measurement, log))
+            if measured is not None:
+                measured(measurement)
         if log.warning is not None:
             _log.warning("%s", log.warning)
         return _result(log, ended)
@@ -170,10 +175,16 @@ def _search(
         executor.close()
 
 
-def _measured(measure: MeasureFactory, log: RunLog[Any], session: RaySession | None) -> dict[str, Mapping[str, float]]:
+def _measurement(factory: MeasureFactory, session: RaySession | None) -> Measure:
+    """Each call is a measurement alone, in the latency slot where there is a Ray."""
+    if session is None:
+        return factory()
+    return lambda architectures: measure_in_slot(factory, session, architectures)
+
+
+def _measured(measure: Measure, log: RunLog[Any]) -> dict[str, Mapping[str, float]]:
     members = log.members()
-    architectures = [log.search.architecture(record["architecture"]) for record in members]
-    values = measure_in_slot(measure, session, architectures) if session else measure()(architectures)
+    values = measure([log.search.architecture(record["architecture"]) for record in members])
     return {record["id"]: one for record, one in zip(members, values, strict=True)}
 
 

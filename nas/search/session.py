@@ -23,6 +23,7 @@ from nas.data.posetrack import PoseTrackVideos
 from nas.data.video_data import VideoData
 from nas.evaluation.clips import people_shown
 from nas.latency import LatencyConfig
+from nas.latency.published import measure_published
 from nas.latency.video import frame_latencies
 from nas.run.folder import RunFolder
 from nas.run.lock import RunLock
@@ -33,6 +34,7 @@ from nas.search.candidates.people import ClipPeople, CropPeople, People
 from nas.search.record.resume import recorded_identity, recorded_objectives
 from nas.search.verdict import NEAR_ZERO_AP
 from nas.search.workers.executor import Factory
+from nas.search.workers.latency_slot import Measure
 from nas.search.workers.node_files import FilesMissing, NodeFiles
 from search_spaces import (
     InputError,
@@ -269,9 +271,19 @@ def search_networks(
             initial=_initial(space),
             identity={**_identity(factory, latency, fingerprint, ap), **sigma_identity(data.config)},
             measure=FrontMeasure(latency, fingerprint) if needs_latency else None,
+            measured=_measuring_published(run, space, latency, fingerprint),
             progress=progress,
             lock=lock,
         )
+
+
+def _measuring_published(
+    run: RunFolder, space: Space, latency: LatencyConfig, fingerprint: Fingerprint | None
+) -> Callable[[Measure], None] | None:
+    """Measures the published networks beside a front of image networks; there are none of videos."""
+    if fingerprint is None or isinstance(space, VideoSearchSpace):
+        return None
+    return lambda measure: measure_published(run, space, fingerprint, latency.batch, measure)
 
 
 def with_algorithm(search: SearchConfig, space: Space, run: RunFolder, resume: bool) -> SearchConfig:

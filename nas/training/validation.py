@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluators import CocoKeypointAP
@@ -17,6 +19,7 @@ from nas.data.cache import CropCache
 from nas.data.pose_data import PoseData
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.crops import Evaluation, evaluate_network
+from nas.evaluation.resampling import Resampling, standard_errors
 from nas.processes.distributed import Processes
 from nas.run.files import atomic_write_json, to_plain
 from nas.run.placing import forget_export
@@ -135,8 +138,13 @@ class CropEvaluator:
     def ap(self) -> CocoKeypointAP:
         return CocoKeypointAP(self.data.val.ground_truth, self.data.val.sigmas)
 
+    @cached_property
+    def resampling(self) -> Resampling:
+        return Resampling(self.ap)
+
     def __call__(self, net: nn.Module, processes: Processes) -> Mapping[str, float]:
-        return self.measures(self.evaluation(net, processes))
+        found = self.evaluation(net, processes)
+        return {**self.measures(found), **self.errors(found)}
 
     def evaluation(self, net: nn.Module, processes: Processes) -> Evaluation:
         """What the network gives for each of the people."""
@@ -145,9 +153,24 @@ class CropEvaluator:
 
     def measures(self, found: Evaluation) -> Mapping[str, float]:
         """AP and its kin; in ground-truth boxes the mean OKS, too."""
-        if self.data.config.detections is not None:  # boxes do not say whose they are
+        if not self._is_by_truth:
             return found.metrics
-        return {**found.metrics, "mean_oks": float(found.oks(self.crops.instances, self.data.val.sigmas).mean())}
+        return {**found.metrics, "mean_oks": float(self._oks(found).mean())}
+
+    def errors(self, found: Evaluation) -> Mapping[str, float]:
+        """Standard errors, ``AP_se`` and, in ground-truth boxes, ``mean_oks_se``, by resamples of the images."""
+        kept = found.kept
+        resamples = {"AP": self.resampling.ap(found.image_ids[kept], found.keypoints_px[kept], found.scores[kept])}
+        if self._is_by_truth:
+            resamples["mean_oks"] = self.resampling.mean_oks(found.image_ids, self._oks(found))
+        return standard_errors(**resamples)
+
+    @property
+    def _is_by_truth(self) -> bool:
+        return self.data.config.detections is None  # a detector's boxes do not say whose they are
+
+    def _oks(self, found: Evaluation) -> NDArray[np.float64]:
+        return found.oks(self.crops.instances, self.data.val.sigmas)
 
 
 def _best(validations: Sequence[dict[str, float]]) -> dict[str, float] | None:

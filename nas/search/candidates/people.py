@@ -16,6 +16,7 @@ from nas.data.coco import CocoKeypoints
 from nas.data.posetrack import PoseTrackVideos
 from nas.evaluation.clips import ClipMeasure, posetrack_measures
 from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.resampling import Resampling, standard_errors
 
 __all__ = ["ClipPeople", "CropPeople", "People"]
 
@@ -67,6 +68,7 @@ class CropPeople:
 
     def __init__(self, crops: CropCache, ap: CocoKeypointAP, sigmas: NDArray[np.float64]) -> None:
         self.crops, self.ap, self.sigmas = crops, ap, sigmas
+        self._resampling = Resampling(ap)
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -93,8 +95,13 @@ class CropPeople:
     def measure(self, keypoints_px: Points, scores: Points) -> tuple[float, dict[str, Any]]:
         everybody = slice(0, len(self))
         found, of_people = self.crops.to_image_px(keypoints_px[:, 0], everybody), _person_scores(scores[:, 0])
-        metrics = self.ap.evaluate_arrays(self.crops.instances.image_ids, found, of_people)
-        return metrics["AP"], {**metrics, "mean_oks": float(self.oks(keypoints_px, everybody).mean())}
+        image_ids, similarity = self.crops.instances.image_ids, self.oks(keypoints_px, everybody)
+        metrics = self.ap.evaluate_arrays(image_ids, found, of_people)
+        errors = standard_errors(
+            AP=self._resampling.ap(image_ids, found, of_people),
+            mean_oks=self._resampling.mean_oks(image_ids, similarity),
+        )
+        return metrics["AP"], {**metrics, "mean_oks": float(similarity.mean()), **errors}
 
 
 class ClipPeople:
