@@ -32,7 +32,7 @@ from .calibration import UncalibratedSubnet, UncalibratedVideo
 from .initial import initial_store
 from .layout import Layout
 from .networks import Fusion, PoseNet, PropagatedNet, VideoPoseNet, build_frame, build_part, part_name
-from .sharing import Reader, Sharing, fusion_prefix, readers, written_back
+from .sharing import Reader, Sharing, fusion_prefix, read_all, readers, written_back
 from .storage import check_names, open_storage, save_storage
 
 __all__ = ["Network", "Supernet"]
@@ -119,9 +119,10 @@ class Supernet(nn.Module):
         """
         subnet = self._subnet(network)
         subnet.net.train(self.training)
-        store = self.store
-        tensors = {name: read(store) for name, read in subnet.readers.items()}
-        tensors.update(_fresh_buffers(subnet.net, images.device))
+        tensors = read_all(subnet.readers, self.store)
+        _track_statistics(subnet.net, not self.training)  # in training nobody would read them
+        if not self.training:
+            tensors.update(_fresh_buffers(subnet.net, images.device))
         inputs = (images, previous_heatmaps) if isinstance(subnet.net, PropagatedNet) else (images,)
         return functional_call(subnet.net, tensors, inputs)
 
@@ -279,6 +280,12 @@ class Supernet(nn.Module):
 
 def _key(name: str) -> str:
     return name.replace(".", "/")  # a parameter's name may not hold a dot
+
+
+def _track_statistics(net: nn.Module, tracks: bool) -> None:
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.track_running_stats = tracks
 
 
 def _fresh_buffers(net: nn.Module, device: torch.device) -> dict[str, Tensor]:

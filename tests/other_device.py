@@ -31,7 +31,7 @@ waits: collections.Counter[str] = collections.Counter()
 NO_LAUNCH = frozenset({
     "view", "_unsafe_view", "t", "transpose", "permute", "slice", "select", "expand", "as_strided", "detach", "alias",
     "unsqueeze", "squeeze", "split", "split_with_sizes", "unflatten", "diagonal", "unbind", "_reshape_alias", "narrow",
-    "movedim", "lift_fresh",
+    "movedim", "lift_fresh", "empty_like", "new_empty", "empty", "empty_strided",
 })  # fmt: skip
 READS = {"_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select"}
 """What the host cannot go on without."""

@@ -131,7 +131,7 @@ def test_diagonal_blocks_equal_a_masked_dense_convolution(groups: int, transpose
     column = torch.arange(shape[1]) // (shape[1] // groups)
     mask = (row[:, None] == column[None, :])[..., None, None]
     convolution = F.conv_transpose2d if transposed else F.conv2d
-    grouped = convolution(x, diagonal_blocks(dense, groups), groups=groups, padding=1)
+    grouped = convolution(x, diagonal_blocks(dense, groups).flatten(0, 1), groups=groups, padding=1)
     torch.testing.assert_close(grouped, convolution(x, dense * mask, padding=1))
 
 
@@ -158,7 +158,7 @@ def test_band_blocks_equal_a_masked_dense_convolution(channels: int, width: int,
     dense.requires_grad_()
     group = torch.arange(channels) // width
     mask = (group[:, None] == group[None, :])[..., None, None]
-    grouped = F.conv2d(x, band_blocks(band, channels, width), groups=channels // width, padding=1)
+    grouped = F.conv2d(x, band_blocks(band, channels, width).flatten(0, 1), groups=channels // width, padding=1)
     expected = F.conv2d(x, dense[:channels, :channels] * mask, padding=1)
     torch.testing.assert_close(grouped, expected)
     grouped.square().sum().backward()
