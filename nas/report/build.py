@@ -14,6 +14,7 @@ from search_spaces.words import comparison_rows
 
 from .describe import latency_source
 from .finalists import finalists_body, finalists_note
+from .genes import genes_section
 from .network_files import network_files
 from .page import page, section, table
 from .records import RunRecords, latency_of, read_records
@@ -43,6 +44,7 @@ def write_report(run: RunFolder, pictures: str = "", baselines: Sequence[Baselin
         subtitle, body = "Search of video pose networks", video_body(records, baselines, pictures)
     else:
         subtitle, body = "Search of human pose networks", _image_body(records, pictures)
+    body += genes_section(run, records)
     body += trust_section(run)
     files = network_files(run, records.retrained)
     body += section("Networks to take away", files, "The retrained ones; card.md says how each is used.")
