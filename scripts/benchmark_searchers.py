@@ -14,8 +14,9 @@ evolution (ours; every candidate is evaluated in full), optuna-tpe, optuna-gp, p
 the evaluations are random, additive scores of the genes are fitted to them, and the rest are the exactly best networks
 by these scores under a sweep of latency limits; knapsack-refitted: a quarter is random, and scores are fitted anew
 after each ten networks. A network that is proposed again costs nothing; after five such proposals in a row a random
-one is evaluated. guided-looks is guided search as `vipnas search` runs it: all candidates are only looked at, some are
-evaluated in full; the figure is that after its last candidate.
+one is evaluated. guided-looks is guided search as `vipnas search` runs it: candidates are looked at on a few people,
+which three fifths of all evaluations' people go into, and then the best of them are evaluated in full; its figure is
+that at the end, when it has seen no more people than the others.
 
 FOLDER keeps what was evaluated (evaluations.jsonl) and a line for each search (searches.jsonl); what is there is not
 done again. At the end tables are printed: hypervolume as a part of that of all networks that any of these searches has
@@ -40,7 +41,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from knapsack import AdditiveLatency, Scores, solve_knapsack, total_scores
-from searchers import KNAPSACK, NAMES, Additive, Costs, Ours, Pymoo, Random, Searcher, Vector, WithOptuna
+from searchers import KNAPSACKS, NAMES, Additive, Costs, Ours, Pymoo, Random, Searcher, Vector, WithOptuna
 
 from nas import InputError, PoseArchitecture, SearchConfig, SearchSpace, begin_search, candidate_evaluator, load_config
 from nas.run.files import append_json_line, atomic_write_json
@@ -55,6 +56,8 @@ from nas.trust.truth import load_truth
 LOOKS = "guided-looks"
 PATIENCE = 5
 """Proposals in a row of what was evaluated already, before a random network is evaluated."""
+FOR_LOOKS = 0.6
+"""Of the people that guided-looks may see."""
 FEWEST = 12
 """Networks of a pool."""
 Row = Mapping[str, Any]
@@ -158,8 +161,8 @@ class Live:
         self._known: dict[tuple[str, bool], Mapping[str, float]] = {}
         for line in read_json_lines(self._file):
             self._known[line["id"], line["look"]] = line["values"]
-        self.people = {True: candidate.first_look / persons, False: 1.0}
-        """What an evaluation costs, by whether it is a look."""
+        self.look = candidate.first_look / persons
+        """What a look costs, in evaluations."""
 
     @functools.cached_property
     def _evaluator(self) -> Any:
@@ -277,8 +280,8 @@ def make(name: str, task: Task, seed: int, evaluations: int, start: Sequence[Vec
         return WithOptuna(name.removeprefix("optuna-"), task.space, seed, start)
     if name == "pymoo-nsga2":
         return Pymoo(task.space, seed, start)
-    if name in KNAPSACK:
-        refits = name == KNAPSACK[1]
+    if name in KNAPSACKS:
+        refits = name == KNAPSACKS[1]
         sample = max(len(start), evaluations // (4 if refits else 2))
         return Additive(task.space, seed, task.draws(seed), task.solve, sample, evaluations, refits)
     return Random(task.draws(seed))
@@ -337,25 +340,25 @@ def timed(act: Callable[[], Any]) -> tuple[Any, float]:
     return act(), time.process_time() - started
 
 
-def search_with_looks(task: Live, seed: int, candidates: int, start: Sequence[Vector]) -> dict[str, Any]:
-    """Guided search as the product runs it: the costs of what it evaluated in full, and what all of it costs."""
+def search_with_looks(task: Live, seed: int, evaluations: int, start: Sequence[Vector]) -> dict[str, Any]:
+    """Guided search as the product runs it: the costs of what it evaluated in full, and what all of it has spent."""
     settings = SearchConfig(algorithm="guided", objectives=(task.measure, "latency_ms"), population_size=len(start))
     searcher = begin_search(task.space, settings, seed, [task.space.decode(vector) for vector in start])
     costs: list[list[float]] = []
     spent = own = 0.0
-    asked = 0
-    while True:
-        architecture, seconds = timed(searcher.ask if asked < candidates else searcher.promote)
-        if architecture is None:
+    proposals = 0
+    while spent + 1 <= evaluations:
+        architecture, seconds = timed(searcher.ask if spent < FOR_LOOKS * evaluations else searcher.promote)
+        if architecture is None:  # nobody else is worth it
             break
-        asked += 1
+        proposals += 1
         look = not searcher.is_promoted(architecture)
         values = task.values(architecture, look)
-        spent += task.people[look]
+        spent += task.look if look else 1.0
         if not look:
             costs.append([-values[task.measure], values["latency_ms"]])
         own += seconds + timed(functools.partial(searcher.tell, architecture, values, screened=look))[1]
-    return {"costs": costs, "proposals": asked, "own_cpu_s": round(own, 3), "spent": round(spent, 2)}
+    return {"costs": costs, "proposals": proposals, "own_cpu_s": round(own, 3), "spent": round(spent, 2)}
 
 
 # Tables --------------------------------------------------------------------------------------------------------------
@@ -396,7 +399,7 @@ def tables(rows: Sequence[Row], task: Task, evaluations: int) -> list[str]:
         if name == LOOKS:
             full = np.mean([len(row["costs"]) for row in own])
             spent = np.mean([row["spent"] for row in own])
-            note = f"{LOOKS}: {full:.0f} evaluated in full; looks included, the people of {spent:.0f} evaluations."
+            note = f"{LOOKS}: {full:.0f} evaluated in full; with the looks, the people of {spent:.0f} evaluations."
     if LOOKS in names:
         lines += ["", note]
     if "guided" not in names:

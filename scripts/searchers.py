@@ -17,13 +17,13 @@ from knapsack import Scores, fit_scores
 from nas import SearchConfig, SearchSpace, begin_search
 from search_spaces import InputError
 
-__all__ = ["KNAPSACK", "NAMES", "Additive", "Costs", "Ours", "Pymoo", "Random", "Searcher", "Vector", "WithOptuna"]
+__all__ = ["KNAPSACKS", "NAMES", "Additive", "Costs", "Ours", "Pymoo", "Random", "Searcher", "Vector", "WithOptuna"]
 
 Vector = tuple[int, ...]
 Costs = tuple[float, float]
 """Minus the accuracy, and the latency."""
-NAMES = ("guided", "evolution", "optuna-tpe", "optuna-gp", "pymoo-nsga2", "knapsack", "knapsack-refitted", "random")
-KNAPSACK = NAMES[5:7]
+KNAPSACKS = ("knapsack", "knapsack-refitted")
+NAMES = ("guided", "evolution", "optuna-tpe", "optuna-gp", "pymoo-nsga2", *KNAPSACKS, "random")
 ROUND = 10
 """Networks between two fits of `knapsack-refitted`."""
 
@@ -177,7 +177,8 @@ class Additive:
         solve: scores → the best networks for every limit, quickest first.
         sample: how many random ones.
         evaluations: of the whole search.
-        refits: whether scores are fitted anew, and the limits swept again, every :data:`ROUND` networks.
+        refits: whether scores are fitted anew, and the limits swept again, every :data:`ROUND` networks; otherwise only
+            where the best networks of one fit are fewer than what may be evaluated.
     """
 
     def __init__(
