@@ -28,10 +28,11 @@ UNITS = {"latency_ms": ("latency", "ms", 1.0), "macs": ("MACs", "M", 1e-6), "par
 """Of a measure its name, its unit, and the factor to it."""
 NOTE = (
     "What each gene adds while the others stay as they are: least squares over the choices of all genes. A bar is the "
-    "part of the variance among these candidates that only this gene explains, with its 95 % interval (bootstrap over "
-    "candidates), in another colour where that leaves out 0. Candidates of a search are no random draws: genes that it "
-    "moved together share what nobody gets, and a choice that it dropped early is known from few. Genes with one "
-    "choice among the candidates are left out. It is the inherited accuracy that is explained, not that after training."
+    "gene's share of what the genes would vary by over random networks, with its 95 % interval (bootstrap over "
+    "candidates), in another colour where that leaves out 0. Candidates of a search are no random draws: the fit "
+    "adjusts for what they are otherwise, but a choice that was dropped early is known from few, and from poor networks. "
+    "Genes with one choice among the candidates are left out. It is the inherited accuracy that is explained, not that "
+    "after training."
 )
 
 
@@ -101,12 +102,12 @@ def _body(found: Importance, measures: Sequence[str]) -> str:
     body += table(header, [row for gene in shown for row in _rows(gene, both)])
     if left:
         most = 100 * max(one.value or 0.0 for gene in left for one in gene.shares)
-        body += f'<p class="note">{len(left)} more genes, of which none explains more than {most:.1f} %.</p>'
+        body += f'<p class="note">{len(left)} more genes, of which none has more than {most:.1f} %.</p>'
     return body
 
 
 def _x_title(name: str) -> str:
-    return f"% of the variance of {_unit(name)[0]}"
+    return f"{_unit(name)[0]}: % of what genes explain"
 
 
 def _bar(gene: GeneImportance, at: int) -> SignedBar:

@@ -1,12 +1,15 @@
 """What each gene adds to a measure, told from the candidates of a search: main effects by least squares.
 
 The measure is fitted by an intercept and a number for each choice of each gene (one-hot), and for each way of having
-been evaluated; so the effect of a choice is adjusted for what the candidates that have it otherwise are. A gene's
-importance is the share of the measure's variance that is lost where the gene is not known (the squared semipartial
-correlation of its choices: Cohen, Cohen, West and Aiken, "Applied multiple regression/correlation analysis for the
-behavioral sciences", 2003, section 3.3), less what as many choices without any effect would explain (ε²: Kelley, "An
-unbiased correlation ratio measure", 1935). Where genes vary independently of each other, shares add up to the adjusted
-R²; where they went together in the search, what they explain together is nobody's.
+been evaluated; so the effect of a choice is adjusted for what the candidates that have it are otherwise.
+
+A gene's importance is its share of the variance that the fitted sum would have over random networks, all choices that
+were seen being equally likely: Var(f_g) / Σ Var(f), the first-order index of Sobol' ("Sensitivity estimates for
+nonlinear mathematical models", 1993; for searches Hutter, Hoos and Leyton-Brown, "An efficient approach for assessing
+hyperparameter importance", 2014, with a forest in place of a sum). It does not depend on which choices the search
+liked. Effects b with the covariance S vary by bᵀCb, which on average is trace(CS) too much; that is subtracted, so that
+a gene without any effect has a share about 0. (Tried: by how much R² drops without a gene. Over 700 candidates of an
+evolution the genes together explained 94 % of latency, and no gene alone more than 5 %, as good ones go together.)
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ class GeneImportance:
 
     gene: str
     shares: tuple[Measure, ...]
-    """Of each measure's variance, from 0 to 1."""
+    """Of the variance of each measure that all genes explain, from 0 to 1; without a value where they explain none."""
     choices: tuple[Choice, ...]
 
 
@@ -121,7 +124,9 @@ def gene_importance(
     if len(rows) < 2 * design.shape[1]:
         raise TooFewCandidates(f"{len(rows)} for {design.shape[1]} effects, and twice as many are needed")
     fits = [_Fit(design, targets, weights, len(other), places) for weights in _weights(len(rows), seed)]
-    found = [_gene(index, place, fits, genes, names, choices) for index, place in enumerate(places)]
+    shares = _shares(np.array([fit.variances for fit in fits]))
+    effects = [fit.effects for fit in fits]
+    found = [_gene(place, own, effects, genes, names, choices) for place, own in zip(places, shares, strict=True)]
     return Importance(len(rows), tuple(fits[0].r2.tolist()), tuple(found))
 
 
@@ -151,7 +156,7 @@ class _Fit:
 
     Attributes:
         effects: (columns, measures); NaN of what no candidate with a weight has.
-        shares: (genes that vary, measures).
+        variances: (genes that vary, measures) over random networks; below 0 where there is less than chance would give.
         r2: (measures,).
     """
 
@@ -160,7 +165,8 @@ class _Fit:
     ) -> None:
         weighted = design * weights[:, None]
         normal, right = weighted.T @ design, weighted.T @ targets
-        normal += np.eye(len(normal)) * (JITTER * np.trace(normal) / len(normal))
+        jitter = JITTER * np.trace(normal) / len(normal)
+        normal += np.eye(len(normal)) * jitter
         inverse = np.linalg.inv(normal)
         self.effects = inverse @ right
         self.effects[np.abs(self.effects) < ROUNDING * np.abs(targets).max(axis=0)] = 0
@@ -169,30 +175,43 @@ class _Fit:
         before = design[:, :others] @ np.linalg.solve(normal[:others, :others], right[:others])
         total = weights @ (targets - before) ** 2
         constant = total == 0
-        total[constant] = np.inf  # of a measure that is the same for all nobody has a share
+        total[constant] = np.inf
         self.r2 = np.where(constant, 0.0, 1 - error * (len(targets) - others) / total)
-        shares = []
+        absent = np.diag(normal) <= jitter
+        self.effects[absent] = 0
+        inverse[absent] = inverse[:, absent] = 0
+        variances = []
         for place in places:
-            own = self.effects[place.columns]
-            lost = (own * np.linalg.solve(inverse[np.ix_(place.columns, place.columns)], own)).sum(axis=0)
-            shares.append((lost - len(place.columns) * error) / total)
-        self.shares = np.array(shares)
-        self.effects[np.diag(weighted.T @ design) == 0] = np.nan
-        for place in places:  # an absent reference leaves nothing to compare with
-            if weights @ (1 - design[:, place.columns].sum(axis=1)) == 0:
-                self.effects[place.columns] = np.nan
+            own, count = self.effects[place.columns], len(place.present)
+            spread = np.eye(count - 1) / count - 1 / count**2  # of the choices' effects, that of reference being 0
+            by_chance = np.trace(spread @ inverse[np.ix_(place.columns, place.columns)])
+            variances.append(np.einsum("im,ij,jm->m", own, spread, own) - by_chance * error)
+        self.variances = np.array(variances)
+        self.effects[absent] = np.nan
+
+
+def _shares(variances: Floats) -> list[tuple[Measure, ...]]:
+    """Of each gene, of each measure, of (1 + draws, genes, measures).
+
+    Draws repeat candidates, and chance looks larger in them: their mean is moved to the candidates' own value.
+    """
+    moved = variances.copy()
+    moved[1:] += variances[0] - variances[1:].mean(axis=0)
+    kept = np.maximum(moved, 0.0)
+    total = kept.sum(axis=1, keepdims=True)
+    shares = np.divide(kept, total, out=np.full_like(kept, np.nan), where=total > 0)
+    return [tuple(_measure(own[:, m]) for m in range(own.shape[1])) for own in shares.transpose(1, 0, 2)]
 
 
 def _gene(
-    index: int,
     place: _Columns,
-    fits: Sequence[_Fit],
+    shares: tuple[Measure, ...],
+    fitted: Sequence[Floats],
     genes: NDArray[np.int64],
     names: Sequence[str],
     choices: Sequence[Sequence[Any]],
 ) -> GeneImportance:
-    shares = np.array([fit.shares[index] for fit in fits])  # (1 + draws, measures)
-    effects = np.array([fit.effects[place.columns] for fit in fits])  # (1 + draws, columns, measures)
+    effects = np.array([one[place.columns] for one in fitted])  # (1 + draws, columns, measures)
     columns = iter(range(len(place.columns)))
     found = []
     for choice in place.present:
@@ -205,21 +224,12 @@ def _gene(
         own = effects[:, next(columns)]
         of_measures = tuple(_measure(own[:, m]) for m in range(own.shape[1]))
         found.append(Choice(text, n, of_measures, _ratio(own[:, -1], own[:, 0], of_measures[0])))
-    return GeneImportance(
-        names[place.gene], tuple(_share(shares[:, m]) for m in range(shares.shape[1])), tuple(found)
-    )
+    return GeneImportance(names[place.gene], shares, tuple(found))
 
 
 def _measure(values: Floats) -> Measure:
     """Of the candidates' own value and those of the draws (1 + draws,)."""
     return Measure.of(float(values[0]), *percentiles(values[1:]))
-
-
-def _share(values: Floats) -> Measure:
-    """As :func:`_measure`; draws repeat candidates, so that they seem to be explained better: their mean is moved to
-    the candidates' own value. A share is not less than 0."""
-    low, high = percentiles(values[1:] - values[1:].mean() + values[0])
-    return Measure.of(max(0.0, float(values[0])), max(0.0, low), max(0.0, high))
 
 
 def _ratio(gains: Floats, costs: Floats, cost: Measure) -> Measure:
