@@ -30,7 +30,7 @@ NOTE = (
     "What each gene adds while the others stay as they are: least squares over the choices of all genes. A bar is the "
     "gene's share of what the genes would vary by over random networks, with its 95 % interval (bootstrap over "
     "candidates), in another colour where that leaves out 0. Candidates of a search are no random draws: the fit "
-    "adjusts for what they are otherwise, but a choice that was dropped early is known from few, and from poor networks. "
+    "adjusts for what they are otherwise, but a choice that was dropped early is known from few, and poor, networks. "
     "Genes with one choice among the candidates are left out. It is the inherited accuracy that is explained, not that "
     "after training."
 )
