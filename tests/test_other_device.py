@@ -13,17 +13,17 @@ import torch
 from tests.paths import REPO
 
 CASES = {
-    "supernet, resnet, adam": (2100, 12),
-    "supernet, resnet, muon": (3200, 12),
-    "supernet, mobilenetv3, adam": (6300, 12),
+    "supernet, resnet, adam": (1700, 12),
+    "supernet, resnet, muon": (2750, 12),
+    "supernet, mobilenetv3, adam": (4800, 12),
     "retraining, adam": (500, 12),
     "retraining, muon": (820, 12),
     "evaluation": None,
     "finalist": None,
     "candidate": None,
     "video candidate": None,
-    "temporal supernet": (2200, 44),
-    "temporal supernet and key": (2300, 44),
+    "temporal supernet": (1700, 44),
+    "temporal supernet and key": (1800, 44),
     "video retraining": None,
     "video retraining through time": None,
 }

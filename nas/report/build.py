@@ -14,6 +14,7 @@ from .cautions import cautions
 from .comparison import comparison, comparison_note
 from .finalists import finalists_body, finalists_note
 from .front_chart import front_chart
+from .genes import genes_section
 from .network_files import network_files
 from .page import page, section, table
 from .records import RunRecords, latency_of, read_records
@@ -43,6 +44,7 @@ def write_report(run: RunFolder, pictures: str = "", baselines: Sequence[Baselin
         subtitle, body = "Search of video pose networks", video_body(records, baselines, pictures)
     else:
         subtitle, body = "Search of human pose networks", _image_body(records, pictures)
+    body += genes_section(run, records)
     body += trust_section(run)
     files = network_files(run, records.retrained, records.labels)
     body += section("Networks to take away", files, "The retrained ones; card.md says how each is used.")
