@@ -52,6 +52,8 @@ class Block(NamedTuple):
     macs: int
     largest: FeatureMap
     """The largest feature map inside."""
+    ignores: tuple[str, ...] = ()
+    """Fields of the stage on which these blocks do not depend."""
 
 
 class Cost(NamedTuple):

@@ -63,10 +63,11 @@ def stage_blocks(stage: Stage, inputs: tuple[FeatureMap, ...]) -> tuple[Block, .
     leave = total(*attention, conv_norm(2 * inner, stage.width, 1, size))
     half, joined, whole = (FeatureMap(channels, size) for channels in (inner, 2 * inner, stage.width))
     widest = max(joined, FeatureMap(2 * stage.width if stage.pyramid else stage.width, size))
+    of_blocks = ("kernel_size", "groups")
     return (
-        Block(1, inputs, (half, half), entry.parameters, entry.macs, widest),
-        Block(stage.depth, (half,), (half,), block.parameters, block.macs, half),
-        Block(1, (half, half), (whole,), leave.parameters, leave.macs, max(joined, whole)),
+        Block(1, inputs, (half, half), *entry[:2], widest, (*of_blocks, "attention")),
+        Block(stage.depth, (half,), (half,), *block[:2], half, ("width", "attention", "expansion", "stride")),
+        Block(1, (half, half), (whole,), *leave[:2], max(joined, whole), (*of_blocks, "stride", "pyramid")),
     )
 
 

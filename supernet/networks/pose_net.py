@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from .fusion import Fusion
 from .head import PoseHead
 from .simcc import GatedAttention, ScaleNorm, SimCC, SimCCHead
 
-__all__ = ["PoseNet", "build_part", "initialize", "part_name", "run_part"]
+__all__ = ["PoseNet", "build_part", "initialize", "kinds_of_blocks", "part_name", "run_part"]
 
 
 def build_part(architecture: PoseArchitecture, index: int) -> nn.Module:
@@ -43,6 +43,14 @@ def run_part(part: nn.Module, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """What a part makes of the maps that the part before gives: one map or several, as its family has it."""
     found = part(*maps)
     return found if isinstance(found, tuple) else (found,)
+
+
+def kinds_of_blocks(stage: nn.Module) -> list[nn.Module]:
+    """A module of each kind of block of which a stage consists, in the order of its part's ``blocks``."""
+    if isinstance(stage, nn.Sequential):
+        return list(stage)[:2]
+    kinds: list[nn.Module] = cast(Any, stage).kinds()
+    return kinds
 
 
 class PoseNet(nn.Module):

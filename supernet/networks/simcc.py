@@ -52,7 +52,7 @@ class ScaleNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (…, C)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * self.factor
-        return x / length.clamp(1e-5, float("inf")) * self.scale
+        return x / length.clamp_min(1e-5) * self.scale
 
 
 class GatedAttention(nn.Module):
