@@ -92,12 +92,20 @@ def leading_of_each(storage: Tensor, rows: int, columns: int, inputs: int) -> Te
     return storage.unflatten(1, (inputs, -1))[:rows, :, : columns // inputs].flatten(1, 2)
 
 
+def leading_rows_of_each(storage: Tensor, rows: int, outputs: int) -> Tensor:
+    """(n·A, …) → (rows, …) for n outputs that are given one after another: the leading part of each."""
+    return storage.unflatten(0, (outputs, -1))[:, : rows // outputs].flatten(0, 1)
+
+
 def _weight(storage: Tensor, module: nn.Conv2d | nn.ConvTranspose2d, sharing: Sharing, is_band: bool) -> Tensor:
     """The channels of a (de)convolution's weight, at the storage's full kernel size."""
     first, second = module.weight.shape[:2]
     if sharing.groups == "diagonal" and is_band:
         return band_blocks(storage, first, second)
-    if (inputs := getattr(module, "inputs", 1)) > 1:
+    inputs, outputs = (getattr(module, name, 1) for name in ("inputs", "outputs"))
+    if outputs > 1:
+        storage = leading_rows_of_each(storage, first, outputs)
+    if inputs > 1:
         return leading_of_each(storage, first, second, inputs)
     if sharing.groups == "leading" or module.groups == 1:
         return storage[:first, :second]
@@ -136,7 +144,9 @@ def fusion_prefix(fusion: FusionChoice) -> str:
     return f"fusions.{fusion.feature}.{fusion.operation}."
 
 
-def _leading_reader(name: str, shape: tuple[int, ...]) -> Reader:
+def _leading_reader(name: str, shape: tuple[int, ...], outputs: int = 1) -> Reader:
+    if outputs > 1:
+        return lambda store: leading_rows_of_each(store[name], shape[0], outputs).contiguous()
     return lambda store: leading(store[name], shape).contiguous()
 
 
@@ -157,7 +167,7 @@ def readers(net: nn.Module, sharing: Sharing, layout: Layout, prefix: str = "") 
                 sizes = layout.kernel_sizes.get(name, ())
                 result[name] = _convolution_reader(name, module, sharing, sizes, name in layout.band_widths)
             else:
-                result[name] = _leading_reader(name, tuple(parameter.shape))
+                result[name] = _leading_reader(name, tuple(parameter.shape), getattr(module, "outputs", 1))
     if sharing.affine == "per-groups":
         for path, module in net.named_modules():
             if isinstance(module, ConvNorm) and f"{prefix}{path}.conv.weight" in layout.group_counts:

@@ -19,7 +19,10 @@ from search_spaces.errors import InputError
 from search_spaces.parts import SIMCC_SPLIT
 from supernet import SimCC
 
-__all__ = ["SimCCCodec", "fitting_codec", "packed", "unpacked"]
+__all__ = ["SHARPNESS", "SimCCCodec", "fitting_codec", "packed", "packed_arrays", "projected", "unpacked"]
+
+SHARPNESS = 10.0
+"""By which outputs and targets are multiplied before their softmax in the loss (RTMPose)."""
 
 
 def packed(output: Tensor | SimCC) -> Tensor:
@@ -27,10 +30,20 @@ def packed(output: Tensor | SimCC) -> Tensor:
     return torch.cat([*output], dim=-1).unsqueeze(2) if isinstance(output, SimCC) else output
 
 
+def packed_arrays(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As :func:`packed`, of arrays (N, K, 2W) and (N, K, 2H)."""
+    return np.concatenate([x, y], axis=-1)[:, :, None]
+
+
 def unpacked(output: Tensor, input_size: tuple[int, int]) -> SimCC:
     """The inverse of :func:`packed` for SimCC of an input of (height, width)."""
     x, y = output.squeeze(2).split([SIMCC_SPLIT * size for size in reversed(input_size)], dim=-1)
     return SimCC(x, y)
+
+
+def projected(output: SimCC) -> Tensor:
+    """The products of both axes' bins, (N, K, 2H, 2W), negative ones counted as 0: to be looked at as heatmaps."""
+    return output.y.clamp_min(0)[..., None] * output.x.clamp_min(0)[..., None, :]
 
 
 def fitting_codec(codec: Codec, network: object) -> Codec:

@@ -35,7 +35,7 @@ class OrderedStep:
     def __init__(self, step: PoseStep, order: Sequence[int]) -> None:
         self._step, self._order = step, np.array(order)
         self._inverse = np.argsort(self._order)
-        self.input_size, self.heatmap_size = step.input_size, step.heatmap_size
+        self.input_size, self.heatmap_size, self.output = step.input_size, step.heatmap_size, step.output
         self.keypoints, self.length, self.channels_last = step.keypoints, step.length, step.channels_last
 
     def step(

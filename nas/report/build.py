@@ -102,15 +102,15 @@ def _facts(records: RunRecords) -> list[tuple[str, str]]:
 
 
 def _comparison(records: RunRecords) -> str:
-    """The found networks beside the published one of their family."""
+    """The found networks beside the published ones of their family."""
     found = [network for network in records.architectures.values() if isinstance(network, PoseArchitecture)]
     if not found:
         found = [PoseArchitecture.from_json(record["architecture"]) for record in records.front[:4]]
     if not found:
         return ""
     found = sorted(found, key=lambda architecture: count(architecture).macs)
-    baseline = [published(name) for name in published_names() if published(name).family == found[0].family][:1]
-    names = [name for name in published_names() if baseline and published(name) == baseline[0]]
+    names = [name for name in published_names() if published(name).family == found[0].family]
+    baseline = [published(name) for name in names]
     rows = [(title, *cells) for title, cells in comparison_rows([*baseline, *found])]
     rows.append(("latency", *("–" for _ in baseline), *(_latency_text(records, a.id) for a in found)))
     rows.append(("AP, inherited", *("–" for _ in baseline), *(_inherited_text(records, a.id) for a in found)))

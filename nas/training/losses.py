@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nas.data.simcc import SHARPNESS
 from search_spaces import InputError, PoseArchitecture
 
 __all__ = [
@@ -29,8 +30,6 @@ HeatmapLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 MixedTarget = Callable[[Tensor, Tensor, float], Tensor]
 """Targets, what a teacher gives, the teacher's share → targets."""
 TINY = 1e-12
-SHARPNESS = 10.0
-"""By which SimCC's outputs and targets are multiplied before their softmax (RTMPose)."""
 
 
 def heatmap_loss(name: str, architecture: PoseArchitecture) -> HeatmapLoss:
