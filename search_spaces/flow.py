@@ -50,7 +50,7 @@ class Part(NamedTuple):
     @property
     def outputs(self) -> tuple[FeatureMap, ...]:
         """Features (stem and stages), heatmaps (head), or of SimCC the bins along the width and along the height."""
-        return self.blocks[-1].outputs
+        return self.blocks[0].outputs
 
     @property
     def parameters(self) -> int:

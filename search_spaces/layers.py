@@ -43,7 +43,10 @@ class FeatureMap(NamedTuple):
 
 
 class Block(NamedTuple):
-    """``repeats`` equal blocks one after the other; costs are those of one of them."""
+    """``repeats`` equal blocks one after the other; costs are those of one of them.
+
+    A part's first block gives the maps that the part gives: of a stage it is the whole stage where its depth is 1.
+    """
 
     repeats: int
     inputs: tuple[FeatureMap, ...]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from evaluators.complexity import count_module
 from nas.data.simcc import SimCCCodec, packed
 from nas.latency.blocks import blocks_of, build_block, space_blocks
 from nas.search.candidates.chain import Chains, Evaluated
 from search_spaces import PoseArchitecture, PropagatedFrame, SearchSpace, get_space
 from supernet import Sharing, SimCC, Supernet, calibrate, fold
-from supernet.networks import kinds_of_blocks
 from supernet.sharing import readers
 
 SHARINGS = [
@@ -155,35 +155,21 @@ def test_a_chain_of_parts_gives_what_the_calibrated_network_gives() -> None:
 # Blocks for the latency table ---------------------------------------------------------------------------------------
 
 
-def test_blocks_take_and_give_the_maps_that_are_counted() -> None:
-    space = small_space()
-    generator = torch.Generator().manual_seed(0)
-    architecture = space.largest()
-    kinds = {(block.part, block.place): block for block, _ in blocks_of(architecture)}
-    for (number, place), block in kinds.items():
-        module, inputs = build_block(block, architecture, 2, generator)
-        outputs = module(*inputs)
-        expected = architecture.parts[number].blocks[place].outputs
-        if number < 0:
-            assert isinstance(outputs, SimCC)
-            continue
-        shapes = [tuple(one.shape[1:]) for one in (outputs if isinstance(outputs, tuple) else (outputs,))]
-        assert shapes == [(channels, *size) for channels, size in expected]
-
-
-def test_blocks_cost_what_their_modules_do() -> None:
+def test_blocks_take_and_give_the_maps_that_are_counted_and_cost_what_is_counted() -> None:
     architecture: PoseArchitecture = small_space().largest()
-    net = Supernet(small_space()).extract(architecture).module
-    for part, module in zip(architecture.parts[1:-1], net.stages, strict=True):
-        for block, kind in zip(part.blocks, kinds_of_blocks(module), strict=True):
-            assert block.parameters == sum(one.numel() for one in kind.parameters())
+    generator = torch.Generator().manual_seed(0)
+    for block, _ in blocks_of(architecture):
+        module, inputs = build_block(block, architecture, 2, generator)
+        counted = architecture.parts[block.part].blocks[not block.is_first]
+        outputs = module(*inputs)
+        shapes = [tuple(one.shape[1:]) for one in (outputs if isinstance(outputs, tuple) else (outputs,))]
+        if block.part >= 0:
+            assert shapes == [(channels, *size) for channels, size in counted.outputs]
+        assert count_module(module, block.inputs[0].size, block.inputs[0].channels).macs == counted.macs
 
 
-def test_fields_that_do_not_matter_make_no_further_blocks() -> None:
+def test_further_blocks_do_not_depend_on_the_attention_around_them() -> None:
     space = small_space()
-    found = [block for block in space_blocks(space) if block.part == 2]
-    widths, before, kernels = (len(choices) for choices in (
-        space.stages[1].width, space.stages[0].width, space.stages[1].kernel_size))  # fmt: skip
-    assert len([block for block in found if block.place == 0]) == widths * before
-    assert len([block for block in found if block.place == 1]) == widths * kernels
-    assert len([block for block in found if block.place == 2]) == widths
+    found = [block for block in space_blocks(space) if block.part == 3 and not block.is_first]
+    inner = {width // expansion for width in space.stages[2].width for expansion in space.stages[2].expansion}
+    assert len(found) == len(inner) * len(space.stages[2].kernel_size)

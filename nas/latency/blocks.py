@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from search_spaces import Head, PoseArchitecture, SearchSpace, Stage, Stem
 from search_spaces.layers import FeatureMap
 from supernet import fold
-from supernet.networks import build_part, kinds_of_blocks
+from supernet.networks import build_part, further_block
 
 __all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks"]
 
@@ -37,25 +37,22 @@ class Block(NamedTuple):
     """The features, or images, that enter."""
     spec: Stem | Stage | Head
     """A stage's depth is 1 here."""
-    place: int = 0
-    """Among the kinds of blocks of a stage: the first has the stride and changes the width; the further ones are equal
-    among themselves; some families end a stage with another kind."""
+    is_first: bool = True
+    """A stage's first block has the stride and changes the width; the further ones are equal among themselves."""
 
 
 def blocks_of(architecture: PoseArchitecture) -> Iterator[tuple[Block, int]]:
     """A network's blocks, from the stem to the head, with how many of each follow one another."""
     for index, part in enumerate(architecture.parts):
         number = -1 if isinstance(part.spec, Head) else index
-        for place, block in enumerate(part.blocks):
+        for position, block in enumerate(part.blocks):
             spec = part.spec
             if isinstance(spec, Stage):
                 spec = replace(spec, depth=1, **{name: _NEUTRAL[name] for name in block.ignores})
-            yield Block(architecture.family, number, block.inputs, spec, place), block.repeats
+            yield Block(architecture.family, number, block.inputs, spec, is_first=position == 0), block.repeats
 
 
-_NEUTRAL: dict[str, Any] = {
-    "width": 1, "kernel_size": 1, "groups": 1, "attention": False, "stride": 1, "expansion": 1, "pyramid": False
-}  # fmt: skip
+_NEUTRAL: dict[str, Any] = {"width": 1, "attention": False, "stride": 1, "expansion": 1}
 """In place of fields that do not matter to a block."""
 
 
@@ -95,7 +92,7 @@ def _group(block: Block) -> object:
     """Blocks that differ in input width, attention, kernel size and groups at most."""
     if not isinstance(block.spec, Stage):
         return block
-    inputs = tuple(one._replace(channels=0) for one in block.inputs) if not block.place else block.inputs
+    inputs = tuple(one._replace(channels=0) for one in block.inputs) if block.is_first else block.inputs
     spec = replace(block.spec, kernel_size=1, groups=1, attention=False)
     return block._replace(inputs=inputs, spec=spec)
 
@@ -139,10 +136,13 @@ def build_block(
         generator: draws weights and input.
     """
     part = block.part if block.part >= 0 else len(architecture.stages) + 1
+    if isinstance(block.spec, Stage) and block.is_first:  # a stage of one block is that block
+        stages = (replace(stage, depth=1) for stage in architecture.stages)
+        architecture = architecture.replace(stages=tuple(stages))
     with torch.device("meta"):
         module = build_part(architecture, part)
-    if isinstance(block.spec, Stage):
-        module = kinds_of_blocks(module)[block.place]
+    if isinstance(block.spec, Stage) and not block.is_first:
+        module = further_block(module)
     module = module.to_empty(device="cpu")
     draw_weights(module, generator)
     inputs = (torch.randn(batch, one.channels, *one.size, generator=generator) for one in block.inputs)

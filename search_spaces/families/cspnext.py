@@ -48,27 +48,29 @@ def stem_blocks(stem: Stem, inputs: tuple[FeatureMap, ...]) -> tuple[Block, ...]
 
 
 def stage_blocks(stage: Stage, inputs: tuple[FeatureMap, ...]) -> tuple[Block, ...]:
-    """What comes before the blocks and gives two maps, the blocks on the first of them, and what joins the two."""
+    """All that is around the blocks with the first of them, and the further ones."""
     inner = stage.width // stage.expansion
     down = conv_norm(inputs[0].channels, stage.width, 3, inputs[0].size, stride=stage.stride)
     size = down.size
     halves = [conv_norm(stage.width, inner, 1, size) for _ in range(2)]
-    entry = total(down, *_pyramid(stage, size), *halves)
     block = total(
         conv_norm(inner, inner, 3, size),
         conv_norm(inner, inner, stage.kernel_size, size, groups=stage.groups),
         conv_norm(inner, inner, 1, size),
     )
     attention = [conv(2 * inner, 2 * inner, (1, 1))] if stage.attention else []
-    leave = total(*attention, conv_norm(2 * inner, stage.width, 1, size))
-    half, joined, whole = (FeatureMap(channels, size) for channels in (inner, 2 * inner, stage.width))
-    widest = max(joined, FeatureMap(2 * stage.width if stage.pyramid else stage.width, size))
-    of_blocks = ("kernel_size", "groups")
-    return (
-        Block(1, inputs, (half, half), *entry[:2], widest, (*of_blocks, "attention")),
-        Block(stage.depth, (half,), (half,), *block[:2], half, ("width", "attention", "expansion", "stride")),
-        Block(1, (half, half), (whole,), *leave[:2], max(joined, whole), (*of_blocks, "stride", "pyramid")),
+    first = total(
+        down, *_pyramid(stage, size), *halves, block, *attention, conv_norm(2 * inner, stage.width, 1, size)
     )
+    pooled = (1 + len(POOLS)) * (stage.width // 2) if stage.pyramid else 0
+    after, half = (FeatureMap(stage.width, size),), (FeatureMap(inner, size),)
+    largest = FeatureMap(max(stage.width, 2 * inner, pooled), size)
+    blocks = [Block(1, inputs, after, first.parameters, first.macs, largest)]
+    if stage.depth > 1:
+        # On what of the stage such a block does not depend: its input's channels stand for the widths.
+        ignores = ("width", "expansion", "attention", "stride")
+        blocks.append(Block(stage.depth - 1, half, half, block.parameters, block.macs, half[0], ignores))
+    return tuple(blocks)
 
 
 def _pyramid(stage: Stage, size: Size) -> list[Cost]:

@@ -3,7 +3,7 @@
 from .blocks import ContextBlock, ConvNorm
 from .fusion import Fusion
 from .head import PoseHead
-from .pose_net import PoseNet, build_part, initialize, kinds_of_blocks, part_name, run_part
+from .pose_net import PoseNet, build_part, further_block, initialize, part_name, run_part
 from .simcc import SimCC
 from .video import PropagatedNet, VideoPoseNet, build_frame, resample_heatmaps
 
@@ -18,8 +18,8 @@ __all__ = [
     "VideoPoseNet",
     "build_frame",
     "build_part",
+    "further_block",
     "initialize",
-    "kinds_of_blocks",
     "part_name",
     "resample_heatmaps",
     "run_part",

@@ -105,10 +105,6 @@ class CspStage(nn.Module):
         main, short = self.entry(x)
         return self.exit(self.blocks(main), short)
 
-    def kinds(self) -> list[nn.Module]:
-        """One module of each of the kinds that ``stage_blocks`` counts, in its order."""
-        return [self.entry, self.blocks[0], self.exit]
-
 
 def build_stem(stem: Stem, inputs: tuple[FeatureMap, ...]) -> nn.Sequential:
     half, kernel_size, activation = stem.width // 2, stem.kernel_size, stem.activation

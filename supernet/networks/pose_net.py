@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from .fusion import Fusion
 from .head import PoseHead
 from .simcc import GatedAttention, ScaleNorm, SimCC, SimCCHead
 
-__all__ = ["PoseNet", "build_part", "initialize", "kinds_of_blocks", "part_name", "run_part"]
+__all__ = ["PoseNet", "build_part", "further_block", "initialize", "part_name", "run_part"]
 
 
 def build_part(architecture: PoseArchitecture, index: int) -> nn.Module:
@@ -45,12 +45,10 @@ def run_part(part: nn.Module, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return found if isinstance(found, tuple) else (found,)
 
 
-def kinds_of_blocks(stage: nn.Module) -> list[nn.Module]:
-    """A module of each kind of block of which a stage consists, in the order of its part's ``blocks``."""
-    if isinstance(stage, nn.Sequential):
-        return list(stage)[:2]
-    kinds: list[nn.Module] = cast(Any, stage).kinds()
-    return kinds
+def further_block(stage: nn.Module) -> nn.Module:
+    """The second of a stage's equal blocks; the stage is a sequence of them, or holds one."""
+    blocks = stage if isinstance(stage, nn.Sequential) else stage.get_submodule("blocks")
+    return blocks.get_submodule("1")
 
 
 class PoseNet(nn.Module):
