@@ -21,7 +21,7 @@ from .networks.blocks import ContextBlock
 from .networks.cspnext import ChannelAttention, CspBlock, CspStage, Pyramid
 from .networks.mobilenetv3 import InvertedResidual, SqueezeExcitation
 from .networks.resnet import Bottleneck
-from .networks.simcc import GatedAttention, SimCCHead
+from .networks.simcc import SimCCHead
 
 __all__ = ["load_mmpose_state_dict", "mmpose_state_dict"]
 
@@ -43,7 +43,7 @@ def load_mmpose_state_dict(pose_net: PoseNet, state_dict: Any) -> FoundWeights:
         InputError: keys are missing, surplus or of another shape: all in one line; or it is no state dict, or holds
             several that fit; or a weight is not finite; or MMPose has no network of this family.
     """
-    expected = {name: module.state_dict()[local] for module, name, local in _tensors(pose_net)}
+    expected = dict(_tensors(pose_net))
     found = find_weights(state_dict, expected)
     with torch.no_grad():
         for name, value in expected.items():  # these share memory with the network's own
@@ -57,17 +57,17 @@ def mmpose_state_dict(pose_net: PoseNet) -> dict[str, Tensor]:
     Raises:
         InputError: MMPose has no network of this family.
     """
-    return {name: module.state_dict()[local].detach().clone() for module, name, local in _tensors(pose_net)}
+    return {name: value.clone() for name, value in _tensors(pose_net)}
 
 
 # Names --------------------------------------------------------------------------------------------------------------
 
 
-def _tensors(net: PoseNet) -> Iterator[tuple[nn.Module, str, str]]:
-    """Module, full name in MMPose and name in the module of every tensor."""
+def _tensors(net: PoseNet) -> Iterator[tuple[str, Tensor]]:
+    """Full name in MMPose of every tensor, and the tensor, detached, in the shape that it has there."""
     for module, name in _modules(net):
-        for local in module.state_dict():
-            yield module, f"{name}.{local}", local
+        for local, value in module.state_dict().items():
+            yield f"{name}.{local}", value
     if isinstance(net.head, SimCCHead) and net.architecture.head.attention:
         yield from _attention_scales(net.head)
 
@@ -105,15 +105,14 @@ def _classifiers(head: SimCCHead, has_attention: bool) -> Iterator[Pair]:
     yield head.y, "head.cls_y"
 
 
-def _attention_scales(head: SimCCHead) -> Iterator[tuple[nn.Module, str, str]]:
-    """As :func:`_tensors`, of what has no layer of its own."""
-    attention = head.mixer.get_submodule("2")
-    assert isinstance(attention, GatedAttention)
-    yield head.mixer.get_submodule("0"), "head.mlp.0.g", "scale"
-    yield attention.norm, "head.gau.ln.g", "scale"
-    yield attention, "head.gau.gamma", "gamma"
-    yield attention, "head.gau.beta", "beta"
-    yield attention, "head.gau.res_scale.scale", "shortcut"
+def _attention_scales(head: SimCCHead) -> Iterator[tuple[str, Tensor]]:
+    """As :func:`_tensors`, of what is no layer's."""
+    values = head.mixer.state_dict()
+    yield "head.mlp.0.g", values["0.scale"]
+    yield "head.gau.ln.g", values["2.norm.scale"]
+    yield "head.gau.gamma", values["2.gamma"].view(2, -1)  # of queries, of keys
+    yield "head.gau.beta", values["2.beta"].view(2, -1)
+    yield "head.gau.res_scale.scale", values["2.shortcut"]
 
 
 def _resnet(net: PoseNet) -> Iterator[Pair]:

@@ -242,11 +242,11 @@ def _split(writer: GraphWriter, node: fx.Node, x: fx.Node, sizes: list[int], dim
     return node.name
 
 
-def _item(writer: GraphWriter, node: fx.Node, x: fx.Node, index: int) -> str:
+def _item(writer: GraphWriter, node: fx.Node, x: fx.Node, index: int | slice) -> str:
     """Of a split, or of a parameter."""
     if x.target == "split":
         return f"{writer.names[x]}.{index}"
-    if x.op == "get_attr" and isinstance(index, int):
+    if x.op == "get_attr":
         return writer.constant(node.name, writer.env[x][index].detach().numpy())
     raise UnsupportedError(f"item {index} of {x}")
 

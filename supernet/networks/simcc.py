@@ -56,22 +56,25 @@ class ScaleNorm(nn.Module):
 
 
 class GatedAttention(nn.Module):
-    """Gated attention unit over K tokens: squared ReLU in place of a softmax, a scaled shortcut."""
+    """Gated attention unit over K tokens: squared ReLU in place of a softmax, a scaled shortcut.
+
+    Scales and shifts of queries, then of keys, are one vector: a matrix would be taken by optimizers for a layer's.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.inner = ATTENTION_EXPANSION * width
         self.norm = ScaleNorm(width)
         self.enter = Linear(width, 2 * self.inner + ATTENTION_KEYS, bias=False)
-        self.gamma = nn.Parameter(torch.empty(2, ATTENTION_KEYS))  # of queries, of keys
-        self.beta = nn.Parameter(torch.empty(2, ATTENTION_KEYS))
+        self.gamma = nn.Parameter(torch.empty(2 * ATTENTION_KEYS))
+        self.beta = nn.Parameter(torch.empty(2 * ATTENTION_KEYS))
         self.leave = Linear(self.inner, width, bias=False)
         self.shortcut = nn.Parameter(torch.empty(width))
 
     def forward(self, x: Tensor) -> Tensor:  # (N, K, C)
         gate, values, base = F.silu(self.enter(self.norm(x))).split([self.inner, self.inner, ATTENTION_KEYS], dim=2)
-        queries = base * self.gamma[0] + self.beta[0]
-        keys = base * self.gamma[1] + self.beta[1]
+        queries = base * self.gamma[:ATTENTION_KEYS] + self.beta[:ATTENTION_KEYS]
+        keys = base * self.gamma[ATTENTION_KEYS:] + self.beta[ATTENTION_KEYS:]
         kernel = F.relu(torch.matmul(queries, keys.transpose(1, 2)) * ATTENTION_KEYS**-0.5).square()  # (N, K, K)
         return x * self.shortcut + self.leave(gate * torch.matmul(kernel, values))
 
