@@ -56,7 +56,8 @@ def fitting_codec(codec: Codec, network: object) -> Codec:
         InputError: the codec is one of heatmaps alone, and the network gives SimCC.
     """
     architecture = getattr(network, "architecture", None)
-    if not isinstance(architecture, PoseArchitecture) or architecture.is_simcc == isinstance(codec, SimCCCodec):
+    gives_simcc = isinstance(architecture, PoseArchitecture) and architecture.is_simcc
+    if not gives_simcc or isinstance(codec, SimCCCodec):
         return codec
     return SimCCCodec(name=codec.name, input_size=codec.input_size)
 
