@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from nas.data.codecs import Codec
+from nas.data.config import DataConfig, VideoDataConfig
 from nas.data.simcc import SimCCCodec
+from nas.data.video_data import VideoData
+from nas.evaluation.config import EvaluationConfig
+from nas.evaluation.crops import predict_keypoints
+from nas.evaluation.prediction import predict_clips
 from nas.export.mmpose_export import export_mmpose, mmpose_config
 from nas.predict.model import load_pose_model, make_step
 from nas.predict.pose_step import OnnxImageStep
@@ -22,6 +27,7 @@ from nas.weights.mmpose import convert
 from nas.weights.order import reordered
 from search_spaces import InputError, PoseArchitecture, SearchSpace, get_space, published
 from supernet import PoseNet, SimCC
+from tests.posetrack_fixture import write_sequence
 from tests.program import assert_one_line, call
 from tests.training_fixture import pose_data
 
@@ -141,6 +147,19 @@ def test_the_videos_of_a_run_refuse_a_simcc_key(run: Path, tmp_path: Path) -> No
         f"data: {{folder: {run.with_name('people')}}}\n"
     )
     assert_one_line(call("train-supernet", config), "the key frame's network gives SimCC")
+
+
+def test_on_videos_every_frame_is_seen_alone(tmp_path: Path) -> None:
+    write_sequence(tmp_path, "val", 2, 5, absent=(3,))
+    config = DataConfig(video=VideoDataConfig(folder=tmp_path), cache=tmp_path / "cache")
+    data, net, settings = VideoData(config, 2), network(tmp_path), EvaluationConfig()
+    clips, codec = data.validation_clips((64, 48)), data.codec((64, 48))
+    flips = data.val.people.flip_indices
+    places, scores = predict_clips(net, clips, codec, flips, settings)
+    alone = predict_keypoints(net, clips.crops, codec, flips, settings, torch.device("cpu"))
+    seen = clips.present
+    np.testing.assert_allclose(places[seen], alone[0][clips.rows[seen]], atol=1e-4)
+    np.testing.assert_allclose(scores[seen], alone[1][clips.rows[seen]], rtol=1e-4, atol=1e-5)
 
 
 # Training -----------------------------------------------------------------------------------------------------------
