@@ -77,8 +77,19 @@ class PoseArchitecture:
 
     @property
     def heatmap_size(self) -> tuple[int, int]:
-        """(height, width) of the heatmaps for :attr:`input_size`; (H/4, W/4) for the published networks."""
+        """(height, width) of the heatmaps for :attr:`input_size`; (H/4, W/4) for the published networks.
+
+        Raises:
+            InputError: the network gives SimCC, and no heatmaps.
+        """
+        if self.is_simcc:
+            raise InputError(f"network {self.id}: its head gives SimCC, not heatmaps, and here heatmaps are needed")
         return self.parts[-1].outputs[0].size
+
+    @property
+    def is_simcc(self) -> bool:
+        """Whether it gives distributions along the width and the height (SimCC) in place of heatmaps."""
+        return self.head.output == "simcc"
 
     @property
     def features(self) -> tuple[FeatureMap, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import InputError
 from .fields import LATER
-from .parts import Activation, Normalization
+from .parts import Activation, HeadOutput, Normalization, check_output
 
 __all__ = ["Gene", "HeadChoices", "StageChoices", "StemChoices", "check_combinations", "listing"]
 
@@ -43,6 +43,7 @@ class StageChoices:
     expansion: tuple[int, ...] = (1,)
     stride: int = 2
     activation: Activation = "relu"
+    pyramid: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if bool(self.groups) == bool(self.group_width):
@@ -64,17 +65,32 @@ class StageChoices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadChoices:
-    """Choices for the head: ``layers`` deconvolutions of one width and one group count; the normalization is fixed."""
+    """Choices for the head: ``layers`` deconvolutions of one width and one group count; the rest is fixed.
 
-    width: tuple[int, ...]
+    Without deconvolutions (``layers`` 0) there is no choice of ``width``.
+    """
+
+    width: tuple[int, ...] = ()
     groups: tuple[int, ...] = (1,)
     layers: int = 3
     normalization: Normalization = field(default="none", metadata=LATER)
+    output: HeadOutput = field(default="heatmaps", metadata=LATER)
+    kernel_size: int = field(default=1, metadata=LATER)
+    attention: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
-        _check_choices("head", self, ("width", "groups"))
-        if not 1 <= self.layers <= 8:
-            raise InputError(f"head: layers={self.layers}; from 1 to 8 are possible")
+        if not 0 <= self.layers <= 8:
+            raise InputError(f"head: layers={self.layers}; from 0 to 8 are possible")
+        if self.layers:
+            _check_choices("head", self, ("width", "groups"))
+        elif self.width or self.groups != (1,):
+            raise InputError("head: layers=0, so that there is no deconvolution whose width or groups could be chosen")
+        check_output("head", self.output, self.normalization, self.kernel_size, self.attention)
+
+    @property
+    def width_choices(self) -> tuple[int, ...]:
+        """The gene's choices; 0 alone without deconvolutions."""
+        return self.width or (0,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from .parts import Stage
 
 __all__ = [
+    "ATTENTION_EXPANSION",
+    "ATTENTION_KEYS",
     "Block",
     "Cost",
     "FeatureMap",
@@ -22,8 +24,10 @@ __all__ = [
     "conv",
     "conv_norm",
     "deconv_norm",
+    "gated_attention",
     "global_context",
     "halved",
+    "linear",
     "total",
 ]
 
@@ -39,7 +43,10 @@ class FeatureMap(NamedTuple):
 
 
 class Block(NamedTuple):
-    """``repeats`` equal blocks one after the other; costs are those of one of them."""
+    """``repeats`` equal blocks one after the other; costs are those of one of them.
+
+    A part's first block gives the maps that the part gives: of a stage it is the whole stage where its depth is 1.
+    """
 
     repeats: int
     inputs: tuple[FeatureMap, ...]
@@ -48,6 +55,8 @@ class Block(NamedTuple):
     macs: int
     largest: FeatureMap
     """The largest feature map inside."""
+    ignores: tuple[str, ...] = ()
+    """Fields of the stage on which these blocks do not depend."""
 
 
 class Cost(NamedTuple):
@@ -63,9 +72,9 @@ def halved(size: Size, stride: int = 2) -> Size:
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
-def conv(in_channels: int, out_channels: int, size: Size) -> Cost:
-    """1×1 convolution with bias."""
-    weights = in_channels * out_channels
+def conv(in_channels: int, out_channels: int, size: Size, kernel_size: int = 1) -> Cost:
+    """k×k convolution with bias."""
+    weights = in_channels * out_channels * kernel_size * kernel_size
     return Cost(weights + out_channels, weights * size[0] * size[1], size)
 
 
@@ -95,6 +104,28 @@ def global_context(channels: int, size: Size) -> Cost:
     hidden, positions = context_width(channels), size[0] * size[1]
     parameters = (channels + 1) + (channels + 1) * hidden + 2 * hidden + (hidden + 1) * channels
     return Cost(parameters, 2 * channels * positions + 2 * channels * hidden, size)
+
+
+def linear(in_features: int, out_features: int, rows: int, *, bias: bool = False) -> Cost:
+    """A matrix that every one of ``rows`` is multiplied by."""
+    weights = in_features * out_features
+    return Cost(weights + out_features * bias, weights * rows, (1, 1))
+
+
+ATTENTION_EXPANSION = 2
+"""How much wider the values of the gated attention unit are than what enters."""
+ATTENTION_KEYS = 128
+"""Width of its queries and keys."""
+
+
+def gated_attention(width: int, tokens: int) -> Cost:
+    """Gated attention unit (Hua et al. 2022) as RTMPose has it: a norm of one scale, u, v and the base of queries and
+    keys, with a scale and a shift for either, the output projection and a scale of the shortcut."""
+    inner = ATTENTION_EXPANSION * width
+    layers = [linear(width, 2 * inner + ATTENTION_KEYS, tokens), linear(inner, width, tokens)]
+    scales = 1 + 4 * ATTENTION_KEYS + width
+    products = tokens * tokens * (ATTENTION_KEYS + inner)
+    return total(*layers, Cost(scales, products, (1, 1)))
 
 
 def total(*costs: Cost) -> Cost:

@@ -11,10 +11,25 @@ from typing import Literal
 from .errors import InputError
 from .fields import LATER
 
-__all__ = ["Activation", "Head", "Normalization", "Stage", "Stem", "check_range", "divisors"]
+__all__ = [
+    "SIMCC_SPLIT",
+    "Activation",
+    "Head",
+    "HeadOutput",
+    "Normalization",
+    "Stage",
+    "Stem",
+    "check_output",
+    "check_range",
+    "divisors",
+]
 
-Activation = Literal["relu", "hardswish"]
+Activation = Literal["relu", "hardswish", "silu"]
 Normalization = Literal["none", "softmax"]
+HeadOutput = Literal["heatmaps", "simcc"]
+
+SIMCC_SPLIT = 2
+"""Bins a pixel of the input, along each axis, of SimCC (Li et al., ECCV 2022)."""
 
 # Bounds that no pose network needs to pass.
 MAX_WIDTH = 16384
@@ -42,8 +57,9 @@ class Stem:
 class Stage:
     """``depth`` equal blocks; the first one has the stride and changes the width.
 
-    ``expansion`` relates the block's inner width to ``width``; the family says how (``resnet`` divides,
-    ``mobilenetv3`` multiplies).
+    ``expansion`` relates the block's inner width to ``width``; the family says how (``resnet`` and ``cspnext`` divide,
+    ``mobilenetv3`` multiplies). ``pyramid``, of ``cspnext`` alone, puts a spatial pyramid pooling before the blocks,
+    which then have no shortcuts.
     """
 
     width: int
@@ -54,6 +70,7 @@ class Stage:
     stride: int = 2
     expansion: int = 1
     activation: Activation = "relu"
+    pyramid: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_range("stage", "width", self.width, 1, MAX_WIDTH)
@@ -66,11 +83,16 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """Stride-2 deconvolutions, then a 1×1 convolution to one heatmap a keypoint.
+    """Stride-2 deconvolutions, then a convolution of ``kernel_size`` to one map a keypoint, which is its heatmap.
 
     ``normalization`` says what becomes of the heatmaps: ``none``, as published; or ``softmax`` over the places of each
     heatmap, so that it is a distribution (scaled to the peak of a target), trained by cross-entropy. In short
     trainings that is far ahead of the squared error (docs/benchmarks.md).
+
+    With ``output`` of ``simcc`` each map is flattened instead, and linear layers give two distributions of the keypoint
+    over bins of half an input pixel, along the width and along the height (SimCC, Li et al., ECCV 2022). ``attention``
+    is the width of a gated attention unit between the keypoints before those layers (RTMPose, Jiang et al. 2023); 0
+    has none.
     """
 
     widths: tuple[int, ...]
@@ -78,6 +100,9 @@ class Head:
     kernel_sizes: tuple[int, ...] = (4, 4, 4)
     keypoints: int = 17
     normalization: Normalization = field(default="none", metadata=LATER)
+    output: HeadOutput = field(default="heatmaps", metadata=LATER)
+    kernel_size: int = field(default=1, metadata=LATER)
+    attention: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.groups) == len(self.kernel_sizes):
@@ -93,6 +118,19 @@ class Head:
             if kernel_size not in (2, 3, 4):
                 raise InputError(f"head deconvolution {index}: kernel_size={kernel_size}; choose from 2, 3, 4")
         check_range("head", "keypoints", self.keypoints, 1, MAX_KEYPOINTS)
+        check_output("head", self.output, self.normalization, self.kernel_size, self.attention)
+
+
+def check_output(
+    where: str, output: HeadOutput, normalization: Normalization, kernel_size: int, attention: int
+) -> None:
+    """Raise InputError where the fields that say what a head gives do not go together."""
+    _check_kernel(where, kernel_size)
+    check_range(where, "attention", attention, 0, MAX_WIDTH)
+    if output == "simcc" and normalization != "none":
+        raise InputError(f"{where}: normalization={normalization!r} is of heatmaps; output='simcc' has 'none'")
+    if output == "heatmaps" and attention:
+        raise InputError(f"{where}: attention={attention} is of output='simcc'; output='heatmaps' has 0")
 
 
 def check_range(where: str, name: str, value: int, low: int, high: int) -> None:

@@ -51,7 +51,7 @@ class SearchSpace:
         for index, stage in enumerate(self.stages, 1):
             for width, expansion in product(stage.width, stage.expansion):
                 self._check_stage(index, stage, width, expansion)
-        for last, width in product(self.stages[-1].width, self.head.width):
+        for last, width in product(self.stages[-1].width, self.head.width_choices):
             if not self._head_groups(last, width):
                 raise InputError(
                     f"space {self.name}: head: no choice of groups {listing(self.head.groups)} divides both the last "
@@ -130,7 +130,7 @@ class SearchSpace:
         """All group counts that occur in a part: a stage (from 1) or the head (after the last stage)."""
         counts: set[int] = set()
         if part > len(self.stages):
-            for last, width in product(self.stages[-1].width, self.head.width):
+            for last, width in product(self.stages[-1].width, self.head.width_choices):
                 counts.update(self.head.groups[index] for index in self._head_groups(last, width))
             return tuple(sorted(counts))
         stage = self.stages[part - 1]
@@ -163,8 +163,8 @@ class SearchSpace:
                 genes.append(Gene(part=part, name=f"stage{part}.{name}", field=name, values=values))
         part = len(self.stages) + 1
         genes += [
-            Gene(part=part, name=f"head.{name}", field=name, values=getattr(self.head, name))
-            for name in ("width", "groups")
+            Gene(part=part, name="head.width", field="width", values=self.head.width_choices),
+            Gene(part=part, name="head.groups", field="groups", values=self.head.groups),
         ]
         return tuple(genes)
 
@@ -187,7 +187,7 @@ class SearchSpace:
             total *= sum(len(self._stage_groups(stage, w, e)) for w, e in product(stage.width, stage.expansion))
         last = self.stages[-1]
         return total * sum(
-            len(self._stage_groups(last, w, e)) * sum(len(self._head_groups(w, head)) for head in self.head.width)
+            len(self._stage_groups(last, w, e)) * sum(len(self._head_groups(w, one)) for one in self.head.width_choices)
             for w, e in product(last.width, last.expansion)
         )
 
@@ -236,10 +236,11 @@ class SearchSpace:
             stride=choices.stride,
             expansion=expansion,
             activation=choices.activation,
+            pyramid=choices.pyramid,
         )
 
     def _decode_head(self, genes: dict[str, int], last_width: int) -> Head:
-        width, layers = self.head.width[genes["width"]], self.head.layers
+        width, layers = self.head.width_choices[genes["width"]], self.head.layers
         groups = self.head.groups[_nearest(self._head_groups(last_width, width), genes["groups"])]
         return Head(
             widths=(width,) * layers,
@@ -247,6 +248,9 @@ class SearchSpace:
             kernel_sizes=(4,) * layers,
             keypoints=self.keypoints,
             normalization=self.head.normalization,
+            output=self.head.output,
+            kernel_size=self.head.kernel_size,
+            attention=self.head.attention,
         )
 
     def encode(self, architecture: PoseArchitecture) -> tuple[int, ...]:
@@ -275,7 +279,7 @@ class SearchSpace:
             for name in _STAGE_FIELDS:
                 yield group if name == "groups" else getattr(stage, name)
         yield from (architecture.head.widths[:1] or (0,))
-        yield from (architecture.head.groups[:1] or (0,))
+        yield from (architecture.head.groups[:1] or (1,))
 
     def contains(self, architecture: PoseArchitecture) -> bool:
         """Whether the architecture is a member, exactly (input size and keypoints included)."""
@@ -296,7 +300,7 @@ class SearchSpace:
             expansion = stage.expansion[vector[at[f"stage{part}.expansion"]]]
             vector[at[f"stage{part}.groups"]] = int(rng.choice(self._stage_groups(stage, width, expansion)))
         last = self.stages[-1].width[vector[at[f"stage{len(self.stages)}.width"]]]
-        head = self.head.width[vector[at["head.width"]]]
+        head = self.head.width_choices[vector[at["head.width"]]]
         vector[at["head.groups"]] = int(rng.choice(self._head_groups(last, head)))
         return self.decode(vector)
 
@@ -385,20 +389,21 @@ class SearchSpace:
 
 
 _STAGE_FIELDS = ("width", "depth", "kernel_size", "expansion", "groups", "attention")
-_SINGLE = frozenset({"stride", "activation", "layers", "normalization"})
+_SINGLE = frozenset({"stride", "activation", "pyramid", "layers", "normalization", "output"})
+_SINGLE_OF_HEAD = _SINGLE | {"kernel_size", "attention"}
 
 
 def _listed(fields: dict[str, Any]) -> dict[str, Any]:
     """``width: 32`` in a user's file means ``width: [32]``."""
 
-    def listed(part: Any) -> Any:
+    def listed(part: Any, single: frozenset[str] = _SINGLE) -> Any:
         if not isinstance(part, dict):
             return part
-        return {k: v if k in _SINGLE or isinstance(v, list | tuple) else [v] for k, v in part.items()}
+        return {k: v if k in single or isinstance(v, list | tuple) else [v] for k, v in part.items()}
 
-    for key in ("stem", "head"):
+    for key, single in (("stem", _SINGLE), ("head", _SINGLE_OF_HEAD)):
         if key in fields:
-            fields[key] = listed(fields[key])
+            fields[key] = listed(fields[key], single)
     if isinstance(fields.get("stages"), list):
         fields["stages"] = [listed(stage) for stage in fields["stages"]]
     return fields

@@ -190,6 +190,11 @@ def load_any_architecture(path: Path | str) -> PoseArchitecture | VideoArchitect
 
 def check_same_maps(key: PoseArchitecture, other: PoseArchitecture, where: str) -> None:
     """Raise InputError where the heatmaps of one network cannot be handed to the other."""
+    if key.is_simcc or other.is_simcc:
+        whose = "the key frame's network gives" if key.is_simcc else "networks give"
+        raise InputError(
+            f"{where}: {whose} SimCC, and frames of a video hand heatmaps on; choose networks with heatmaps"
+        )
     for name in ("keypoints", "input_size", "heatmap_size"):
         ours, theirs = getattr(key, name), getattr(other, name)
         if ours != theirs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .architecture import PoseArchitecture
 from .complexity import count
-from .parts import Stage
+from .parts import Head, Stage
 from .video import VideoArchitecture
 from .video_costs import count_video
 
@@ -14,16 +14,24 @@ __all__ = ["architecture_lines", "comparison_rows", "network_lines"]
 def _stage_text(stage: Stage) -> str:
     groups = f" g{stage.groups}" if stage.groups > 1 else ""
     expansion = f" e{stage.expansion}" if stage.expansion > 1 else ""
-    return f"{stage.depth} × {stage.width}{expansion} k{stage.kernel_size}{groups}{' att' if stage.attention else ''}"
+    flags = f"{' att' if stage.attention else ''}{' pyramid' if stage.pyramid else ''}"
+    return f"{stage.depth} × {stage.width}{expansion} k{stage.kernel_size}{groups}{flags}"
+
+
+def _head_text(head: Head) -> str:
+    groups = f" g{head.groups[0]}" if head.groups and head.groups[0] > 1 else ""
+    deconvolutions = f"{len(head.widths)} × {head.widths[0] if head.widths else 0}{groups}"
+    if head.output == "heatmaps":
+        return deconvolutions
+    before = f"{deconvolutions}, " if head.widths else ""
+    return f"{before}SimCC k{head.kernel_size}{f' att {head.attention}' if head.attention else ''}"
 
 
 def architecture_lines(architecture: PoseArchitecture) -> list[str]:
     """One line a part: depth × width, kernel size, groups, attention."""
-    head = architecture.head
     lines = [f"stem: {architecture.stem.width} k{architecture.stem.kernel_size}"]
     lines += [f"stage {index}: {_stage_text(stage)}" for index, stage in enumerate(architecture.stages, 1)]
-    groups = f" g{head.groups[0]}" if head.groups and head.groups[0] > 1 else ""
-    return [*lines, f"head: {len(head.widths)} × {head.widths[0] if head.widths else 0}{groups}"]
+    return [*lines, f"head: {_head_text(architecture.head)}"]
 
 
 def network_lines(network: PoseArchitecture | VideoArchitecture) -> list[str]:
@@ -47,7 +55,7 @@ def comparison_rows(architectures: list[PoseArchitecture]) -> list[tuple[str, li
     for index in range(depth):
         cells = [_stage_text(a.stages[index]) if index < len(a.stages) else "–" for a in architectures]
         rows.append((f"stage {index + 1}", cells))
-    rows.append(("head", [architecture_lines(a)[-1].removeprefix("head: ") for a in architectures]))
+    rows.append(("head", [_head_text(a.head) for a in architectures]))
     costs = [count(a) for a in architectures]
     rows.append(("parameters", [f"{cost.parameters / 1e6:.3f} M" for cost in costs]))
     rows.append(("MACs", [f"{cost.macs / 1e6:,.1f} M" for cost in costs]))

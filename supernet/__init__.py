@@ -2,7 +2,7 @@
 
 from .calibration import UncalibratedSubnet, UncalibratedVideo, calibrate, calibrate_video
 from .folding import fold
-from .networks import PoseNet, PropagatedNet, VideoPoseNet, initialize, resample_heatmaps
+from .networks import PoseNet, PropagatedNet, SimCC, VideoPoseNet, initialize, resample_heatmaps
 from .sharing import Sharing
 from .supernet import Network, Supernet
 
@@ -11,6 +11,7 @@ __all__ = [
     "PoseNet",
     "PropagatedNet",
     "Sharing",
+    "SimCC",
     "Supernet",
     "UncalibratedSubnet",
     "UncalibratedVideo",

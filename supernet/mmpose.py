@@ -1,7 +1,8 @@
-"""State dicts of MMPose's ViPNAS networks, read into ours and written from ours.
+"""State dicts of MMPose's networks, read into ours and written from ours.
 
-The names: ``backbone.`` and ``head.`` (``keypoint_head.`` in 0.x) before the modules of ``ViPNAS_ResNet`` or
-``ViPNAS_MobileNetV3`` and ``ViPNASHead``; the blocks of the latter backbone are numbered through (``layer1`` …).
+The names: ``backbone.`` and ``head.`` (``keypoint_head.`` in 0.x) before the modules of the backbones ``ViPNAS_ResNet``
+(and ``ResNet``), ``ViPNAS_MobileNetV3`` and ``CSPNeXt`` and of the heads ``ViPNASHead`` (and ``HeatmapHead``),
+``SimCCHead`` and ``RTMCCHead``. The blocks of ``ViPNAS_MobileNetV3`` are numbered through (``layer1`` …).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from search_spaces import InputError
 from .mmpose_forms import FoundWeights, find_weights
 from .networks import ConvNorm, PoseNet
 from .networks.blocks import ContextBlock
+from .networks.cspnext import ChannelAttention, CspBlock, CspStage, Pyramid
 from .networks.mobilenetv3 import InvertedResidual, SqueezeExcitation
 from .networks.resnet import Bottleneck
+from .networks.simcc import SimCCHead
 
 __all__ = ["load_mmpose_state_dict", "mmpose_state_dict"]
 
@@ -40,7 +43,7 @@ def load_mmpose_state_dict(pose_net: PoseNet, state_dict: Any) -> FoundWeights:
         InputError: keys are missing, surplus or of another shape: all in one line; or it is no state dict, or holds
             several that fit; or a weight is not finite; or MMPose has no network of this family.
     """
-    expected = {name: module.state_dict()[local] for module, name, local in _tensors(pose_net)}
+    expected = dict(_tensors(pose_net))
     found = find_weights(state_dict, expected)
     with torch.no_grad():
         for name, value in expected.items():  # these share memory with the network's own
@@ -54,17 +57,19 @@ def mmpose_state_dict(pose_net: PoseNet) -> dict[str, Tensor]:
     Raises:
         InputError: MMPose has no network of this family.
     """
-    return {name: module.state_dict()[local].detach().clone() for module, name, local in _tensors(pose_net)}
+    return {name: value.clone() for name, value in _tensors(pose_net)}
 
 
 # Names --------------------------------------------------------------------------------------------------------------
 
 
-def _tensors(net: PoseNet) -> Iterator[tuple[nn.Module, str, str]]:
-    """Module, full name in MMPose and name in the module of every tensor."""
+def _tensors(net: PoseNet) -> Iterator[tuple[str, Tensor]]:
+    """Full name in MMPose of every tensor, and the tensor, detached, in the shape that it has there."""
     for module, name in _modules(net):
-        for local in module.state_dict():
-            yield module, f"{name}.{local}", local
+        for local, value in module.state_dict().items():
+            yield f"{name}.{local}", value
+    if isinstance(net.head, SimCCHead) and net.architecture.head.attention:
+        yield from _attention_scales(net.head)
 
 
 def _modules(net: PoseNet) -> Iterator[Pair]:
@@ -72,12 +77,42 @@ def _modules(net: PoseNet) -> Iterator[Pair]:
         yield from _resnet(net)
     elif net.architecture.family == "mobilenetv3":
         yield from _mobilenetv3(net)
+    elif net.architecture.family == "cspnext":
+        yield from _cspnext(net)
     else:
         raise InputError(f"MMPose has no network of the family {net.architecture.family!r}")
-    for index, deconvolution in enumerate(net.head.get_submodule("deconvolutions").children()):
+    deconvolutions = list(net.head.get_submodule("deconvolutions").children())
+    is_simcc = isinstance(net.head, SimCCHead)
+    # The SimCC head holds a whole head of heatmaps where there are deconvolutions.
+    prefix = "head.deconv_head" if is_simcc and deconvolutions else "head"
+    for index, deconvolution in enumerate(deconvolutions):
         # A deconvolution, its norm and its activation are three entries of one sequence.
-        yield from _pair(deconvolution, f"head.deconv_layers.{3 * index}", f"head.deconv_layers.{3 * index + 1}")
-    yield net.head.get_submodule("final"), "head.final_layer"
+        yield from _pair(deconvolution, *(f"{prefix}.deconv_layers.{3 * index + place}" for place in (0, 1)))
+    yield net.head.get_submodule("final"), f"{prefix}.final_layer"
+    if isinstance(net.head, SimCCHead):
+        yield from _classifiers(net.head, bool(net.architecture.head.attention))
+
+
+def _classifiers(head: SimCCHead, has_attention: bool) -> Iterator[Pair]:
+    if not has_attention:
+        yield head.x, "head.mlp_head_x"
+        yield head.y, "head.mlp_head_y"
+        return
+    yield head.mixer.get_submodule("1"), "head.mlp.1"
+    yield head.mixer.get_submodule("2.enter"), "head.gau.uv"
+    yield head.mixer.get_submodule("2.leave"), "head.gau.o"
+    yield head.x, "head.cls_x"
+    yield head.y, "head.cls_y"
+
+
+def _attention_scales(head: SimCCHead) -> Iterator[tuple[str, Tensor]]:
+    """As :func:`_tensors`, of what is no layer's."""
+    values = head.mixer.state_dict()
+    yield "head.mlp.0.g", values["0.scale"]
+    yield "head.gau.ln.g", values["2.norm.scale"]
+    yield "head.gau.gamma", values["2.gamma"].view(2, -1)  # of queries, of keys
+    yield "head.gau.beta", values["2.beta"].view(2, -1)
+    yield "head.gau.res_scale.scale", values["2.shortcut"]
 
 
 def _resnet(net: PoseNet) -> Iterator[Pair]:
@@ -110,6 +145,33 @@ def _mobilenetv3(net: PoseNet) -> Iterator[Pair]:
         if isinstance(block.attention, SqueezeExcitation):
             yield block.attention.reduce, f"backbone.layer{number}.se.conv1.conv"
             yield block.attention.expand, f"backbone.layer{number}.se.conv2.conv"
+
+
+def _cspnext(net: PoseNet) -> Iterator[Pair]:
+    for index, layer in enumerate(net.stem.children()):
+        yield from _conv_module(layer, f"backbone.stem.{index}")
+    for number, stage in enumerate(net.stages, 1):
+        assert isinstance(stage, CspStage)
+        prefix = f"backbone.stage{number}"
+        yield from _conv_module(stage.entry.down, f"{prefix}.0")
+        if isinstance(stage.entry.pyramid, Pyramid):
+            yield from _conv_module(stage.entry.pyramid.reduce, f"{prefix}.1.conv1")
+            yield from _conv_module(stage.entry.pyramid.expand, f"{prefix}.1.conv2")
+        prefix = f"{prefix}.{1 + isinstance(stage.entry.pyramid, Pyramid)}"
+        yield from _conv_module(stage.entry.main, f"{prefix}.main_conv")
+        yield from _conv_module(stage.entry.short, f"{prefix}.short_conv")
+        for index, block in enumerate(stage.blocks):
+            assert isinstance(block, CspBlock)
+            yield from _conv_module(block.dense, f"{prefix}.blocks.{index}.conv1")
+            yield from _conv_module(block.spatial, f"{prefix}.blocks.{index}.conv2.depthwise_conv")
+            yield from _conv_module(block.project, f"{prefix}.blocks.{index}.conv2.pointwise_conv")
+        if isinstance(stage.exit.attention, ChannelAttention):
+            yield stage.exit.attention.weigh, f"{prefix}.attention.fc"
+        yield from _conv_module(stage.exit.final, f"{prefix}.final_conv")
+
+
+def _conv_module(layer: nn.Module, name: str) -> Iterator[Pair]:
+    yield from _pair(layer, f"{name}.conv", f"{name}.bn")
 
 
 def _pair(layer: nn.Module, conv_name: str, norm_name: str) -> Iterator[Pair]:

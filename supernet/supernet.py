@@ -31,7 +31,7 @@ from search_spaces import (
 from .calibration import UncalibratedSubnet, UncalibratedVideo
 from .initial import initial_store
 from .layout import Layout
-from .networks import Fusion, PoseNet, PropagatedNet, VideoPoseNet, build_frame, build_part, part_name
+from .networks import Fusion, PoseNet, PropagatedNet, SimCC, VideoPoseNet, build_frame, build_part, part_name
 from .sharing import Reader, Sharing, fusion_prefix, read_all, readers, written_back
 from .storage import check_names, open_storage, save_storage
 
@@ -101,8 +101,10 @@ class Supernet(nn.Module):
 
     # Networks -------------------------------------------------------------------------------------------------------
 
-    def forward(self, images: Tensor, network: Network, previous_heatmaps: Tensor | None = None) -> Tensor:
-        """Heatmaps ``(N, K, H/4, W/4)`` of one subnet.
+    def forward(
+        self, images: Tensor, network: Network, previous_heatmaps: Tensor | None = None
+    ) -> Tensor | SimCC:
+        """Heatmaps ``(N, K, H/4, W/4)``, or :class:`SimCC`, of one subnet.
 
         In train mode BatchNorm uses the statistics of the batch. In eval mode a subnet is not calibrated: its
         BatchNorm has mean 0 and variance 1, as after :meth:`extract`.

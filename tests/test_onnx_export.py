@@ -16,6 +16,7 @@ from nas.deploy.deployment import SubPixelDeconvolution, deployment_form, merge_
 from nas.deploy.onnx import export_onnx, onnx_bytes
 from nas.latency.meter import network_of
 from search_spaces import PoseArchitecture, get_space, published, published_names, space_names
+from supernet import SimCC
 
 
 def run(data: bytes, *inputs: np.ndarray) -> np.ndarray:
@@ -44,7 +45,8 @@ def test_written_directly_and_equal(architecture: PoseArchitecture, monkeypatch:
     data = onnx_bytes(net, (images,))
     onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
     expected = net(images)
-    assert torch.allclose(torch.from_numpy(run(data, images.numpy())), expected, atol=1e-4 * float(expected.std()))
+    first = expected.x if isinstance(expected, SimCC) else expected
+    assert torch.allclose(torch.from_numpy(run(data, images.numpy())), first, atol=1e-4 * float(first.std()))
 
 
 def test_file_has_names_metadata_and_any_batch(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_merged_groups_compute_the_same(factor: int, stride: int) -> None:
         assert torch.allclose(merged(x), conv(x), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", published_names())
+@pytest.mark.parametrize("name", [name for name in published_names() if published(name).head.widths])
 def test_deployment_form_computes_the_same(name: str) -> None:
     architecture = published(name).replace(input_size=(64, 64))
     images = torch.randn(1, 3, 64, 64)

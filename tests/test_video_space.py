@@ -28,6 +28,8 @@ from search_spaces.complexity import count
 from search_spaces.video import resize_factors
 from search_spaces.video_costs import count_frame, count_video
 
+OF_HEATMAPS = [name for name in space_names() if get_space(name).head.output == "heatmaps"]
+"""Frames of a video hand heatmaps on."""
 MINUTE = {
     "name": "minute",
     "family": "resnet",
@@ -60,7 +62,7 @@ def test_size_counts_every_different_network_once() -> None:
     assert all(space.contains(architecture) for architecture in architectures)
 
 
-@given(st.sampled_from(space_names()), st.integers(0, 2**32 - 1), st.floats(0.0, 1.0), st.integers(1, 5))
+@given(st.sampled_from(OF_HEATMAPS), st.integers(0, 2**32 - 1), st.floats(0.0, 1.0), st.integers(1, 5))
 def test_operators_stay_in_the_space(name: str, seed: int, rate: float, frames: int) -> None:
     space, rng = get_video_space(name, frames), np.random.default_rng(seed)
     first, second = space.sample(rng), space.sample(rng)
@@ -75,7 +77,7 @@ def test_operators_stay_in_the_space(name: str, seed: int, rate: float, frames: 
     assert all(len({*pair}) <= 2 for pair in genes)
 
 
-@given(st.sampled_from(space_names()), st.integers(0, 2**32 - 1))
+@given(st.sampled_from(OF_HEATMAPS), st.integers(0, 2**32 - 1))
 def test_any_vector_is_a_network_and_its_canonical_form_is_stable(name: str, seed: int) -> None:
     space, rng = get_video_space(name), np.random.default_rng(seed)
     architecture = space.decode([int(rng.integers(size)) for size in space.gene_sizes])
@@ -85,7 +87,7 @@ def test_any_vector_is_a_network_and_its_canonical_form_is_stable(name: str, see
     assert (again.id, hash(again)) == (architecture.id, hash(architecture))
 
 
-@pytest.mark.parametrize("name", space_names())
+@pytest.mark.parametrize("name", OF_HEATMAPS)
 def test_every_space_round_trips_through_json(name: str) -> None:
     space = get_video_space(name)
     again = VideoSearchSpace.from_json(json.loads(json.dumps(space.to_json())))
@@ -183,7 +185,7 @@ def test_features_are_smaller_and_larger_than_heatmaps() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", space_names())
+@pytest.mark.parametrize("name", OF_HEATMAPS)
 def test_formula_equals_the_built_network(name: str) -> None:
     from torch import Tensor, nn, zeros_like
 
@@ -218,3 +220,13 @@ def test_a_video_costs_what_its_frames_cost() -> None:
     assert complexity.macs == sum(frame.macs for frame in complexity.by_frame)
     alone = PropagatedFrame(architecture=member.key)
     assert count_frame(alone) == count(member.key)
+
+
+def test_simcc_has_no_heatmaps_to_hand_on() -> None:
+    with pytest.raises(InputError, match="SimCC, and frames of a video hand heatmaps on"):
+        get_video_space("cspnext-tiny", 2)
+    key = get_space("cspnext-tiny").smallest()
+    with pytest.raises(InputError, match="the key frame's network gives SimCC"):
+        VideoArchitecture(key=key, frames=(PropagatedFrame(architecture=key),))
+    with pytest.raises(InputError, match="SimCC, not heatmaps"):
+        PropagatedFrame(architecture=key, fusion=FusionChoice(feature=1, operation="add"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, cast
 
@@ -28,6 +28,7 @@ __all__ = [
     "deploy_openvino",
     "deploy_torch",
     "freeze",
+    "joined",
     "reference_network",
     "require_equal",
     "runtime_version",
@@ -50,7 +51,15 @@ class Deployment(NamedTuple):
 
     run: Run
     output: Callable[[], np.ndarray]
-    """The output for the example input, float32."""
+    """The output for the example input, float32; several as :func:`joined`."""
+
+
+def joined(outputs: Tensor | Sequence[Any]) -> np.ndarray:
+    """What a network gives, float32: its one output in its shape, several as one long row."""
+    if isinstance(outputs, Tensor):
+        outputs = (outputs,)
+    arrays = [np.asarray(one.float() if isinstance(one, Tensor) else one, dtype=np.float32) for one in outputs]
+    return arrays[0] if len(arrays) == 1 else np.concatenate([array.ravel() for array in arrays])
 
 
 def runtime_version(runtime: Runtime) -> str:
@@ -89,7 +98,7 @@ def deploy_torch(module: nn.Module, inputs: tuple[Tensor, ...], precision: Preci
         with torch.inference_mode():
             return cast(Tensor, frozen(*inputs))
 
-    return Deployment(run, lambda: run().float().numpy())
+    return Deployment(run, lambda: joined(run()))
 
 
 class _Constant(nn.Module):
@@ -134,7 +143,7 @@ def deploy_onnxruntime(model: bytes, inputs: tuple[np.ndarray, ...], threads: in
     def run() -> list[np.ndarray]:
         return cast(list[np.ndarray], session.run(None, feeds))
 
-    return Deployment(run, lambda: np.asarray(run()[0], dtype=np.float32))
+    return Deployment(run, lambda: joined(run()))
 
 
 def deploy_openvino(
@@ -157,7 +166,7 @@ def deploy_openvino(
 
     def output() -> np.ndarray:
         request.infer()
-        return np.array(request.get_output_tensor(0).data, dtype=np.float32)
+        return joined([request.get_output_tensor(index).data for index in range(len(request.model_outputs))]).copy()
 
     return Deployment(request.infer, output)
 

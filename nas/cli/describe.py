@@ -47,8 +47,8 @@ def _describe_image(architecture: PoseArchitecture, arguments: argparse.Namespac
     complexity = count(architecture)
     made_of = [line.partition(": ")[2] for line in architecture_lines(architecture)]
     rows = [
-        (part.name, text, f"{part.output_size[0]} × {part.output_size[1]}", *_amounts(part.parameters, part.macs))
-        for part, text in zip(complexity.by_part, made_of, strict=True)
+        (part.name, text, ", ".join(f"{h} × {w}" for _, (h, w) in part.outputs), *_amounts(part.parameters, part.macs))
+        for part, text in zip(architecture.parts, made_of, strict=True)
     ]
     height, width = architecture.input_size
     total = ("total", f"{architecture.keypoints} keypoints", "", *_amounts(complexity.parameters, complexity.macs))

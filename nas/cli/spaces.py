@@ -41,18 +41,21 @@ def _list() -> None:
     spaces = [get_space(name) for name in space_names()]
     print_table(
         "Search spaces",
-        ("name", "family", "networks", "genes", "input (height × width)"),
-        [(s.name, s.family, f"{s.size:.1e}", str(len(s.gene_names)), _size(s.input_size)) for s in spaces],
+        ("name", "family", "networks", "genes", "input (height × width)", "output"),
+        [
+            (s.name, s.family, f"{s.size:.1e}", str(len(s.gene_names)), _size(s.input_size), s.head.output)
+            for s in spaces
+        ],
     )
     print(
-        "Each is also a space of video networks: --frames T (or video.frames in a configuration) makes it one of T "
-        "propagated frames after a key frame."
+        "Each of heatmaps is also a space of video networks: --frames T (or video.frames in a configuration) makes it "
+        "one of T propagated frames after a key frame."
     )
     networks = [(name, published(name)) for name in published_names()]
     print_table(
         "Published architectures",
-        ("name", "family", "id", "input (height × width)"),
-        [(name, a.family, a.id, _size(a.input_size)) for name, a in networks],
+        ("name", "family", "id", "input (height × width)", "output"),
+        [(name, a.family, a.id, _size(a.input_size), a.head.output) for name, a in networks],
     )
 
 

@@ -62,6 +62,16 @@ class Codec:
         return Codec(name=name, input_size=input_size, heatmap_size=heatmap_size, sigma=sigma)
 
     @property
+    def label(self) -> str:
+        """What files call it."""
+        return self.name
+
+    @property
+    def sigma_text(self) -> str:
+        """:attr:`sigma` as files have it."""
+        return str(self.sigma)
+
+    @property
     def udp(self) -> bool:
         """Whether crops are warped by the unbiased convention."""
         return self.name == "udp"

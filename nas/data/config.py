@@ -85,9 +85,11 @@ class DataConfig(Ranged):
     detection_threshold: float = 0.0
     """Leave out detected boxes with a lower score."""
     codec: CodecName = "gaussian"
-    """How keypoints become heatmaps and back: gaussian (as published), dark, or udp (unbiased crops and heatmaps)."""
+    """How keypoints become heatmaps and back: gaussian (as published), dark, or udp (unbiased crops and heatmaps).
+    Networks with SimCC take gaussian alone."""
     sigma: PositiveFloat | None = None
-    """Standard deviation of a target in heatmap pixels; empty: 2 at an input height of 256, in proportion at others."""
+    """Standard deviation of a target in heatmap pixels; empty: 2 at an input height of 256, in proportion at others.
+    Of networks with SimCC in bins, of which a pixel has two; empty: the root of an eighth of the input's side."""
     padding: PositiveFloat = 1.25
     """Enlarge each person's box by this factor."""
     flip_pairs: tuple[tuple[str, str], ...] | None = None

@@ -21,7 +21,9 @@ from nas.data.keypoint_warnings import Teller
 from nas.data.loader import CropTrainingSet, TrainingSet, ViewSettings
 from nas.data.posetrack import PoseTrackVideos, read_posetrack_videos
 from nas.data.posetrack_folder import images_root, sequence_files
+from nas.data.simcc import SimCCCodec
 from search_spaces.errors import InputError
+from search_spaces.parts import HeadOutput
 
 __all__ = ["PeopleData", "PoseData", "cache_folder", "mirror_identity", "sigma_identity"]
 
@@ -82,8 +84,8 @@ class PeopleData(ABC):
         """Read all that trainings and evaluates need of the annotations."""
 
     @abstractmethod
-    def training_set(self, input_size: tuple[int, int]) -> TrainingSet:
-        """Augmented views of the training people, for inputs of this height and width."""
+    def training_set(self, input_size: tuple[int, int], output: HeadOutput = "heatmaps") -> TrainingSet:
+        """Augmented views of the training people, for inputs of this height and width, with targets for ``output``."""
 
     def unread(self: Data) -> Data:
         """The same for another process: without what this one has read, but knowing what the user was told."""
@@ -128,8 +130,16 @@ class PeopleData(ABC):
                 raise InputError(f"data.{field}: {error}") from None
         return replace(people, keypoint_set=keypoints)
 
-    def codec(self, input_size: tuple[int, int]) -> Codec:
-        """The codec for inputs of this height and width."""
+    def codec(self, input_size: tuple[int, int], output: HeadOutput = "heatmaps") -> Codec:
+        """The codec for inputs of this height and width, and for what networks give.
+
+        Raises:
+            InputError: ``data.codec`` is one of heatmaps alone, and the output is SimCC.
+        """
+        if output == "simcc":
+            sigma = self.config.sigma
+            sigmas = None if sigma is None else (sigma, sigma)
+            return SimCCCodec(name=self.config.codec, input_size=input_size, sigmas=sigmas)
         return Codec.of(self.config.codec, input_size, self.config.sigma)
 
     @property
@@ -137,11 +147,11 @@ class PeopleData(ABC):
         """Where decoded crops are kept."""
         return cache_folder(self.config)
 
-    def _view_settings(self, input_size: tuple[int, int]) -> ViewSettings:
+    def _view_settings(self, input_size: tuple[int, int], output: HeadOutput) -> ViewSettings:
         config = self.config
         return ViewSettings(
             keypoint_set=self.train.keypoint_set,
-            codec=self.codec(input_size),
+            codec=self.codec(input_size, output),
             augmentation=config.augmentation,
             padding=config.padding,
             cache_folder=self.cache_folder if config.picture_cache_gb else None,
@@ -215,8 +225,8 @@ class PoseData(PeopleData):
             people = read_coco(annotations, images, detections, score_threshold=threshold, category=category)
         return self._stated(people, f"{people.images}: the annotations have")
 
-    def training_set(self, input_size: tuple[int, int]) -> CropTrainingSet:
-        return CropTrainingSet(self.train.instances, self._view_settings(input_size))
+    def training_set(self, input_size: tuple[int, int], output: HeadOutput = "heatmaps") -> CropTrainingSet:
+        return CropTrainingSet(self.train.instances, self._view_settings(input_size, output))
 
     def validation_crops(self, input_size: tuple[int, int]) -> CropCache:
         """One crop a person of :attr:`val`, in its order."""

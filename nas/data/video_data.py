@@ -16,6 +16,7 @@ from nas.data.pose_data import Part, PeopleData, PoseData
 from nas.data.posetrack import PoseTrackVideos, read_posetrack_videos
 from nas.data.posetrack_folder import find_posetrack_annotations
 from search_spaces.errors import InputError
+from search_spaces.parts import HeadOutput
 
 __all__ = ["VideoData"]
 
@@ -96,11 +97,11 @@ class VideoData(PeopleData):
         order = np.random.default_rng(self.config.sample_seed).permutation(len(clips))
         return tuple(clips[place] for place in order.tolist())
 
-    def training_set(self, input_size: tuple[int, int]) -> ClipTrainingSet:
+    def training_set(self, input_size: tuple[int, int], output: HeadOutput = "heatmaps") -> ClipTrainingSet:
         video = self.config.video
         return ClipTrainingSet(
             self.train_clips,
-            self._view_settings(input_size),
+            self._view_settings(input_size, output),
             box_jitter=video.box_jitter,
             stills=self.train_stills,
             still_share=video.stills,

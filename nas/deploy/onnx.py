@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 from nas.deploy.onnx_graph import OPSET, GraphWriter, UnsupportedError
 from nas.run.files import atomic_write_bytes
-from supernet import PropagatedNet, VideoPoseNet
+from supernet import PropagatedNet, SimCC, VideoPoseNet
 
 __all__ = ["export_onnx", "export_video_onnx", "onnx_bytes"]
 
@@ -37,8 +37,9 @@ def export_onnx(
     """Write ``path`` and check that onnxruntime computes from it what torch does.
 
     Args:
-        net: folded, in eval mode, fp32, on the CPU; images ``(N, 3, H, W)`` → heatmaps. The network of a propagated
-            frame has a second input, ``previous_heatmaps``, resampled to the present crop.
+        net: folded, in eval mode, fp32, on the CPU; images ``(N, 3, H, W)`` → heatmaps, or ``simcc_x`` and
+            ``simcc_y``. The network of a propagated frame has a second input, ``previous_heatmaps``, resampled to the
+            present crop.
         path: the file, written whole or not at all.
         input_size: (height, width) of the images.
         batch: the number of images, or None for any.
@@ -90,14 +91,25 @@ def _check(net: nn.Module, data: bytes, inputs: Sequence[Tensor], path: Path) ->
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
-    (found,) = session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
+    results = session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
     with torch.no_grad():
-        expected = net(*inputs).numpy()
-    if found.shape != expected.shape:
-        raise RuntimeError(f"{path}: onnxruntime gives the shape {found.shape}, torch {expected.shape}")
-    difference = float(np.abs(found - expected).max()) / (float(expected.std()) or 1.0)
-    if not difference <= TOLERANCE:
-        raise RuntimeError(f"{path}: onnxruntime differs from torch by {difference:.2g} standard deviations")
+        outputs = _named(net(*inputs)).values()
+    for found, tensor in zip(results, outputs, strict=True):
+        expected = tensor.numpy()
+        if found.shape != expected.shape:
+            raise RuntimeError(f"{path}: onnxruntime gives the shape {found.shape}, torch {expected.shape}")
+        difference = float(np.abs(found - expected).max()) / (float(expected.std()) or 1.0)
+        if not difference <= TOLERANCE:
+            raise RuntimeError(f"{path}: onnxruntime differs from torch by {difference:.2g} standard deviations")
+
+
+def _named(output: Tensor | tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """What a module gives, by the names that it has in a file."""
+    if isinstance(output, SimCC):
+        return {"simcc_x": output.x, "simcc_y": output.y}
+    if isinstance(output, tuple):
+        return {f"output{index}": one for index, one in enumerate(output)}
+    return {"heatmaps": output}
 
 
 def onnx_bytes(
@@ -108,14 +120,14 @@ def onnx_bytes(
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """The network as a serialised ONNX model; see :func:`export_onnx`. Inputs keep their names; the output is
-    ``heatmaps``."""
+    ``heatmaps``, of SimCC they are ``simcc_x`` and ``simcc_y``, and of a part with several ``output0``, …"""
     import onnx
 
     try:
         writer = GraphWriter(net)
         with torch.no_grad():
             output = writer.run(*inputs)
-        model = writer.model(inputs, output, dynamic_batch)
+        model = writer.model(inputs, _named(output), dynamic_batch)
     except (UnsupportedError, fx.proxy.TraceError):
         model = onnx.load_from_string(_torchscript_bytes(net, inputs, dynamic_batch))
     for key, value in (metadata or {}).items():
@@ -127,7 +139,9 @@ def onnx_bytes(
 def _torchscript_bytes(net: nn.Module, inputs: tuple[Tensor, ...], dynamic_batch: bool) -> bytes:
     """By torch's own exporter (the older one, several times faster than its successor)."""
     names = [f"input{index}" for index in range(len(inputs))] if len(inputs) > 1 else ["images"]
-    axes = {name: {0: "batch"} for name in (*names, "heatmaps")} if dynamic_batch else None
+    with torch.no_grad():
+        outputs = list(_named(net(*inputs)))
+    axes = {name: {0: "batch"} for name in (*names, *outputs)} if dynamic_batch else None
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -136,7 +150,7 @@ def _torchscript_bytes(net: nn.Module, inputs: tuple[Tensor, ...], dynamic_batch
             inputs,
             cast(Any, buffer),  # the stubs know paths only
             input_names=names,
-            output_names=["heatmaps"],
+            output_names=outputs,
             opset_version=OPSET,
             dynamic_axes=axes,
             dynamo=False,

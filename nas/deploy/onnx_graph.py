@@ -1,4 +1,4 @@
-"""One ONNX node for each operation of a traced network."""
+"""One ONNX node, or a few, for each operation of a traced network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Tracer(fx.Tracer):
         return type(m).forward is nn.Identity.forward or isinstance(m, _LAYERS) or super().is_leaf_module(m, "")
 
 
-_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm)  # ours are subclasses of torch's
+_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm, nn.Linear)  # ours are subclasses of torch's
 
 
 class GraphWriter(fx.Interpreter):
@@ -44,11 +44,9 @@ class GraphWriter(fx.Interpreter):
         result = super().run_node(n)
         if n.op == "placeholder":
             self.names[n] = n.name
-        elif n.op == "get_attr":
-            self.names[n] = self.constant(n.name, result.detach().numpy())
         elif n.op == "call_module":
             self.names[n] = self._module(n, self.fetch_attr(str(n.target)))
-        elif n.op == "call_function":
+        elif n.op == "call_function" and not _makes_tuple(n):
             self.names[n] = self._call(_FUNCTIONS, n)
         elif n.op == "call_method":
             self.names[n] = self._call(_METHODS, n)
@@ -70,6 +68,8 @@ class GraphWriter(fx.Interpreter):
             return _convolution(self, node, self.value_name(source), module)
         if isinstance(module, nn.LayerNorm):
             return _layer_norm(self, node, self.value_name(source), module)
+        if isinstance(module, nn.Linear):
+            return _linear(self, node, self.value_name(source), module)
         if isinstance(module, nn.ReLU):
             return self.node("Relu", node, [self.value_name(source)])
         raise UnsupportedError(type(module).__name__)
@@ -79,6 +79,8 @@ class GraphWriter(fx.Interpreter):
     def value_name(self, value: Any) -> str:
         """The ONNX name of a traced value, or of a number as a constant."""
         if isinstance(value, fx.Node):
+            if value.op == "get_attr" and value not in self.names:
+                self.names[value] = self.constant(value.name, self.env[value].detach().numpy())
             return self.names[value]
         if isinstance(value, int | float):
             return self.constant(f"number{len(self.initializers)}", np.array(value, dtype=np.float32))
@@ -101,7 +103,9 @@ class GraphWriter(fx.Interpreter):
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def model(self, inputs: tuple[Tensor, ...], output: Tensor, dynamic_batch: bool) -> onnx.ModelProto:
+    def model(
+        self, inputs: tuple[Tensor, ...], outputs: Mapping[str, Tensor], dynamic_batch: bool
+    ) -> onnx.ModelProto:
         from onnx import TensorProto, helper
 
         def value(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
@@ -111,17 +115,24 @@ class GraphWriter(fx.Interpreter):
 
         placeholders = [node for node in self.graph.nodes if node.op == "placeholder"]
         (last,) = (node.args[0] for node in self.graph.nodes if node.op == "output")
-        self.nodes.append(helper.make_node("Identity", [self.value_name(last)], ["heatmaps"]))
+        values = last if isinstance(last, tuple) else last.args if _makes_tuple(last) else (last,)
+        for name, found in zip(outputs, values, strict=True):
+            self.nodes.append(helper.make_node("Identity", [self.value_name(found)], [name]))
         graph = helper.make_graph(
             self.nodes,
             "vipnas",
             [value(node.name, tensor) for node, tensor in zip(placeholders, inputs, strict=True)],
-            [value("heatmaps", output)],
+            [value(name, output) for name, output in outputs.items()],
             self.initializers,
         )
         return helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="vipnas"
         )
+
+
+def _makes_tuple(node: fx.Node) -> bool:
+    """Whether it only gives its arguments names, as fields of a named tuple: outputs, of which no node is made."""
+    return isinstance(node.target, type) and issubclass(node.target, tuple)
 
 
 def _convolution(writer: GraphWriter, node: fx.Node, source: str, conv: nn.Conv2d | nn.ConvTranspose2d) -> str:
@@ -147,6 +158,14 @@ def _layer_norm(writer: GraphWriter, node: fx.Node, source: str, norm: nn.LayerN
     if norm.bias is not None:
         inputs.append(writer.constant(f"{node.name}.bias", norm.bias.detach().numpy()))
     return writer.node("LayerNormalization", node, inputs, axis=-len(norm.normalized_shape), epsilon=norm.eps)
+
+
+def _linear(writer: GraphWriter, node: fx.Node, source: str, linear: nn.Linear) -> str:
+    weight = writer.constant(f"{node.name}.weight", linear.weight.detach().numpy().T)
+    if linear.bias is None:
+        return writer.node("MatMul", node, [source, weight])
+    product = writer.node("MatMul", node, [source, weight], suffix=".product")
+    return writer.node("Add", node, [product, writer.constant(f"{node.name}.bias", linear.bias.detach().numpy())])
 
 
 # Operations: (writer, node, *its arguments) -> the output's name
@@ -194,6 +213,42 @@ def _unsqueeze(writer: GraphWriter, node: fx.Node, x: fx.Node, dim: int) -> str:
 
 def _clamp(writer: GraphWriter, node: fx.Node, x: fx.Node, low: float, high: float) -> str:
     return writer.node("Clip", node, [writer.value_name(x), writer.value_name(low), writer.value_name(high)])
+
+
+def _silu(writer: GraphWriter, node: fx.Node, x: fx.Node, inplace: bool = False) -> str:
+    gate = writer.node("Sigmoid", node, [writer.value_name(x)], suffix=".gate")
+    return writer.node("Mul", node, [writer.value_name(x), gate])
+
+
+def _square(writer: GraphWriter, node: fx.Node, x: fx.Node) -> str:
+    return writer.node("Mul", node, [writer.value_name(x)] * 2)
+
+
+def _length(writer: GraphWriter, node: fx.Node, x: fx.Node, dim: int, keepdim: bool = False) -> str:
+    return writer.node("ReduceL2", node, [writer.value_name(x)], axes=[dim], keepdims=int(keepdim))
+
+
+def _clamp_min(writer: GraphWriter, node: fx.Node, x: fx.Node, low: float) -> str:
+    return writer.node("Max", node, [writer.value_name(x), writer.value_name(low)])
+
+
+def _split(writer: GraphWriter, node: fx.Node, x: fx.Node, sizes: list[int], dim: int = 0) -> str:
+    """Its outputs are named after it, by their place."""
+    from onnx import helper
+
+    lengths = writer.constant(f"{node.name}.sizes", np.array(sizes, dtype=np.int64))
+    outputs = [f"{node.name}.{index}" for index in range(len(sizes))]
+    writer.nodes.append(helper.make_node("Split", [writer.value_name(x), lengths], outputs, name=node.name, axis=dim))
+    return node.name
+
+
+def _item(writer: GraphWriter, node: fx.Node, x: fx.Node, index: int | slice) -> str:
+    """Of a split, or of a parameter."""
+    if x.target == "split":
+        return f"{writer.names[x]}.{index}"
+    if x.op == "get_attr":
+        return writer.constant(node.name, writer.env[x][index].detach().numpy())
+    raise UnsupportedError(f"item {index} of {x}")
 
 
 def _max_pool(
@@ -247,6 +302,10 @@ _FUNCTIONS: dict[Any, Callable[..., str]] = {
     torch.relu: _unary("Relu"),
     torch.sigmoid: _unary("Sigmoid"),
     F.hardswish: _unary("HardSwish"),
+    F.hardsigmoid: _unary("HardSigmoid", alpha=1 / 6, beta=0.5),
+    F.silu: _silu,
+    torch.linalg.vector_norm: _length,
+    operator.getitem: _item,
     F.max_pool2d: _max_pool,
     F.adaptive_avg_pool2d: _average_pool,
     F.avg_pool2d: _mean_pool,
@@ -268,6 +327,9 @@ _METHODS: dict[str, Callable[..., str]] = {
     "unsqueeze": _unsqueeze,
     "view_as": _view_as,
     "clamp": _clamp,
+    "clamp_min": _clamp_min,
+    "split": _split,
+    "square": _square,
     "relu": _unary("Relu"),
     "sigmoid": _unary("Sigmoid"),
 }

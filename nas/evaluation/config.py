@@ -22,7 +22,8 @@ class EvaluationConfig(Ranged):
     """Average the heatmaps of a crop and of its mirror image; not where the keypoints' mirror pairs are not known
     (`data.flip_pairs`)."""
     flip_shift: bool | Literal["auto"] = "auto"
-    """Move the mirrored heatmaps by a pixel; `auto` does so for all codecs but udp, as published."""
+    """Move the mirrored heatmaps by a pixel; `auto` does so for all codecs but udp, as published. SimCC is not
+    moved."""
     batch_size: PositiveInt = 64
     """Persons that are run at once."""
     bf16: bool = False

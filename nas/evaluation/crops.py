@@ -23,6 +23,7 @@ from nas.data.flip import flip_test
 from nas.data.instances import InstanceArrays
 from nas.data.keypoint_sets import KeypointSet
 from nas.data.pose_data import PoseData
+from nas.data.simcc import fitting_codec, packed
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.resampling import Resampling, standard_errors
 from nas.processes.distributed import Processes, joined
@@ -60,7 +61,7 @@ class Evaluation:
     keypoints_px: NDArray[np.float32]
     """(N, K, 2) in pixels of the images."""
     keypoint_scores: NDArray[np.float32]
-    """(N, K) maxima of the heatmaps."""
+    """(N, K) maxima of the heatmaps, or of SimCC the lower of the two axes' maxima."""
     scores: NDArray[np.float64]
     """(N,) of the people, after rescoring."""
     kept: NDArray[np.int64]
@@ -101,7 +102,7 @@ def evaluate_network(
     There is no flip test where it is not known what the people's keypoints become in a mirror.
 
     Args:
-        net: images (N, 3, H, W) → heatmaps; trained or calibrated.
+        net: images (N, 3, H, W) → heatmaps or SimCC; trained or calibrated.
         crops: one a person of ``people``.
         ap: the measure, where the caller keeps it for several evaluations.
         processes: share the crops among these; all of them get the result.
@@ -138,12 +139,12 @@ def predict_keypoints(
     rows: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Keypoints (n, K, 2) in crop pixels and their scores (n, K), of all crops or of ``rows``."""
-    rows = np.arange(len(crops)) if rows is None else rows
+    rows, codec = np.arange(len(crops)) if rows is None else rows, fitting_codec(codec, net)
     mirror: list[int] = flip_indices.tolist()
     shift = codec.flip_shift if config.flip_shift == "auto" else config.flip_shift
     net.eval()
 
-    def heatmaps_of(images: Tensor) -> Tensor:
+    def outputs_of(images: Tensor) -> Any:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             return net(images).float()
 
@@ -151,8 +152,8 @@ def predict_keypoints(
     places, scores = [np.empty((0, count, 2), np.float32)], [np.empty((0, count), np.float32)]
     for begin in range(0, len(rows), config.batch_size):
         images = crops.tensor(rows[begin : begin + config.batch_size]).to(device)
-        heatmaps = flip_test(heatmaps_of, images, mirror, shift) if config.flip_test else heatmaps_of(images)
-        found_px, values = codec.decode_batch(heatmaps.cpu().numpy())
+        outputs = flip_test(outputs_of, images, mirror, shift) if config.flip_test else outputs_of(images)
+        found_px, values = codec.decode_batch(packed(outputs).cpu().numpy())
         places.append(found_px)
         scores.append(values)
     return np.concatenate(places), np.concatenate(scores)
@@ -299,7 +300,7 @@ def _write(
         "weights_key": content_key(weights.read_bytes()),
         "annotations": str(data.val_files[0]),
         "detections": None if data.config.detections is None else str(data.config.detections),
-        "codec": data.config.codec,
+        "codec": data.codec(architecture.input_size, architecture.head.output).label,
         "settings": asdict(config.mirroring(data.val.keypoint_set.can_mirror)),
         **keypoint_facts(data.val.keypoint_set),
     }

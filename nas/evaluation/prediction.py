@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from nas.data.clip_cache import ClipCache
 from nas.data.coco import CocoKeypoints
 from nas.data.codecs import Codec
-from nas.data.flip import flip_back, flip_images
+from nas.data.flip import flip_average, flip_images
+from nas.data.simcc import fitting_codec, packed
 from nas.data.tensors import to_tensor
 from nas.data.video_data import VideoData
 from nas.evaluation.clips import ClipMeasure, ClipMetrics
@@ -59,7 +60,7 @@ def predict_clips(
     config, device = config or EvaluationConfig(), device or next(net.parameters()).device
     if isinstance(net, VideoPoseNet) and net.architecture.length < clips.frames:
         raise ValueError(f"the clips have {clips.frames} propagated frames, the network {net.architecture.length}")
-    index = np.arange(len(clips)) if index is None else index
+    index, codec = np.arange(len(clips)) if index is None else index, fitting_codec(codec, net)
     shape, count = clips.rows[index].shape, len(flip_indices)
     places, scores = np.zeros((*shape, count, 2), np.float32), np.zeros((*shape, count), np.float32)
     shift = codec.flip_shift if config.flip_shift == "auto" else config.flip_shift
@@ -77,8 +78,8 @@ def predict_clips(
                 break
             images = to_tensor(clips.crops.images(clips.rows[chosen[lasting], position]), device)
             found = [chain.step(images, lasting, position) for chain in chains]
-            heatmaps = found[0] if len(found) == 1 else (found[0] + flip_back(found[1], mirror, shift)) * 0.5
-            decoded = codec.decode_batch(heatmaps.cpu().numpy())
+            outputs = found[0] if len(found) == 1 else flip_average(found[0], found[1], mirror, shift)
+            decoded = codec.decode_batch(packed(outputs).cpu().numpy())
             places[begin + lasting, position], scores[begin + lasting, position] = decoded
     return places, scores
 
@@ -92,8 +93,9 @@ class _Chain:
         self.clips: Indices = np.arange(len(maps))
         self.heatmaps: Tensor | None = None
 
-    def step(self, images: Tensor, clips: Indices, position: int) -> Tensor:
-        """Heatmaps (n, K, h, w), float32, of the frames (n, 3, H, W) of those clips that have this position."""
+    def step(self, images: Tensor, clips: Indices, position: int) -> Any:
+        """Heatmaps (n, K, h, w), of an image network perhaps SimCC, float32, of the frames (n, 3, H, W) of those clips
+        that have this position."""
         if self.mirrored:
             images = flip_images(images)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):

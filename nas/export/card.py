@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nas.data.codecs import Codec
+from nas.data.simcc import SimCCCodec
 from nas.data.tensors import IMAGE_MEAN, IMAGE_STD
 from nas.weights.meaning import HeatmapMeaning
 from search_spaces import PoseArchitecture, VideoArchitecture
@@ -105,7 +107,7 @@ def _video_parts(architecture: VideoArchitecture, figures: Figures) -> Iterator[
 
 
 def _use(architecture: PoseArchitecture | VideoArchitecture, meaning: HeatmapMeaning) -> Iterator[str]:
-    (height, width), (heatmap_height, heatmap_width) = architecture.input_size, architecture.heatmap_size
+    height, width = architecture.input_size
     of_each, fused = "", ""
     if isinstance(architecture, VideoArchitecture):
         of_each = " of each frame"
@@ -121,14 +123,30 @@ def _use(architecture: PoseArchitecture | VideoArchitecture, meaning: HeatmapMea
     codec = meaning.codec
     yield (
         f"Input `images`{of_each}: (N, 3, {height}, {width}) float32, RGB, minus {_triple(IMAGE_MEAN)}, divided by "
-        f"{_triple(IMAGE_STD)} (grey levels from 0 to 255).{fused} Output `heatmaps`: (N, {architecture.keypoints}, "
-        f"{heatmap_height}, {heatmap_width}); codec `{codec.name}`, sigma {codec.sigma:g}. Crops are "
+        f"{_triple(IMAGE_STD)} (grey levels from 0 to 255).{fused} {_output(architecture, codec)} Crops are "
         f"{meaning.padding:g} times the person's box."
     )
     yield f"Keypoints: {', '.join(meaning.keypoint_names)}."
     if meaning.assumed:
         options = ", ".join(f"--{name}" for name in meaning.assumed)
         yield f"**Assumed**, since the file of the weights does not say it: {', '.join(meaning.assumed)} ({options})."
+
+
+def _output(architecture: PoseArchitecture | VideoArchitecture, codec: Codec) -> str:
+    """Names, shapes and meaning of what comes out."""
+    if isinstance(codec, SimCCCodec) and isinstance(architecture, PoseArchitecture):
+        (x, y), sigmas = architecture.parts[-1].outputs, codec.axis_sigmas
+        return (
+            f"Outputs `simcc_x`: (N, {x.channels}, {x.size[1]}) and `simcc_y`: (N, {y.channels}, {y.size[0]}), scores "
+            f"over bins of half an input pixel along the width and the height; codec `{codec.label}`, sigmas "
+            f"{sigmas[0]:.4g} and {sigmas[1]:.4g} bins. A keypoint lies at both maxima, and its score is the lower of "
+            "them."
+        )
+    height, width = architecture.heatmap_size
+    return (
+        f"Output `heatmaps`: (N, {architecture.keypoints}, {height}, {width}); codec `{codec.label}`, sigma "
+        f"{codec.sigma:g}."
+    )
 
 
 def _code(is_video: bool, weights_name: str) -> list[str]:

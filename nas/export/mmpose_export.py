@@ -15,8 +15,10 @@ import torch
 
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, COCO_KEYPOINT_SET, KeypointSet
+from nas.data.simcc import SHARPNESS, SimCCCodec
 from nas.run.files import atomic_write_bytes, atomic_write_text
 from search_spaces import InputError, PoseArchitecture, to_mmpose
+from search_spaces.parts import SIMCC_SPLIT
 from supernet import PoseNet
 from supernet.mmpose import mmpose_state_dict
 
@@ -31,9 +33,9 @@ def export_mmpose(
     """Write ``mmpose_config.py`` and ``mmpose_checkpoint.pth``.
 
     Args:
-        net: of the family resnet or mobilenetv3, with its BatchNorm (not folded).
+        net: with its BatchNorm (not folded).
         folder: where to; made if it is not there.
-        codec: what the heatmaps mean; None is the Gaussian of the release.
+        codec: what the heatmaps mean; None is the Gaussian of the release, of SimCC RTMPose's.
         keypoints: or their names, in the order of the heatmaps; None is COCO's where there are 17.
 
     Returns:
@@ -57,7 +59,7 @@ def mmpose_config(
 ) -> str:
     """The text of the config; see :func:`export_mmpose`."""
     backbone, head = to_mmpose(architecture)
-    codec = _checked(codec or _gaussian(architecture), architecture)
+    codec = _checked(codec or _usual(architecture), architecture)
     if not isinstance(keypoints, KeypointSet):
         names = keypoints or (COCO_KEYPOINT_NAMES if architecture.keypoints == 17 else None)
         keypoints = KeypointSet.of(names or [f"keypoint_{i}" for i in range(1, architecture.keypoints + 1)])
@@ -71,21 +73,26 @@ def mmpose_config(
         checkpoint=CHECKPOINT,
         codec=_code(_codec_dictionary(codec)),
         backbone=_code(backbone, 4),
-        head=_code({**head, "loss": {"type": "KeypointMSELoss", "use_target_weight": True}, "decoder": _CODEC}, 4),
-        flip_test=can_flip,
-        shift_heatmap=codec.flip_shift,
+        head=_code({**head, "loss": _loss(architecture), "decoder": _CODEC}, 4),
+        test_cfg=_code_line(_test(architecture, can_flip, codec)),
         flip="    dict(type='RandomFlip', direction='horizontal'),\n" if can_flip else "",
         use_udp=", use_udp=True" if codec.udp else "",
         metainfo="None" if is_coco else _code(_dataset_info(keypoints)),
     )
 
 
-def _gaussian(architecture: PoseArchitecture) -> Codec:
+def _usual(architecture: PoseArchitecture) -> Codec:
     size = architecture.input_size
+    if architecture.is_simcc:
+        return SimCCCodec(input_size=size)
     return Codec(input_size=size, heatmap_size=architecture.heatmap_size, sigma=max(1.0, size[0] / 128))
 
 
 def _checked(codec: Codec, architecture: PoseArchitecture) -> Codec:
+    if architecture.is_simcc:
+        if not isinstance(codec, SimCCCodec) or codec.input_size != architecture.input_size:
+            raise InputError(f"the network gives SimCC of inputs of {architecture.input_size}, the codec is {codec}")
+        return codec
     ours, theirs = (architecture.input_size, architecture.heatmap_size), (codec.input_size, codec.heatmap_size)
     if ours != theirs:
         raise InputError(f"the codec is for input and heatmaps of {theirs}, the network for {ours}")
@@ -94,10 +101,32 @@ def _checked(codec: Codec, architecture: PoseArchitecture) -> Codec:
 
 def _codec_dictionary(codec: Codec) -> dict[str, Any]:
     """MMPose has sizes as (width, height)."""
+    if isinstance(codec, SimCCCodec):
+        size, split = codec.input_size[::-1], float(SIMCC_SPLIT)
+        return {
+            "type": "SimCCLabel", "input_size": size, "sigma": codec.axis_sigmas, "simcc_split_ratio": split,
+            "normalize": False, "use_dark": False,
+        }  # fmt: skip
     sizes = {"input_size": codec.input_size[::-1], "heatmap_size": codec.heatmap_size[::-1], "sigma": codec.sigma}
     if codec.udp:
         return {"type": "UDPHeatmap", **sizes}
     return {"type": "MSRAHeatmap", **sizes, **({"unbiased": True} if codec.name == "dark" else {})}
+
+
+def _loss(architecture: PoseArchitecture) -> dict[str, Any]:
+    if architecture.is_simcc:
+        return {"type": "KLDiscretLoss", "use_target_weight": True, "beta": SHARPNESS, "label_softmax": True}
+    return {"type": "KeypointMSELoss", "use_target_weight": True}
+
+
+def _test(architecture: PoseArchitecture, can_flip: bool, codec: Codec) -> dict[str, Any]:
+    of_heatmaps = {} if architecture.is_simcc else {"flip_mode": "heatmap", "shift_heatmap": codec.flip_shift}
+    return {"flip_test": can_flip, **of_heatmaps}
+
+
+def _code_line(value: dict[str, Any]) -> str:
+    """Python code of a dictionary in one line."""
+    return f"dict({', '.join(f'{key}={item!r}' for key, item in value.items())})"
 
 
 def _dataset_info(keypoints: KeypointSet) -> dict[str, Any]:
@@ -163,7 +192,7 @@ model = dict(
     ),
     backbone={backbone},
     head={head},
-    test_cfg=dict(flip_test={flip_test}, flip_mode='heatmap', shift_heatmap={shift_heatmap}),
+    test_cfg={test_cfg},
 )
 
 # Data: a folder of COCO. None stands for COCO's own 17 keypoints.

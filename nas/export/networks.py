@@ -186,9 +186,10 @@ def _export(
         latency_source=source,
     )  # fmt: skip
     keypoints = data.val.keypoint_set
+    output = architecture.head.output if isinstance(architecture, PoseArchitecture) else "heatmaps"
     meaning = HeatmapMeaning(
-        codec=data.codec(architecture.input_size), keypoint_names=tuple(keypoints.names), padding=data.config.padding,
-        keypoint_set=keypoints,
+        codec=data.codec(architecture.input_size, output), keypoint_names=tuple(keypoints.names),
+        padding=data.config.padding, keypoint_set=keypoints,
     )  # fmt: skip
     has_weights = "safetensors" in config.formats or (folder / WEIGHTS).is_file()
     first_line = inherited_line(architecture.id, run.path)

@@ -130,8 +130,10 @@ class _Source:
     ) -> _Source:
         net, metadata = load_network(weights), load_metadata(weights)
         architecture = net.architecture
+        is_simcc = isinstance(architecture, PoseArchitecture) and architecture.is_simcc
+        heatmap_size = None if is_simcc else architecture.heatmap_size
         meaning = HeatmapMeaning.read(
-            metadata, str(weights), architecture.keypoints, architecture.input_size, architecture.heatmap_size,
+            metadata, str(weights), architecture.keypoints, architecture.input_size, heatmap_size,
             codec=codec, keypoint_names=keypoint_names, padding=padding,
         )  # fmt: skip
         header = {name: value for name, value in metadata.items() if name not in _OF_THE_FILE}

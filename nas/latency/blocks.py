@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from search_spaces import Head, PoseArchitecture, SearchSpace, Stage, Stem
 from search_spaces.layers import FeatureMap
 from supernet import fold
-from supernet.networks import build_part
+from supernet.networks import build_part, further_block
 
 __all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks"]
 
@@ -45,9 +45,15 @@ def blocks_of(architecture: PoseArchitecture) -> Iterator[tuple[Block, int]]:
     """A network's blocks, from the stem to the head, with how many of each follow one another."""
     for index, part in enumerate(architecture.parts):
         number = -1 if isinstance(part.spec, Head) else index
-        spec = replace(part.spec, depth=1) if isinstance(part.spec, Stage) else part.spec
         for position, block in enumerate(part.blocks):
+            spec = part.spec
+            if isinstance(spec, Stage):
+                spec = replace(spec, depth=1, **{name: _NEUTRAL[name] for name in block.ignores})
             yield Block(architecture.family, number, block.inputs, spec, is_first=position == 0), block.repeats
+
+
+_NEUTRAL: dict[str, Any] = {"width": 1, "attention": False, "stride": 1, "expansion": 1}
+"""In place of fields that do not matter to a block."""
 
 
 def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
@@ -130,11 +136,13 @@ def build_block(
         generator: draws weights and input.
     """
     part = block.part if block.part >= 0 else len(architecture.stages) + 1
+    if isinstance(block.spec, Stage) and block.is_first:  # a stage of one block is that block
+        stages = (replace(stage, depth=1) for stage in architecture.stages)
+        architecture = architecture.replace(stages=tuple(stages))
     with torch.device("meta"):
         module = build_part(architecture, part)
-    if isinstance(block.spec, Stage):
-        assert isinstance(module, nn.Sequential)
-        module = module[0 if block.is_first else 1]
+    if isinstance(block.spec, Stage) and not block.is_first:
+        module = further_block(module)
     module = module.to_empty(device="cpu")
     draw_weights(module, generator)
     inputs = (torch.randn(batch, one.channels, *one.size, generator=generator) for one in block.inputs)
@@ -150,5 +158,12 @@ def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
             layer.weight.normal_(0.0, fan_in**-0.5, generator=generator)
             if layer.bias is not None:
                 layer.bias.normal_(0.0, 0.1, generator=generator)
+        elif isinstance(layer, nn.Linear):
+            layer.weight.normal_(0.0, layer.in_features**-0.5, generator=generator)
+            if layer.bias is not None:
+                layer.bias.normal_(0.0, 0.1, generator=generator)
         elif isinstance(layer, nn.BatchNorm2d | nn.LayerNorm):
             layer.reset_parameters()
+        else:
+            for parameter in layer.parameters(recurse=False):  # scales and shifts
+                parameter.uniform_(0.5, 1.5, generator=generator)

@@ -20,6 +20,7 @@ from evaluators.latency.runtimes import (
     deploy_onnxruntime,
     deploy_openvino,
     deploy_torch,
+    joined,
     reference_network,
     require_equal,
     runtime_version,
@@ -131,7 +132,7 @@ class LatencyMeter:
         """Bring a module (folded, in eval mode; changed in place) into the runtime, and check what it computes."""
         runtime, precision, threads = self.config.runtime, self.config.precision, self.config.threads
         with torch.inference_mode():
-            expected = module(*inputs).numpy()
+            expected = joined(module(*inputs))
         module = deployment_form(module, runtime)
         if runtime == "torch":
             deployment = deploy_torch(module, inputs, precision)

@@ -7,9 +7,11 @@ import dataclasses
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from search_spaces import PoseArchitecture
 from supernet import PoseNet
+from supernet.networks import run_part
 
 from .config import LatencyConfig
 from .meter import LatencyMeter, network_of
@@ -32,7 +34,8 @@ def part_latencies(architecture: PoseArchitecture, config: LatencyConfig | None 
     """
     meter = LatencyMeter(config)
     generator = torch.Generator().manual_seed(0)
-    images = features = torch.randn(meter.config.batch, 3, *architecture.input_size, generator=generator)
+    images = torch.randn(meter.config.batch, 3, *architecture.input_size, generator=generator)
+    maps: tuple[Tensor, ...] = (images,)
     with meter.settled():
         net = network_of(architecture)
         assert isinstance(net, PoseNet)
@@ -40,9 +43,9 @@ def part_latencies(architecture: PoseArchitecture, config: LatencyConfig | None 
         deployments = []
         for index, part in enumerate(net.parts):
             with torch.no_grad():
-                output = part(features)
-            deployments.append(meter.deploy(part, (features,), f"part {index + 1}"))
-            features = output
+                outputs = run_part(part, maps)
+            deployments.append(meter.deploy(part, maps, f"part {index + 1}"))
+            maps = outputs
         deployments.append(meter.deploy(whole, (images,), "the network"))
         ratios = meter.ratios(deployments, dataclasses.replace(meter.protocol, patience_s=PATIENCE_S))
     # each has rounds of its own: what is sure is measured no more

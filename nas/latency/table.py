@@ -129,12 +129,21 @@ class LatencyTable:
 
 def block_name(block: Block) -> str:
     """The text of a block, with everything that its time depends on."""
-    spec = dataclasses.asdict(block.spec)
+    spec = {
+        field.name: getattr(block.spec, field.name)
+        for field in dataclasses.fields(block.spec)
+        if not _came_later(field) or getattr(block.spec, field.name) != field.default
+    }
     spec.pop("depth", None)
     kind = "first" if block.is_first else "further"
     # One feature map is written as it was when there were no others: tables that were measured stay.
     before = [(one.channels, list(one.size)) for one in block.inputs]
     return canonical_json([block.family, block.part, kind, *(before[0] if len(before) == 1 else (before,)), spec])
+
+
+def _came_later(field: dataclasses.Field[Any]) -> bool:
+    """Whether it came after tables had been measured: it is not named where it has its default, and they stay."""
+    return bool(field.metadata.get("later")) and field.name != "normalization"
 
 
 def build_table(

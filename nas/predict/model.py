@@ -32,7 +32,7 @@ WEIGHTS = ("best.safetensors", "weights.safetensors")
 
 @dataclass(frozen=True, kw_only=True)
 class PoseModel:
-    """A network in a runtime, and what its heatmaps mean."""
+    """A network in a runtime, and what its heatmaps, or its SimCC, mean."""
 
     step: PoseStep
     codec: Codec
@@ -81,7 +81,7 @@ def load_pose_model(
         str(file),
         step.keypoints,
         step.input_size,
-        step.heatmap_size,
+        None if step.output == "simcc" else step.heatmap_size,
         codec=codec,
         keypoint_names=None if keypoint_set is None else keypoint_set.names,
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nas.data.keypoint_order import OtherKeypointsError, are_coco_and_posetrack, keypoint_order
 from nas.data.keypoint_sets import KeypointSet
 from nas.predict.pose_step import PoseStep
+from search_spaces.parts import HeadOutput
 
 if TYPE_CHECKING:
     from nas.predict.model import PoseModel
@@ -37,6 +38,11 @@ class OrderedStep:
         self._inverse = np.argsort(self._order)
         self.input_size, self.heatmap_size = step.input_size, step.heatmap_size
         self.keypoints, self.length, self.channels_last = step.keypoints, step.length, step.channels_last
+
+    @property
+    def output(self) -> HeadOutput:
+        """As the step's."""
+        return self._step.output
 
     def step(
         self,

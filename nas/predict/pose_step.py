@@ -1,4 +1,4 @@
-"""What online use asks of a network: one step, which takes the crops of a frame and gives their heatmaps.
+"""What online use asks of a network: one step, which takes the crops of a frame and gives their heatmaps or SimCC.
 
 An image network has no memory: it is a step of length 0. A video network takes, at the positions 1 … T, the heatmaps
 of the frame before as well.
@@ -13,11 +13,13 @@ from typing import Any, Protocol, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from evaluators.latency.runtimes import freeze
+from nas.data.simcc import packed, packed_arrays
 from nas.deploy.deployment import deployment_form
 from search_spaces.errors import InputError
+from search_spaces.parts import SIMCC_SPLIT, HeadOutput
 from supernet import PoseNet, PropagatedNet, fold, resample_heatmaps
 
 __all__ = ["OnnxImageStep", "OnnxVideoStep", "PoseStep", "TorchStep", "open_session"]
@@ -38,7 +40,12 @@ class PoseStep(Protocol):
 
     @property
     def heatmap_size(self) -> tuple[int, int]:
-        """Height and width of the heatmaps."""
+        """Height and width of the heatmaps, or of packed SimCC."""
+        ...
+
+    @property
+    def output(self) -> HeadOutput:
+        """What a step gives; SimCC is packed (``nas.data.simcc``)."""
         ...
 
     @property
@@ -63,7 +70,7 @@ class PoseStep(Protocol):
         position: int = 0,
         previous_from_current: NDArray[np.float64] | None = None,
     ) -> Floats32:
-        """Heatmaps (N, K, h, w) of N people of one frame.
+        """Heatmaps (N, K, h, w), or packed SimCC, of N people of one frame.
 
         Args:
             crops: (N, 3, H, W), normalised RGB; in memory (N, H, W, 3) where ``channels_last``.
@@ -88,6 +95,7 @@ class TorchStep:
     def __init__(self, networks: Sequence[PoseNet], stride: Sequence[float] | None = None) -> None:
         key = networks[0].architecture
         self.input_size, self.keypoints, self.length = key.input_size, key.keypoints, len(networks) - 1
+        self.output: HeadOutput = key.head.output
         self._takes_previous = [isinstance(net, PropagatedNet) for net in networks]
         self._networks = [_deployed(net) for net in networks]
         self._traced: dict[tuple[int, int], Callable[..., Tensor]] = {}
@@ -118,7 +126,19 @@ class TorchStep:
 
 
 def _deployed(net: PoseNet) -> Any:
-    return cast(Any, deployment_form(fold(net), "torch").requires_grad_(False)).to(memory_format=torch.channels_last)
+    module = cast(Any, deployment_form(fold(net), "torch").requires_grad_(False)).to(memory_format=torch.channels_last)
+    return _Packing(module).eval() if net.architecture.is_simcc else module
+
+
+class _Packing(nn.Module):
+    """A network whose SimCC lies packed."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return packed(self.net(images))
 
 
 def heatmap_stride(
@@ -136,10 +156,11 @@ def resampled(heatmaps: Floats32, maps: NDArray[np.float64] | None, stride: tupl
 
 
 class OnnxImageStep:
-    """An image network in onnxruntime, from a file of ours or of any other that maps images to heatmaps.
+    """An image network in onnxruntime, from a file of ours or of any other that maps images to heatmaps or to SimCC.
 
     Raises:
-        InputError: not a network that maps images (N, 3, H, W) to heatmaps (N, K, h, w).
+        InputError: not a network that maps images (N, 3, H, W) to heatmaps (N, K, h, w), or to SimCC: (N, K, 2W) first,
+            then (N, K, 2H).
     """
 
     length = 0
@@ -149,7 +170,8 @@ class OnnxImageStep:
         self._session = open_session(model, where, threads)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape
-        if len(inputs) != 1 or len(outputs) != 1 or len(shape) != 4 or shape[1] != 3:
+        is_simcc = len(outputs) == 2 and all(len(value.shape) == 3 for value in outputs)
+        if len(inputs) != 1 or not (len(outputs) == 1 or is_simcc) or len(shape) != 4 or shape[1] != 3:
             raise InputError(f"{where}: not an image network: {_signature(self._session)}; {EXPECTED}")
         if not all(isinstance(side, int) for side in shape[2:]):
             raise InputError(f"{where}: the input's height and width are not fixed ({shape}); {EXPECTED}")
@@ -157,6 +179,9 @@ class OnnxImageStep:
         self._batch = shape[0] if isinstance(shape[0], int) else None
         self.input_size = (int(shape[2]), int(shape[3]))
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.output: HeadOutput = "simcc" if is_simcc else "heatmaps"
+        if is_simcc:
+            self._require_bins(where)
         heatmaps = self.step(np.zeros((1, 3, *self.input_size), dtype=np.float32))
         if heatmaps.ndim != 4 or heatmaps.dtype != np.float32:
             raise InputError(f"{where}: gives no heatmaps: {_signature(self._session)}; {EXPECTED}")
@@ -182,7 +207,17 @@ class OnnxImageStep:
         return np.concatenate([self._run(crops[begin : begin + self._batch]) for begin in batches])[:people]
 
     def _run(self, crops: Floats32) -> Floats32:
-        return cast(Floats32, self._session.run(None, {self._input: crops})[0])
+        outputs = cast(list[Floats32], self._session.run(None, {self._input: crops}))
+        return packed_arrays(*outputs) if self.output == "simcc" else outputs[0]
+
+    def _require_bins(self, where: str) -> None:
+        x, y = self._session.run(None, {self._input: np.zeros((self._batch or 1, 3, *self.input_size), np.float32)})
+        bins = tuple(SIMCC_SPLIT * size for size in reversed(self.input_size))
+        if (x.shape[2], y.shape[2]) != bins or x.shape[:2] != y.shape[:2]:
+            raise InputError(
+                f"{where}: two outputs are SimCC here, of {bins[0]} bins along the width and then {bins[1]} along the "
+                f"height: {_signature(self._session)}; {EXPECTED}"
+            )
 
 
 class OnnxVideoStep:
@@ -197,7 +232,7 @@ class OnnxVideoStep:
         self._sessions = [open_session(model, where, threads) for model in models[1:]]
         self.length = len(self._sessions)
         self.input_size, self.heatmap_size = self._key.input_size, self._key.heatmap_size
-        self.keypoints = self._key.keypoints
+        self.keypoints, self.output = self._key.keypoints, self._key.output
         self._stride = heatmap_stride(self.input_size, self.heatmap_size, stride)
 
     def step(

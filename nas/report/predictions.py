@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from nas.data.pose_data import PoseData
+from nas.data.simcc import packed, projected
 from nas.run.folder import RunFolder
 from nas.weights.order import pose_network_in_order
+from supernet import SimCC
 
 from .pictures import draw_heatmaps, draw_skeleton, jpeg_data_uri
 from .records import read_each
@@ -52,10 +54,12 @@ def prediction_pictures(weights: Path, data: PoseData, people: int = 8) -> str:
     """
     net = pose_network_in_order(weights, data.val.keypoint_names)
     size = net.architecture.input_size
-    crops, codec, truth = data.validation_crops(size), data.codec(size), data.val
+    crops, truth = data.validation_crops(size), data.val
+    codec = data.codec(size, net.architecture.head.output)
     index = np.arange(min(people, len(crops)))
-    heatmaps = net(crops.tensor(index)).numpy()
-    keypoints_px, scores = codec.decode_batch(heatmaps)
+    outputs = net(crops.tensor(index))
+    keypoints_px, scores = codec.decode_batch(packed(outputs).numpy())
+    heatmaps = (projected(outputs) if isinstance(outputs, SimCC) else outputs).numpy()
     scale = max(1, 384 // size[0])
     tiles = []
     for row, image in enumerate(crops.images(index)):

@@ -384,16 +384,17 @@ def candidate_factory(
         race_on: see :class:`CandidateEvaluator`.
     """
     size, videos = space.input_size, None
+    output = space.head.output if isinstance(space, SearchSpace) else "heatmaps"
     crops: CropCache | ClipCache
     calibration: CropCache | ClipCache
     if isinstance(data, PoseData):
-        truth, codec = data.val.sample(candidate.persons, data.config.sample_seed), data.codec(size)
+        truth, codec = data.val.sample(candidate.persons, data.config.sample_seed), data.codec(size, output)
         truth.require_somebody(f"{data.val_files[0]} (candidate.persons {candidate.persons})")
         crops = CropCache.build(data.cache_folder, truth.instances, codec, padding=data.config.padding)
         calibration = data.calibration_crops(size, candidate.calibration_crops)
         truth = replace(truth, instances=())
     else:
-        codec = data.codec(size)
+        codec = data.codec(size, output)
         if ap == "posetrack":  # counts whoever is missed in a frame, so it needs whole videos
             videos = data.val.sample(candidate.persons, data.config.sample_seed)
             crops, truth = data.clips_of(videos, size), videos.people
@@ -431,7 +432,7 @@ def _identity(
         **({} if factory.key is None else {"key": digest(factory.key)}),
         "validation": _crops_identity(factory.crops),
         "calibration": _crops_identity(factory.calibration),
-        "codec": factory.codec.name,
+        "codec": factory.codec.label,
         **({} if factory.key is None else {"ap": ap}),
         "candidate": candidate_identity(factory.config),
         "device": factory.device,

@@ -86,7 +86,7 @@ def fit_to_data(
     if codec is not None and (codec == "udp") != data.codec(net.architecture.input_size).udp:
         raise InputError(
             f"{where}: the network was trained with the codec {codec}, the clips have {data.config.codec}: their "
-            f"heatmaps lie differently; set --data.codec {codec}"
+            f"heatmaps lie differently; set --data.codec {'gaussian' if codec == 'simcc' else codec}"
         )
     return net
 

@@ -22,7 +22,8 @@ from nas.data.video_data import VideoData
 from nas.processes.distributed import Processes
 from nas.training.config import TrainingConfig
 from nas.weights.files import pose_metadata as described
-from search_spaces import InputError
+from search_spaces import InputError, PoseArchitecture
+from search_spaces.parts import HeadOutput
 from supernet import resample_heatmaps
 
 __all__ = ["TrainingClips", "check_length", "propagate_heatmaps"]
@@ -34,17 +35,18 @@ class TrainingClips:
     Args:
         data: which people, of images (clips of one frame) or of videos (of 1 + T).
         input_size: height and width of the networks' input.
-        heatmap_size: of their output, which the targets must have.
+        heatmap_size: of their output, which the targets must have; None where it is SimCC.
 
     Raises:
         InputError: the networks' heatmaps are not of the size of the targets.
     """
 
     def __init__(
-        self, data: PoseData | VideoData, input_size: tuple[int, int], heatmap_size: tuple[int, int]
+        self, data: PoseData | VideoData, input_size: tuple[int, int], heatmap_size: tuple[int, int] | None
     ) -> None:
         self.data, self.input_size, self.heatmap_size = data, input_size, heatmap_size
-        if self.codec.heatmap_size != heatmap_size:
+        self.output: HeadOutput = "simcc" if heatmap_size is None else "heatmaps"
+        if self.codec.heatmap_size != heatmap_size and heatmap_size is not None:
             whose, its = ("networks'", "their") if isinstance(data, VideoData) else ("network's", "its")
             raise InputError(
                 f"input_size {input_size}: the {whose} heatmaps are {heatmap_size}, the targets "
@@ -55,9 +57,14 @@ class TrainingClips:
         """Without what this process has read."""
         return TrainingClips, (self.data.unread(), self.input_size, self.heatmap_size)
 
+    @classmethod
+    def of(cls, data: PoseData | VideoData, architecture: PoseArchitecture) -> TrainingClips:
+        """Those for a network, or for all networks of a space of which it is a member."""
+        return cls(data, architecture.input_size, None if architecture.is_simcc else architecture.heatmap_size)
+
     @property
     def codec(self) -> Codec:
-        return self.data.codec(self.input_size)
+        return self.data.codec(self.input_size, self.output)
 
     @property
     def stride(self) -> tuple[float, float]:
@@ -67,7 +74,7 @@ class TrainingClips:
 
     @cached_property
     def _training_set(self) -> TrainingSet:
-        return self.data.training_set(self.input_size)
+        return self.data.training_set(self.input_size, self.output)
 
     @property
     def identity(self) -> dict[str, str]:

@@ -42,7 +42,8 @@ class TrainingConfig(Ranged):
     in short trainings, with a learning rate about ten times theirs."""
     loss: Literal["auto", "mse", "kl"] = "auto"
     """`mse`, the squared error of the heatmaps, as published; `kl`, their divergence from the targets as distributions,
-    for networks whose head ends in a softmax; `auto` is the one that the network is made for."""
+    for networks whose head ends in a softmax, and for those with SimCC; `auto` is the one that the network is made
+    for."""
     weight_decay: NonNegativeFloat = 0.0
     """Of the weights of convolutions; scales, shifts and biases have none."""
     warmup_steps: NonNegativeInt = 500

@@ -1,4 +1,4 @@
-"""The losses on heatmaps, and which of them suits a network."""
+"""The losses on heatmaps and on SimCC, and which of them suits a network."""
 
 from __future__ import annotations
 
@@ -6,24 +6,43 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nas.data.simcc import SHARPNESS
 from search_spaces import InputError, PoseArchitecture
 
-__all__ = ["HeatmapLoss", "heatmap_kl", "heatmap_loss", "heatmap_mse", "mixed_target"]
+__all__ = [
+    "HeatmapLoss",
+    "MixedTarget",
+    "heatmap_kl",
+    "heatmap_loss",
+    "heatmap_mse",
+    "mixed_distributions",
+    "mixed_target",
+    "simcc_loss",
+    "target_mixing",
+]
 
 HeatmapLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Heatmaps (N, K, h, w), targets of that shape, weights (N, K) → a scalar."""
+MixedTarget = Callable[[Tensor, Tensor, float], Tensor]
+"""Targets, what a teacher gives, the teacher's share → targets."""
 TINY = 1e-12
 
 
 def heatmap_loss(name: str, architecture: PoseArchitecture) -> HeatmapLoss:
-    """The loss ``mse`` or ``kl``; ``auto`` is what the network's heatmaps are made for.
+    """The loss ``mse`` or ``kl``; ``auto`` is what the network's output is made for. Of SimCC ``kl`` is the only one.
 
     Raises:
-        InputError: ``kl``, and the network's heatmaps are no distributions.
+        InputError: ``kl``, and the network's heatmaps are no distributions; or ``mse``, and the network gives SimCC.
     """
+    if architecture.is_simcc:
+        if name == "mse":
+            raise InputError("loss: mse is for heatmaps; the network gives SimCC: choose kl or auto")
+        split = architecture.parts[-1].outputs[0].size[1]
+        return lambda output, target, weights: simcc_loss(output, target, weights, split)
     distributions = architecture.head.normalization == "softmax"
     if name == "kl" and not distributions:
         raise InputError("loss: kl needs a network whose head.normalization is softmax; choose mse or auto")
@@ -92,3 +111,54 @@ def mixed_target(target: Tensor, teacher: Tensor, share: float) -> Tensor:
     if share == 0:
         return target
     return target.lerp(teacher.detach().float(), share)
+
+
+def target_mixing(architecture: PoseArchitecture) -> MixedTarget:
+    """How a teacher's output becomes part of the targets of a network."""
+    if not architecture.is_simcc:
+        return mixed_target
+    split = architecture.parts[-1].outputs[0].size[1]
+    return lambda target, teacher, share: mixed_distributions(target, teacher, share, split)
+
+
+# SimCC, packed (``nas.data.simcc``) -------------------------------------------------------------------------------
+
+
+def simcc_loss(output: Tensor, target: Tensor, weights: Tensor, split: int) -> Tensor:
+    """KL(target ‖ output), each a softmax over the bins of an axis after multiplication by 10; a scalar, in float32.
+
+    The mean over the bins of an axis, added for both axes and averaged over batch and keypoints: what MMPose's
+    ``KLDiscretLoss`` of RTMPose gives, divided by the people.
+
+    Args:
+        output: (N, K, 1, 2W + 2H).
+        target: of that shape.
+        weights: (N, K), 0 where a keypoint is not labelled.
+        split: 2W.
+    """
+    loss = torch.zeros((), device=output.device)
+    for found, wanted in zip(_axes(output, split), _axes(target, split), strict=True):
+        logarithms = F.log_softmax(found * SHARPNESS, dim=-1)
+        divergence = F.kl_div(logarithms, F.softmax(wanted * SHARPNESS, dim=-1), reduction="none").mean(dim=-1)
+        loss = loss + (divergence * weights).mean()
+    return loss
+
+
+def mixed_distributions(target: Tensor, teacher: Tensor, share: float, split: int) -> Tensor:
+    """As :func:`mixed_target`, of SimCC: a target whose softmax in :func:`simcc_loss` is the mixture of both softmaxes.
+
+    So the divergence from it is, up to a constant, the mixture of the divergences.
+    """
+    if share == 0:
+        return target
+    mixed = []
+    for wanted, given in zip(_axes(target, split), _axes(teacher.detach(), split), strict=True):
+        mixture = F.softmax(wanted * SHARPNESS, dim=-1).lerp(F.softmax(given * SHARPNESS, dim=-1), share)
+        mixed.append(mixture.clamp_min(TINY).log() / SHARPNESS)
+    return torch.cat(mixed, dim=-1).unsqueeze(2)
+
+
+def _axes(packed: Tensor, split: int) -> tuple[Tensor, Tensor]:
+    """(N, K, 2W) and (N, K, 2H) in float32."""
+    both = packed.squeeze(2).float()
+    return both[..., :split], both[..., split:]

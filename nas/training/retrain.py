@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.pose_data import PoseData
+from nas.data.simcc import packed
 from nas.data.tensors import ClipBatch
 from nas.evaluation.crops import keypoint_facts
 from nas.processes.distributed import Processes, joined
@@ -24,7 +25,7 @@ from nas.training.clips import TrainingClips, check_length, propagate_heatmaps
 from nas.training.config import RetrainConfig, VideoRetrainConfig
 from nas.training.environment import configure_torch, lock_for_writing, state_key
 from nas.training.loop import Loss, TrainingLoop, run_identity
-from nas.training.losses import heatmap_loss, mixed_target
+from nas.training.losses import heatmap_loss, target_mixing
 from nas.training.metrics import ProgressCallback
 from nas.training.validation import CropEvaluator, NetworkEvaluator, RetrainResult, Validation
 from nas.weights.files import keypoint_names, load_metadata, load_network, save_network
@@ -78,7 +79,7 @@ def retrain(
             checkpoint is damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
-    clips = TrainingClips(data, architecture.input_size, architecture.heatmap_size)
+    clips = TrainingClips.of(data, architecture)
     evaluator = evaluator or CropEvaluator(data, architecture.input_size, config.validation)
     return _retrain(
         architecture, clips, evaluator, config, out_dir, None, initial_state, resume, until, progress=progress
@@ -244,15 +245,18 @@ def begin_with(
 def load_teacher(
     architecture: PoseArchitecture, config: RetrainConfig, processes: Processes, names: Sequence[str]
 ) -> PoseNet | None:
-    """The network whose heatmaps are part of the target, if there is one, in the order of the data's keypoints.
+    """The network whose output is part of the target, if there is one, in the order of the data's keypoints.
 
     Raises:
-        InputError: its file cannot be used, or it sees other crops or predicts other heatmaps.
+        InputError: its file cannot be used, or it sees other crops or predicts something else.
     """
     if config.teacher is None:
         return None
     teacher = load_network(config.teacher, PoseArchitecture)
-    for what in ("input_size", "keypoints", "heatmap_size"):
+    kinds = tuple("SimCC" if one.is_simcc else "heatmaps" for one in (teacher.architecture, architecture))
+    if kinds[0] != kinds[1]:
+        raise InputError(f"{config.teacher}: the teacher gives {kinds[0]}, the network {kinds[1]}; choose another")
+    for what in ("input_size", "keypoints", *(() if architecture.is_simcc else ("heatmap_size",))):
         theirs, ours = getattr(teacher.architecture, what), getattr(architecture, what)
         if theirs != ours:
             raise InputError(f"{config.teacher}: the teacher's {what} is {theirs}, the network's {ours}")
@@ -301,6 +305,7 @@ class _Fitting:
         self.length = net.architecture.length if isinstance(net, VideoPoseNet) else 0
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
         self.loss = heatmap_loss(config.loss, _first(net.architecture))
+        self.mix = target_mixing(_first(net.architecture))
 
     def _train_once(self, precision: Precision) -> None:
         """For the timing. In eval mode: BatchNorm's statistics are not to be touched."""
@@ -340,14 +345,13 @@ class _Fitting:
         with torch.set_grad_enabled(position > 0 or self.trains_first), precision.autocast():
             if isinstance(self.net, VideoPoseNet):
                 return self.net.step(images, previous, position)
-            heatmaps: Tensor = self.net(images)
-            return heatmaps
+            return packed(self.net(images))
 
     def _target(self, images: Tensor, target: Tensor) -> Tensor:
         if self.teacher is None:
             return target
         with torch.no_grad(), self.precision.autocast():
-            return mixed_target(target, self.teacher(images), self.config.distillation)
+            return self.mix(target, packed(self.teacher(images)), self.config.distillation)
 
     def _named(self, position: int, loss: Tensor) -> Loss:
         identity = self.net.architecture.id

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.pose_data import PoseData
+from nas.data.simcc import packed
 from nas.data.tensors import ClipBatch
 from nas.processes.distributed import Processes, joined
 from nas.processes.local import run_on_processes, wants_processes
@@ -32,7 +33,7 @@ from nas.training.clips import TrainingClips, check_length, propagate_heatmaps
 from nas.training.config import SupernetTrainingConfig, TemporalTrainingConfig
 from nas.training.environment import adopt_weights, configure_torch, lock_for_writing, state_key
 from nas.training.loop import Loss, TrainingLoop, run_identity
-from nas.training.losses import heatmap_loss, mixed_target
+from nas.training.losses import heatmap_loss, target_mixing
 from nas.training.metrics import ProgressCallback
 from nas.weights.files import keypoint_names, save_network
 from search_spaces import (
@@ -82,7 +83,7 @@ def train_supernet(
             damaged or of another run; the loss is not finite, several steps in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
     """
-    clips = TrainingClips(data, space.input_size, space.largest().heatmap_size)
+    clips = TrainingClips.of(data, space.largest())
     return _train(space, clips, None, None, config, run_dir, resume, progress=progress)
 
 
@@ -255,7 +256,8 @@ class _Sandwich:
         self.largest = _networks(space.largest())
         architecture = supernet.space.largest() if key is None else key.architecture
         self.loss = heatmap_loss(config.loss, architecture)
-        self.heatmaps = (architecture.keypoints, *architecture.heatmap_size)
+        self.mix = target_mixing(architecture)
+        self.heatmaps = None if key is None else (architecture.keypoints, *architecture.heatmap_size)
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
         if key is not None:
             key.train(self.trains_key)
@@ -264,9 +266,9 @@ class _Sandwich:
         """The costliest pass, for the timing."""
         count = min(self.config.batch_size, 16)
         images = precision.images(torch.zeros(count, 3, *self.space.input_size, device=precision.device))
-        heatmaps = torch.zeros(count, *self.heatmaps, device=precision.device)
+        before = None if self.heatmaps is None else torch.zeros(count, *self.heatmaps, device=precision.device)
         with precision.autocast():
-            found = self.supernet(images, self.largest[0], heatmaps)
+            found = packed(self.supernet(images, self.largest[0], before))
         found.float().square().mean().backward()
         self.supernet.zero_grad(set_to_none=True)
 
@@ -292,7 +294,7 @@ class _Sandwich:
                 (loss / len(subnets)).backward()
                 total += loss.detach()
                 if kind == "largest":
-                    goals[position] = mixed_target(clip.targets[:, position], heatmaps, self.config.distillation)
+                    goals[position] = self.mix(clip.targets[:, position], heatmaps, self.config.distillation)
             losses.append(Loss(kind, _subject(kind, networks), total))
         return losses
 
@@ -302,8 +304,7 @@ class _Sandwich:
         def run(position: int, previous: Tensor | None) -> Tensor:
             before = () if previous is None else (previous,)
             with self.precision.autocast():
-                found: Tensor = self.supernet(images[position], networks[position - first], *before)
-            return found
+                return packed(self.supernet(images[position], networks[position - first], *before))
 
         return run
 

@@ -178,7 +178,7 @@ def pose_metadata(codec: Codec, names: Sequence[str], padding: float = 1.25) -> 
     """
     has_commas = any("," in name for name in names)
     keypoints = json.dumps(list(names)) if has_commas else ",".join(names)
-    return {"codec": codec.name, "sigma": str(codec.sigma), "keypoints": keypoints, "padding": str(padding)}
+    return {"codec": codec.label, "sigma": codec.sigma_text, "keypoints": keypoints, "padding": str(padding)}
 
 
 def keypoint_names(metadata: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Weights of a network whose keypoints lie in another order than the data's, put into the data's order by name.
 
 The heatmaps are the outputs of each head's last convolution, and the inputs of the convolutions by which a frame of a
-video network takes up the previous ones: permuting these weights permutes the heatmaps, to the bit.
+video network takes up the previous ones: permuting these weights permutes the heatmaps, to the bit. What comes after
+that convolution in a SimCC head treats all keypoints alike; its attention adds them up in another order then.
 """
 
 from __future__ import annotations

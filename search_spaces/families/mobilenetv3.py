@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..errors import InputError
 from ..layers import Block, Cost, FeatureMap, Size, chain, conv, conv_norm, total
 from ..parts import Stage, Stem
+from .rules import refuse_pyramids
 
 __all__ = ["FAMILY", "check", "inner_width", "squeeze_width", "stage_blocks", "stem_blocks"]
 
@@ -27,7 +28,12 @@ def squeeze_width(inner: int) -> int:
 
 def check(stem: Stem, stages: Sequence[Stage]) -> None:
     """What the official class asserts: strides of 1 or 2, and no change of width without an expanding convolution."""
+    refuse_pyramids(FAMILY, stages)
     channels = stem.width
+    for index, activation in enumerate([stem.activation, *(stage.activation for stage in stages)]):
+        if activation == "silu":
+            where = f"stage {index}" if index else "stem"
+            raise InputError(f"{where}: activation='silu'; the mobilenetv3 family has 'relu' and 'hardswish'")
     for index, stage in enumerate(stages, 1):
         if stage.stride not in (1, 2):
             raise InputError(f"stage {index}: stride={stage.stride}; the mobilenetv3 family has 1 or 2")

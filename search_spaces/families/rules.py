@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..layers import Block, FeatureMap
 from ..parts import Stage, Stem
 
-__all__ = ["Family", "family", "family_names"]
+__all__ = ["Family", "family", "family_names", "refuse_pyramids"]
 
 
 class Family(Protocol):
@@ -54,6 +54,13 @@ def family(name: str) -> Family:
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(family_names())}"
         raise InputError(f"family {name!r} is not known; {hint}")
     return cast(Family, _module(name))
+
+
+def refuse_pyramids(name: str, stages: Sequence[Stage]) -> None:
+    """For a family that has none; raises InputError where a stage asks for one."""
+    for index, stage in enumerate(stages, 1):
+        if stage.pyramid:
+            raise InputError(f"stage {index}: pyramid=true; the {name} family has none, cspnext has")
 
 
 def _module(name: str) -> object:

@@ -2,23 +2,27 @@
 
 What the classes ``ViPNAS_ResNet``, ``ViPNAS_MobileNetV3`` and ``ViPNASHead`` (0.x: ``ViPNASHeatmapSimpleHead``) build
 from their arguments, as documented in MMPose 0.x and 1.x. Two things there surprise: ``ViPNAS_ResNet`` makes a stage
-``wid · expan`` channels wide, with ``wid`` channels inside; and of a depth of 0 it makes one block.
+``wid · expan`` channels wide, with ``wid`` channels inside; and of a depth of 0 it makes one block. RTMPose's backbone,
+and the heads with SimCC, are in ``rtmpose``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..architecture import PoseArchitecture
 from ..errors import InputError
 from ..parts import Activation, Head, Stage, Stem
-from .settings import Settings
+from .rtmpose import CSPNEXT, SIMCC_HEADS, cspnext, cspnext_dictionary, simcc_dictionary, simcc_head
+from .settings import Settings, check_layers
 
 __all__ = ["from_mmpose", "to_mmpose"]
 
 RESNET, MOBILENETV3 = "ViPNAS_ResNet", "ViPNAS_MobileNetV3"
 HEAD_1X, HEAD_0X = "ViPNASHead", "ViPNASHeatmapSimpleHead"
+HEATMAP_HEAD = "HeatmapHead"
+"""Of CSPNeXt's heatmap networks; as ``ViPNASHead``, wider and without groups."""
 
 _ACTIVATIONS: dict[str, Activation] = {"ReLU": "relu", "HSwish": "hardswish"}
 
@@ -64,6 +68,10 @@ _HEAD_1X_DEFAULTS: dict[str, Any] = {
     "final_layer": {"kernel_size": 1},
     "has_final_layer": True,
 }
+_HEATMAP_HEAD_DEFAULTS: dict[str, Any] = {
+    **{name: value for name, value in _HEAD_1X_DEFAULTS.items() if name != "deconv_num_groups"},
+    "deconv_out_channels": (256, 256, 256),
+}
 _HEAD_0X_DEFAULTS: dict[str, Any] = {
     "in_channels": None,
     "out_channels": 17,
@@ -96,10 +104,10 @@ def from_mmpose(
         backbone: the config's ``model.backbone``. A missing key has the class's default. Without ``type``, the class
             is the one whose keys are used (``stride`` and ``act``, or ``strides``, ``depth``, …), else the one whose
             number of stages fits the longest list (up to five entries: ``ViPNAS_ResNet``), else the one whose default
-            width is the head's ``in_channels``.
+            width is the head's ``in_channels``; ``CSPNeXt`` needs its ``type``.
         head: ``model.head`` (1.x) or ``model.keypoint_head`` (0.x). The two arguments for which the classes have no
             default may be missing too: ``in_channels`` is then the backbone's, ``out_channels`` 17.
-        input_size: (height, width); None takes it from the head's ``decoder``, or (256, 192).
+        input_size: (height, width); None takes it from the head's ``input_size`` or ``decoder``, or (256, 192).
 
     Raises:
         InputError: a setting is not legal, or not supported (it is named).
@@ -107,15 +115,18 @@ def from_mmpose(
     for where, value in (("backbone", backbone), ("head", head)):
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             raise InputError(f"{where}: expected a dictionary of an MMPose config, got {type(value).__name__}")
-    is_resnet = _backbone_class(backbone, head) == RESNET
-    stem, stages = _resnet(backbone) if is_resnet else _mobilenetv3(backbone)
-    return PoseArchitecture(
-        family="resnet" if is_resnet else "mobilenetv3",
-        stem=stem,
-        stages=stages,
-        head=_head(head, stages[-1].width),
-        input_size=input_size or _decoder_input_size(head),
-    )
+    kind = _backbone_class(backbone, head)
+    family, read = _READERS[kind]
+    stem, stages = read(backbone)
+    name = None if head.get("type") is None else _class_name("head", head, _heads_of(kind))
+    size = input_size or _input_size(head)
+    if name in SIMCC_HEADS:
+        alone = Head(widths=(), groups=(), kernel_sizes=())
+        plain = PoseArchitecture(family=family, stem=stem, stages=stages, head=alone, input_size=size)
+        read_head = simcc_head(name, head, plain.parts[-1].inputs[0], size)
+    else:
+        read_head = _head(name, head, stages[-1].width)
+    return PoseArchitecture(family=family, stem=stem, stages=stages, head=read_head, input_size=size)
 
 
 def to_mmpose(architecture: PoseArchitecture) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -123,7 +134,7 @@ def to_mmpose(architecture: PoseArchitecture) -> tuple[dict[str, Any], dict[str,
 
     Raises:
         InputError: MMPose has no class for the family or no head with a softmax, or the class cannot have that many
-            stages.
+            stages, or stages that differ so.
     """
     stem, stages, head = architecture.stem, architecture.stages, architecture.head
     if head.normalization != "none":
@@ -143,8 +154,15 @@ def to_mmpose(architecture: PoseArchitecture) -> tuple[dict[str, Any], dict[str,
         strides = [stem.stride, *(stage.stride for stage in stages)]
         activations = [names[stem.activation], *(names[stage.activation] for stage in stages)]
         backbone = {"type": MOBILENETV3, **lists, "stride": strides, "act": activations}
+    elif architecture.family == "cspnext":
+        backbone = cspnext_dictionary(stem, stages)
     else:
-        raise InputError(f"MMPose has no backbone of the family {architecture.family!r}; it has resnet and mobilenetv3")
+        known = ", ".join(family for family, _ in _READERS.values())
+        raise InputError(f"MMPose has no backbone of the family {architecture.family!r}; it has {known}")
+    if architecture.is_simcc:
+        return backbone, simcc_dictionary(head, architecture.parts[-1].inputs[0], architecture.input_size)
+    if head.kernel_size != 1:
+        raise InputError(f"head: kernel_size={head.kernel_size}; {HEAD_1X} of MMPose has 1")
     return backbone, {
         "type": HEAD_1X,
         "in_channels": stages[-1].width,
@@ -176,7 +194,7 @@ def _resnet_dictionary(architecture: PoseArchitecture, lists: dict[str, list[Any
 
 def _backbone_class(backbone: Mapping[str, Any], head: Mapping[str, Any]) -> str:
     if backbone.get("type") is not None:
-        return _class_name("backbone", backbone, (RESNET, MOBILENETV3))
+        return _class_name("backbone", backbone, tuple(_READERS))
     mobile = set(backbone) & (set(_MOBILENETV3_DEFAULTS) - set(_RESNET_DEFAULTS))
     residual = set(backbone) & (set(_RESNET_DEFAULTS) - set(_MOBILENETV3_DEFAULTS))
     if bool(mobile) != bool(residual):
@@ -190,17 +208,22 @@ def _backbone_class(backbone: Mapping[str, Any], head: Mapping[str, Any]) -> str
     raise InputError(f"backbone: give its type, {RESNET!r} or {MOBILENETV3!r}")
 
 
-def _class_name(where: str, given: Mapping[str, Any], supported: tuple[str, str]) -> str:
+def _heads_of(backbone: str) -> tuple[str, ...]:
+    """The classes of heads that go with a backbone here."""
+    return (HEAD_1X, HEAD_0X, *SIMCC_HEADS, *((HEATMAP_HEAD,) if backbone == CSPNEXT else ()))
+
+
+def _class_name(where: str, given: Mapping[str, Any], supported: tuple[str, ...]) -> str:
     name = str(given["type"]).rpartition(".")[2]  # 'mmpose.ViPNAS_ResNet' has a scope
     if name not in supported:
-        raise InputError(f"{where}: type={name!r} is not supported; {' and '.join(supported)} are")
+        raise InputError(f"{where}: type={name!r} is not supported; {', '.join(supported)} are")
     return name
 
 
 def _resnet(given: Mapping[str, Any]) -> tuple[Stem, tuple[Stage, ...]]:
     settings = Settings("backbone", given, _RESNET_DEFAULTS, _BACKBONE_IGNORED)
     settings.only(depth=50, in_channels=3, deep_stem=False, avg_down=False)
-    _check_layers(settings)
+    check_layers(settings)
     count, strides = settings.integer("num_stages"), settings.integers("strides")
     if count > 4 or len(strides) != count:
         raise InputError(f"backbone: num_stages={count} with {len(strides)} strides; up to 4, one stride a stage")
@@ -231,7 +254,7 @@ def _resnet(given: Mapping[str, Any]) -> tuple[Stem, tuple[Stage, ...]]:
 
 def _mobilenetv3(given: Mapping[str, Any]) -> tuple[Stem, tuple[Stage, ...]]:
     settings = Settings("backbone", given, _MOBILENETV3_DEFAULTS, _BACKBONE_IGNORED)
-    _check_layers(settings)
+    check_layers(settings)
     length = len(settings.items("dep"))
     settings.check_lengths((*_STAGE_LISTS, "stride", "act"), length)
     stages = []
@@ -270,25 +293,21 @@ def _activation(settings: Settings, index: int) -> Activation:
     return _ACTIVATIONS[name]
 
 
-def _check_layers(settings: Settings) -> None:
-    """Convolutions and norms of other kinds are other networks; SyncBN is BN on several GPUs."""
-    if settings["conv_cfg"] not in (None, {"type": "Conv2d"}, {"type": "Conv"}):
-        raise InputError(f"backbone: conv_cfg={settings['conv_cfg']} is not supported; None is")
-    norm = settings["norm_cfg"]
-    is_plain = isinstance(norm, Mapping) and norm.get("type") in ("BN", "BN2d", "SyncBN", "MMSyncBN")
-    if not is_plain or set(norm) - {"type", "requires_grad", "momentum", "eps"} or norm.get("eps", 1e-5) != 1e-5:
-        raise InputError(f"backbone: norm_cfg={norm} is not supported; BN and SyncBN with eps 1e-5 are")
+_READERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], tuple[Stem, tuple[Stage, ...]]]]] = {
+    RESNET: ("resnet", _resnet),
+    MOBILENETV3: ("mobilenetv3", _mobilenetv3),
+    CSPNEXT: ("cspnext", cspnext),
+}
+"""Of the class of a backbone, its family and what reads its settings."""
 
 
 # Head ---------------------------------------------------------------------------------------------------------------
 
 
-def _head(given: Mapping[str, Any], channels: int) -> Head:
-    if given.get("type") is not None:
-        is_0x = _class_name("head", given, (HEAD_1X, HEAD_0X)) == HEAD_0X
-    else:
-        is_0x = any(key.startswith("num_deconv") for key in given)
-    settings = Settings("head", given, _HEAD_0X_DEFAULTS if is_0x else _HEAD_1X_DEFAULTS, _HEAD_IGNORED)
+def _head(name: str | None, given: Mapping[str, Any], channels: int) -> Head:
+    is_0x = any(key.startswith("num_deconv") for key in given) if name is None else name == HEAD_0X
+    defaults = _HEAD_0X_DEFAULTS if is_0x else _HEATMAP_HEAD_DEFAULTS if name == HEATMAP_HEAD else _HEAD_1X_DEFAULTS
+    settings = Settings("head", given, defaults, _HEAD_IGNORED)
     in_channels = settings["in_channels"]
     if in_channels not in (None, channels, [channels], (channels,)):
         raise InputError(f"head: in_channels={in_channels}; the backbone gives {channels}")
@@ -306,7 +325,8 @@ def _deconvolutions_1x(settings: Settings) -> _Deconvolutions:
         raise InputError(f"head: final_layer={settings['final_layer']} is not supported; dict(kernel_size=1) is")
     if not settings["deconv_out_channels"]:
         return (), (), ()
-    widths, groups = settings.integers("deconv_out_channels"), settings.integers("deconv_num_groups")
+    widths = settings.integers("deconv_out_channels")
+    groups = settings.integers("deconv_num_groups") if settings.has("deconv_num_groups") else (1,) * len(widths)
     return widths, groups, settings.integers("deconv_kernel_sizes")
 
 
@@ -324,9 +344,11 @@ def _deconvolutions_0x(settings: Settings) -> _Deconvolutions:
     return widths, groups, settings.integers("num_deconv_kernels")
 
 
-def _decoder_input_size(head: Mapping[str, Any]) -> tuple[int, int]:
-    """The codec's (width, height) turned round; the published size where there is no codec."""
+def _input_size(head: Mapping[str, Any]) -> tuple[int, int]:
+    """The head's or its codec's (width, height) turned round; the published size where neither has one."""
     decoder = head.get("decoder")
+    if head.get("input_size") is not None:
+        decoder = {"input_size": head["input_size"]}
     if not isinstance(decoder, Mapping) or "input_size" not in decoder:
         return (256, 192)
     size = Settings("head.decoder", decoder, {"input_size": None}, decoder).integers("input_size")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "check_layers"]
 
 
 class Settings:
@@ -39,6 +39,10 @@ class Settings:
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
+    def has(self, name: str) -> bool:
+        """Whether the class has such a setting."""
+        return name in self._values
+
     def only(self, **supported: Any) -> None:
         """These settings may have this value alone."""
         for name, value in supported.items():
@@ -54,6 +58,13 @@ class Settings:
         if self[name] is None:
             return ()
         return tuple(self._whole(f"{name}[{i}]", value, 1) for i, value in enumerate(self.items(name)))
+
+    def number(self, name: str) -> float:
+        """A positive number."""
+        value = self[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise self.error(f"{name}={value!r}; expected a positive number")
+        return float(value)
 
     def items(self, name: str) -> list[Any]:
         """A list of anything."""
@@ -80,3 +91,13 @@ class Settings:
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise self.error(f"{name}={value!r}; expected a whole number of {low} or more")
         return value
+
+
+def check_layers(settings: Settings) -> None:
+    """Convolutions and norms of other kinds are other networks; SyncBN is BN on several GPUs."""
+    if settings["conv_cfg"] not in (None, {"type": "Conv2d"}, {"type": "Conv"}):
+        raise InputError(f"backbone: conv_cfg={settings['conv_cfg']} is not supported; None is")
+    norm = settings["norm_cfg"]
+    is_plain = isinstance(norm, Mapping) and norm.get("type") in ("BN", "BN2d", "SyncBN", "MMSyncBN")
+    if not is_plain or set(norm) - {"type", "requires_grad", "momentum", "eps"} or norm.get("eps", 1e-5) != 1e-5:
+        raise InputError(f"backbone: norm_cfg={norm} is not supported; BN and SyncBN with eps 1e-5 are")

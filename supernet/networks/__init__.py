@@ -3,7 +3,8 @@
 from .blocks import ContextBlock, ConvNorm
 from .fusion import Fusion
 from .head import PoseHead
-from .pose_net import PoseNet, build_part, initialize, part_name, run_part
+from .pose_net import PoseNet, build_part, further_block, initialize, part_name, run_part
+from .simcc import SimCC
 from .video import PropagatedNet, VideoPoseNet, build_frame, resample_heatmaps
 
 __all__ = [
@@ -13,9 +14,11 @@ __all__ = [
     "PoseHead",
     "PoseNet",
     "PropagatedNet",
+    "SimCC",
     "VideoPoseNet",
     "build_frame",
     "build_part",
+    "further_block",
     "initialize",
     "part_name",
     "resample_heatmaps",

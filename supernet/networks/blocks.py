@@ -22,6 +22,8 @@ class Conv2d(nn.Conv2d):
 
     inputs = 1
     """How many features of equal width it takes one after another; weight sharing narrows each of them."""
+    outputs = 1
+    """The same of what it gives."""
 
     def reset_parameters(self) -> None:
         pass
@@ -38,6 +40,8 @@ def activate(x: Tensor, activation: Activation | None) -> Tensor:
     """The activation of that name, or none."""
     if activation == "relu":
         return F.relu(x, inplace=True)
+    if activation == "silu":
+        return F.silu(x)
     return F.hardswish(x) if activation == "hardswish" else x
 
 

@@ -13,8 +13,9 @@ from search_spaces import PoseArchitecture, Stage, Stem
 from .blocks import ContextBlock
 from .fusion import Fusion
 from .head import PoseHead
+from .simcc import GatedAttention, ScaleNorm, SimCC, SimCCHead
 
-__all__ = ["PoseNet", "build_part", "initialize", "part_name", "run_part"]
+__all__ = ["PoseNet", "build_part", "further_block", "initialize", "part_name", "run_part"]
 
 
 def build_part(architecture: PoseArchitecture, index: int) -> nn.Module:
@@ -25,6 +26,9 @@ def build_part(architecture: PoseArchitecture, index: int) -> nn.Module:
         return module.build_stem(part.spec, part.inputs)
     if isinstance(part.spec, Stage):
         return module.build_stage(part.spec, part.inputs)
+    if architecture.is_simcc:
+        x, y = part.outputs
+        return SimCCHead(part.inputs[0], part.spec, (x.size[1], y.size[0]))
     return PoseHead(part.inputs[0].channels, part.spec, part.outputs[0].size[0])
 
 
@@ -41,8 +45,14 @@ def run_part(part: nn.Module, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return found if isinstance(found, tuple) else (found,)
 
 
+def further_block(stage: nn.Module) -> nn.Module:
+    """The second of a stage's equal blocks; the stage is a sequence of them, or holds one."""
+    blocks = stage if isinstance(stage, nn.Sequential) else stage.get_submodule("blocks")
+    return blocks.get_submodule("1")
+
+
 class PoseNet(nn.Module):
-    """images ``(N, 3, H, W)``, normalised RGB → heatmaps ``(N, K, H/4, W/4)``.
+    """images ``(N, 3, H, W)``, normalised RGB → heatmaps ``(N, K, H/4, W/4)``, or :class:`SimCC`.
 
     A sequence of parts: the stem, the stages (whose outputs are the features F1, F2, …) and the head. It can be
     entered and left between any two of them (:meth:`forward_parts`).
@@ -67,9 +77,9 @@ class PoseNet(nn.Module):
         """The stem, the stages, the head."""
         return [self.stem, *self.stages, self.head]
 
-    def forward(self, images: Tensor) -> Tensor:
-        [heatmaps] = self.forward_parts(images)
-        return heatmaps
+    def forward(self, images: Tensor) -> Tensor | SimCC:
+        found = self.forward_parts(images)
+        return SimCC(*found) if self.architecture.is_simcc else found[0]
 
     def forward_parts(self, *maps: Tensor, start: int = 0, stop: int | None = None) -> tuple[Tensor, ...]:
         """Run the parts ``start`` … ``stop - 1``; part 0 is the stem, part s is stage s, the last is the head."""
@@ -88,7 +98,9 @@ def initialize(
     """Draw all weights anew.
 
     ``normal`` is the released recipe: every convolution from N(0, 0.001²). ``kaiming`` (fan-out, He et al. 2015) also
-    starts each attention as the identity; in short trainings it is ahead. A fusion starts as the identity in both.
+    starts each attention as the identity; in short trainings it is ahead. A fusion starts as the identity in both, and
+    what comes after a SimCC head's convolution as released: linear layers from N(0, 0.01²), scales 1, and the scales
+    and shifts of queries and keys uniform in [0, 1).
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -100,11 +112,21 @@ def initialize(
                 layer.bias.zero_()
         elif isinstance(layer, nn.BatchNorm2d | nn.LayerNorm):
             layer.reset_parameters()
+        elif isinstance(layer, nn.Linear):
+            layer.weight.normal_(0.0, 0.01, generator=generator)
+            if layer.bias is not None:
+                layer.bias.zero_()
+        elif isinstance(layer, ScaleNorm):
+            layer.scale.fill_(1.0)
+        elif isinstance(layer, GatedAttention):
+            layer.gamma.uniform_(generator=generator)
+            layer.beta.uniform_(generator=generator)
+            layer.shortcut.fill_(1.0)
     if scheme == "kaiming":
         for layer in module.modules():
             if isinstance(layer, ContextBlock):
                 layer.expand.weight.zero_()
-            elif isinstance(layer, PoseHead):
+            elif isinstance(layer, PoseHead | SimCCHead):
                 layer.final.weight.normal_(0.0, 0.001, generator=generator)
     for layer in module.modules():
         if isinstance(layer, Fusion):

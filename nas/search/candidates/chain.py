@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nas.data.simcc import packed
 from search_spaces import PropagatedFrame
-from supernet import PoseNet, Supernet, fold, resample_heatmaps
+from supernet import PoseNet, SimCC, Supernet, fold, resample_heatmaps
 from supernet.calibration import Clips, calibrating
 from supernet.networks import run_part
 
@@ -44,7 +45,7 @@ class Evaluated:
     maps: Callable[[int, int], Tensor]
     """Chunk and position → (n, 2, 3) from input pixels of a frame's crop to those of the frame before it."""
     decode: Callable[[Tensor], Decoded]
-    """Heatmaps (n, K, h, w), float32 → keypoints."""
+    """Heatmaps (n, K, h, w) or packed SimCC, float32 → keypoints."""
     stride: tuple[float, float]
     """Input pixels (x, y) a heatmap pixel."""
 
@@ -146,15 +147,15 @@ class Chain:
         self._given, self._frames, self._evaluated, self._dtype = given, frames, evaluated, dtype
 
     def heatmaps(self, chunk: int) -> list[Tensor]:
-        """(n, K, h, w) float32 of each position, the given ones first."""
-        return [head.outputs[chunk][0].float() for head in self._run(chunk)]
+        """(n, K, h, w) float32 of each position, the given ones first; SimCC packed."""
+        return [_output(head.outputs[chunk]) for head in self._run(chunk)]
 
     def keypoints(self, chunk: int) -> Decoded:
         """Keypoints (n, F, K, 2) in crop pixels, and scores (n, F, K), of the F positions."""
         heads = self._run(chunk)
         for head in heads:
             if chunk not in head.decoded:
-                head.decoded[chunk] = self._evaluated.decode(head.outputs[chunk][0].float())
+                head.decoded[chunk] = self._evaluated.decode(_output(head.outputs[chunk]))
         places, scores = zip(*(head.decoded[chunk] for head in heads), strict=True)
         return np.stack(places, axis=1), np.stack(scores, axis=1)
 
@@ -302,7 +303,7 @@ class Looks:
 
     @torch.no_grad()
     def __call__(self, frames: tuple[PropagatedFrame, ...]) -> list[Tensor]:
-        """Heatmaps (n, K, h, w) float32 of each position, the given ones first."""
+        """Heatmaps (n, K, h, w) float32 of each position, the given ones first; SimCC packed."""
         found = list(self._given)
         for places in _places(frames, len(self._given)):
             begin, maps = self._known(places)
@@ -316,7 +317,7 @@ class Looks:
                     maps = run_part(part, maps)
                 if place.key is not None:
                     self._kept.keep(place.key, _Step(None, maps))
-            found.append(maps[0].float())
+            found.append(_output(maps))
         self._kept.trim()
         return found
 
@@ -366,6 +367,11 @@ def _fuse(fusion: nn.Module, maps: Maps, heatmaps: Tensor) -> Maps:
     """The heatmaps of the frame before, as they lie in this crop, fused with the finest of the maps."""
     feature, *others = maps
     return (fusion(feature, heatmaps), *others)
+
+
+def _output(maps: Maps) -> Tensor:
+    """What a head gave, float32; SimCC packed."""
+    return (packed(maps) if isinstance(maps, SimCC) else maps[0]).float()
 
 
 def _run_given(step: _Step, images: Tensor) -> Maps:
