@@ -76,6 +76,8 @@ def main() -> None:
     parser.add_argument("--measure", choices=("ap", "mean_oks"), help="the accuracy (mean_oks; of a truth ap)")
     parser.add_argument("--searchers", help=f"of {','.join(NAMES)},{LOOKS}; all")
     arguments = parser.parse_args()
+    if arguments.seeds < 1:
+        parser.error(f"--seeds {arguments.seeds}: one at least")
     torch.set_num_threads(1)
     try:
         if (arguments.run is None) == (arguments.truth is None):

@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    if arguments.steps < 4 or arguments.rounds < 1:
+        parser.error("--steps: 4 at least, of which the first two are not counted; --rounds: 1 at least")
     versions = {"before": arguments.before.resolve(), "now": HERE}
     times: dict[str, dict[str, list[float]]] = {name: {} for name in versions}
     for _ in range(arguments.rounds):

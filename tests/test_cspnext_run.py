@@ -258,3 +258,13 @@ def test_the_config_for_mmpose_has_the_codec_and_loss_of_rtmpose() -> None:
     assert model["test_cfg"] == {"flip_test": True}
     with pytest.raises(InputError, match="the network gives SimCC"):
         mmpose_config(published("rtmpose-s"), Codec())
+
+
+def test_a_shift_of_heatmaps_is_refused_before_the_training(tmp_path: Path) -> None:
+    config = RetrainConfig(
+        epochs=1, batch_size=4, bf16=False, device="cpu", validation=EvaluationConfig(flip_shift=True)
+    )
+    data = pose_data(tmp_path / "coco")
+    with pytest.raises(InputError, match="validation.flip_shift: true moves heatmaps"):
+        retrain(small_space(tmp_path).smallest(), data, config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -81,3 +81,10 @@ def test_the_command_says_what_is_there_and_refuses_what_is_not() -> None:
     assert_one_line(call("doctor", "--device", "nonsense"), "'nonsense' is not known")
     with pytest.raises(InputError, match="nonsense"):
         self_test("nonsense")
+
+
+def test_another_gpu_than_the_first_is_chosen_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES=1"):
+        self_test("cuda:1")

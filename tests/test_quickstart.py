@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from nas.config import save_config
 from nas.run.folder import RunFolder
+from nas.stages import export as export_module
 from nas.stages import quickstart as quickstart_module
 from nas.stages.context import StageContext, load_space
 from nas.stages.quickstart import (
@@ -90,6 +92,36 @@ def test_what_was_exported_since_does_not_change_the_network(tmp_path: Path) -> 
     front_file = {"objectives": {"ap": "max", "latency_ms": "min"}, "front": [record]}
     run.front.write_text(json.dumps(front_file), encoding="utf-8")
     assert [one.architecture for one in networks_to_train(context)[0]] == [front]
+
+
+def test_networks_whose_export_was_interrupted_are_exported_before_any_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _ = plan(5, tmp_path, tmp_path / "run")
+    context, run, space = StageContext(config, resume=True), RunFolder(tmp_path / "run"), load_space(config)
+    front = [space.smallest(), space.sample(np.random.default_rng(0)), space.largest()]
+    records = [
+        {"id": one.id, "architecture": one.to_json(), "objectives": {"ap": 0.1 + ms / 10, "latency_ms": float(ms)}}
+        for ms, one in enumerate(front, 1)
+    ]
+    run.supernet.parent.mkdir(parents=True)
+    run.supernet.touch()
+    front_file = {"objectives": {"ap": "max", "latency_ms": "min"}, "front": records}
+    run.front.write_text(json.dumps(front_file), encoding="utf-8")
+
+    def export(_: StageContext, ids: list[str]) -> None:
+        for one in front:
+            if one.id in ids:
+                run.export(one.id).mkdir(parents=True)
+                (run.export(one.id) / "architecture.json").write_text(json.dumps(one.to_json()), encoding="utf-8")
+                facts = {"inherited": {"AP": 0.1}, "evaluation": {"objectives": {"ap": 0.1}}}
+                (run.export(one.id) / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    export(context, [front[0].id])  # as far as it had got
+    asked: list[list[str]] = []
+    monkeypatch.setattr(export_module, "export_stage", lambda *given: (asked.append(given[1]), export(*given)))
+    assert [one.architecture for one in networks_to_train(context)[0]] == front
+    assert asked == [[front[1].id, front[2].id]]
 
 
 def test_on_a_gpu_one_process_has_the_whole_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,13 +47,26 @@ def test_a_file_extends_one_beside_it_wherever_the_program_runs(tmp_path: Path) 
         ("extends: resnet-tiny\nstages: {5: {depth: [1]}}\n", "there is no stage 5; they are 1 to 4"),
         ("extends: resnet-tiny\nhead: 3\n", "head: expected the choices that are different"),
         ("extends: resnet-tiny\nstages: {1: {dept: [1]}}\n", "dept"),
+        ("extends: resnet-tiny\nstages: {true: {depth: [1]}}\n", "there is no stage True"),
+        ("extends: list.yaml\nkeypoints: 21\n", "what it extends is no space"),
+        ("extends: poor.yaml\nstages: {1: {depth: [1]}}\n", "there is no stage 1"),
+        ("extends: poor.yaml\nhead: {width: [32]}\n", "what it extends has no such part"),
     ],
 )
 def test_what_cannot_be_extended_is_said_with_the_file(tmp_path: Path, text: str, message: str) -> None:
     path = written(tmp_path / "mine.yaml", text)
+    written(tmp_path / "list.yaml", "[1, 2]\n")
+    written(tmp_path / "poor.yaml", "name: poor\nstages:\nhead: x\n")
     with pytest.raises(InputError, match=message) as error:
         get_space(path)
     assert "\n" not in str(error.value)
+
+
+def test_what_excludes_another_choice_takes_its_place(tmp_path: Path) -> None:
+    space = get_space(written(tmp_path / "a.yaml", "extends: resnet-tiny\nstages: {4: {group_width: [8, 16]}}\n"))
+    assert (space.stages[3].group_width, space.stages[3].groups) == ((8, 16), ())
+    simcc = "extends: resnet-nano\nhead: {layers: 0, output: simcc, attention: 64, kernel_size: 7}\n"
+    assert get_space(written(tmp_path / "b.yaml", simcc)).head.output == "simcc"
 
 
 @pytest.mark.parametrize("name", space_names())
@@ -73,5 +86,6 @@ def test_a_space_is_shown_with_its_genes_and_costs() -> None:
 
 def test_a_space_is_not_described_as_a_network() -> None:
     assert_one_line(call("describe", "resnet-tiny"), "is a search space, of many networks; `vipnas spaces resnet-tiny`")
-    assert_one_line(call("describe", REPO / "configs" / "spaces" / "example.yaml"), "is a search space")
+    path = REPO / "configs" / "spaces" / "example.yaml"
+    assert_one_line(call("describe", path), "is no architecture", "vipnas spaces")
     assert_one_line(call("spaces", "--yaml"), "of which space")

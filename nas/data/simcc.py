@@ -100,7 +100,7 @@ class SimCCCodec(Codec):
 
     @property
     def flip_shift(self) -> bool:
-        """A flip test moves nothing: mirrored bins are bins."""
+        """A flip test moves nothing, as upstream: two maxima of one place lie half a pixel apart in it."""
         return False
 
     @property

@@ -140,7 +140,8 @@ def _refuse_one_gpu_for_two(device: torch.device, world: int) -> None:
     """NCCL wants a GPU for each process, and says so in the middle of the first exchange, on one of them."""
     mine = None
     if device.type == "cuda":
-        mine = (socket.gethostname(), str(torch.cuda.get_device_properties(device).uuid))
+        identity = getattr(torch.cuda.get_device_properties(device), "uuid", None)  # torch 2.4 does not tell it
+        mine = None if identity is None else (socket.gethostname(), str(identity))
     everybody: list[tuple[str, str] | None] = [None] * world
     dist.all_gather_object(everybody, mine)  # over gloo: every process gets to know, and ends with the same message
     refuse_shared_gpus(everybody)

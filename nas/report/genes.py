@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.run.folder import RunFolder, is_measure
+from nas.search.record.front import cost_of
 from nas.trust.intervals import Measure
 from nas.trust.words import signed
 from search_spaces.video import any_architecture
@@ -65,10 +66,10 @@ def genes_section(run: RunFolder, records: RunRecords) -> str:
 
 
 def _measures(records: RunRecords) -> list[str]:
-    """The first that is minimised and the first that is maximised, of what was searched for."""
+    """The cost and the quality of what was searched for, as far as there are."""
     objectives = records.front_file.get("objectives", {"ap": "max", "latency_ms": "min"})
-    firsts = (next((n for n, d in objectives.items() if d == wanted), None) for wanted in ("min", "max"))
-    return [name for name in firsts if name is not None]
+    gain = next((name for name, direction in objectives.items() if direction == "max"), None)
+    return [name for name in (cost_of(objectives), gain) if name is not None]
 
 
 def _evaluated(records: RunRecords, measures: Sequence[str]) -> Iterator[tuple[Any, dict[str, Any]]]:

@@ -7,7 +7,7 @@ from .records import RunRecords
 
 __all__ = ["NOT_MEASURED", "latency_lines", "published_goes_with"]
 
-NOT_MEASURED = "not measured in this run; `vipnas search CONFIG --resume` or `vipnas finalists CONFIG` measures them"
+NOT_MEASURED = "not measured in this run; a search for latency_ms, or `vipnas finalists CONFIG`, measures them"
 
 
 def published_goes_with(records: RunRecords) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from nas.finalists.outcome import read_finalists
 from nas.latency.published import PublishedLatencies, read_published
 from nas.run.folder import RunFolder, read_json_lines
+from nas.search.record.front import cost_of
 from nas.search.record.journal import latest
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from search_spaces.video import any_architecture, load_any_architecture
@@ -48,11 +49,11 @@ class RunRecords:
 
     @cached_property
     def axes(self) -> tuple[str, str] | None:
-        """The cost and the quality of the front: the first objective to be minimised, and that to be maximised."""
+        """The cost and the quality of the front: the latency, or else what is minimised first; what is maximised."""
         objectives = self.front_file.get("objectives", {"ap": "max", "latency_ms": "min"})
-        costs = [name for name, direction in objectives.items() if direction == "min"]
+        cost = cost_of(objectives)
         gains = [name for name, direction in objectives.items() if direction == "max"]
-        return (costs[0], gains[0]) if costs and gains else None
+        return (cost, gains[0]) if cost and gains else None
 
     @cached_property
     def by_id(self) -> dict[str, dict[str, Any]]:

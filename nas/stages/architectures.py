@@ -58,8 +58,10 @@ def resolve_any_architecture(text: str) -> AnyArchitecture:
     if text in published_names():
         return published(text)
     path = Path(text)
-    if text in space_names() or (path.suffix in (".yaml", ".yml") and path.is_file()):
+    if text in space_names():
         raise InputError(f"{text}: is a search space, of many networks; `vipnas spaces {text}` shows it")
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        raise InputError(f"{text}: is no architecture; if it is a search space, `vipnas spaces {text}` shows it")
     if path.is_file() or text.endswith(".json"):
         return load_any_architecture(path)
     run, colon, prefix = text.rpartition(":")

@@ -89,9 +89,14 @@ def self_test(device: str = "auto", narrator: Narrator | None = None) -> list[Ch
     """
     from nas.processes.distributed import chosen_device
 
-    chosen = str(chosen_device(device))
+    chosen = chosen_device(device)
+    if chosen.index:
+        raise InputError(
+            f"device {device!r}: searches take the first GPU that they see; CUDA_VISIBLE_DEVICES={chosen.index} vipnas "
+            "doctor tries that one"
+        )
     with tempfile.TemporaryDirectory(prefix="vipnas-doctor-") as folder:
-        return _SelfTest(Path(folder), chosen, narrator or SilentNarrator()).run()
+        return _SelfTest(Path(folder), str(chosen), narrator or SilentNarrator()).run()
 
 
 class _SelfTest:
@@ -127,8 +132,8 @@ class _SelfTest:
                 failure = str(error)
             except Exception as error:  # whatever it is, the other stages are to be tried
                 _log.debug("%s", stage, exc_info=True)
-                text = str(error).strip().splitlines()
-                failure = text[0] if isinstance(error, InputError) and text else f"{type(error).__name__}: {text[:1]}"
+                text = next(iter(str(error).strip().splitlines()), "")
+                failure = text if isinstance(error, InputError) else f"{type(error).__name__} {text}".strip()
         self.checks.append(Check(stage, time.monotonic() - began, result, failure))
         return not failure
 

@@ -28,6 +28,7 @@ __all__ = [
     "cores_to_take",
     "has_exports",
     "latest_run_folder",
+    "most_accurate",
     "networks_to_train",
     "new_run_folder",
     "note_people",
@@ -56,6 +57,8 @@ LONG_AUGMENTATION = [("rotation_probability", "0.3"), ("rotation_deg", "30"), ("
 BATCH = 48
 """People a step, over all processes."""
 MOST_PROCESSES = 4
+TRAINS = "quickstart.json"
+"""In the run's folder: that several networks share the time of the retraining."""
 PEOPLE = "synthetic_people.json"
 """In the run's folder: what is to be drawn."""
 
@@ -144,7 +147,7 @@ def planned(run_dir: Path) -> tuple[Config, SyntheticConfig | None] | None:
     path, people = RunFolder(run_dir).config, run_dir / PEOPLE
     if not path.is_file():
         return None
-    config = load_config(path, [("run_dir", str(run_dir))])
+    config = _without_processes_on_a_gpu(load_config(path, [("run_dir", str(run_dir))]))
     if not people.is_file():
         return config, None
     try:
@@ -152,6 +155,16 @@ def planned(run_dir: Path) -> tuple[Config, SyntheticConfig | None] | None:
         return config, SyntheticConfig(**{**content, "image_size": tuple(content["image_size"])})
     except (ValueError, TypeError, KeyError):
         raise InputError(f"{people}: damaged; remove it to go on with the data as they are") from None
+
+
+def _without_processes_on_a_gpu(config: Config) -> Config:
+    """A quickstart that was begun with processes on a GPU, where they were not heeded, goes on without them."""
+    from nas.processes.distributed import chosen_device
+
+    if chosen_device("auto").type == "cpu":
+        return config
+    train, retrain = config.train.replace(processes=1), config.retrain.replace(processes=1)
+    return dataclasses.replace(config, train=train, retrain=retrain)
 
 
 def new_run_folder(folder: Path) -> Path:
@@ -183,10 +196,14 @@ def quickstart(config: Config, synthetic: SyntheticConfig | None, narrator: Narr
     """
     context = StageContext(config, resume=True, narrator=narrator or SilentNarrator())
     run, space = context.run, load_space(config)
+    if not run.config.is_file():
+        atomic_write_json(run.path / TRAINS, {"networks": NETWORKS})
     note_people(run, synthetic)  # before the drawing, which may be interrupted too
     save_config(config, run.config)
     data = read_people(context, synthetic, space)
     exported, rate = networks_to_train(context)
+    if not (run.path / TRAINS).is_file():  # begun when one network was trained, in all the time of its stage
+        exported = [most_accurate(exported)]
     trained = [
         TrainedNetwork(one.architecture, one.latency_ms, one.inherited_ap, train_network(given, one.architecture))
         for one, given in zip(exported, _sharing_the_time(context, exported), strict=True)
@@ -256,24 +273,28 @@ def networks_to_train(context: StageContext) -> tuple[list[ChosenNetwork], float
         train_stage(context)
     if not has_exports(run):
         rate = search_stage(context).candidates_a_minute
-        export_stage(context)
     # Not whatever else was exported since: what goes on with a run must choose as it was begun.
+    chosen = choose(run.load_front_file(), context.config.export.networks)
+    missing = [record["id"] for record in chosen if not (run.export(record["id"]) / "facts.json").is_file()]
+    if missing or not chosen:
+        export_stage(context, missing)
     found = []
-    for record in choose(run.load_front_file(), context.config.export.networks):
-        path = run.export(record["id"]) / "facts.json"
-        if path.is_file():
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            found.append(
-                ChosenNetwork(
-                    architecture=PoseArchitecture.from_json(record["architecture"]),
-                    latency_ms=record.get("measured", record["objectives"])["latency_ms"],
-                    inherited_ap=facts["inherited"]["AP"],
-                    searched=accuracy(facts["evaluation"]),
-                )
+    for record in chosen:
+        facts = json.loads((run.export(record["id"]) / "facts.json").read_text(encoding="utf-8"))
+        found.append(
+            ChosenNetwork(
+                architecture=PoseArchitecture.from_json(record["architecture"]),
+                latency_ms=record.get("measured", record["objectives"])["latency_ms"],
+                inherited_ap=facts["inherited"]["AP"],
+                searched=accuracy(facts["evaluation"]),
             )
-    if not found:
-        raise InputError(f"{run.path / 'export'}: holds no network of the front; remove it, and go on")
+        )
     return sorted(found, key=lambda one: one.latency_ms), rate
+
+
+def most_accurate(networks: Sequence[ChosenNetwork]) -> ChosenNetwork:
+    """As the search has ranked them; of equals that with the higher inherited AP."""
+    return max(networks, key=lambda one: (one.searched, one.inherited_ap, one.architecture.id))
 
 
 def _sharing_the_time(context: StageContext, networks: Sequence[ChosenNetwork]) -> list[StageContext]:

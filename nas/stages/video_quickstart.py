@@ -27,6 +27,7 @@ from nas.stages.quickstart import (
     accuracy,
     cores_to_take,
     has_exports,
+    most_accurate,
     networks_to_train,
     note_people,
     planned,
@@ -193,8 +194,7 @@ class _Stages:
     def _key_network(self) -> PoseArchitecture:
         """The most accurate exported network of the image front."""
         exported, _ = networks_to_train(self.of_images)
-        best = max(exported, key=lambda one: (one.searched, one.inherited_ap, one.architecture.id))
-        return best.architecture
+        return most_accurate(exported).architecture
 
     @staticmethod
     def _trained(run: RunFolder, network: PoseArchitecture | VideoArchitecture) -> Path:

@@ -120,6 +120,7 @@ def _retrain(
     progress: ProgressCallback | None,
 ) -> RetrainResult:
     config.budget(1)  # before any work: an error if there is none
+    _refuse_shift(architecture, config)
     if wants_processes(config):
         arguments = (
             architecture,
@@ -192,6 +193,13 @@ def _initial_network(
     if config.channels_last is not False:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
+
+
+def _refuse_shift(architecture: PoseArchitecture | VideoArchitecture, config: RetrainConfig) -> None:
+    """Now, and not at the first validation, hours later."""
+    is_simcc = isinstance(architecture, PoseArchitecture) and architecture.is_simcc
+    if is_simcc and config.validation.flip_test and config.validation.flip_shift is True:
+        raise InputError("validation.flip_shift: true moves heatmaps; the network gives SimCC: choose auto or false")
 
 
 def _trains_first(config: RetrainConfig) -> bool:

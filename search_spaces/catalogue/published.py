@@ -17,6 +17,10 @@ from ..yaml_files import is_file_name, read_yaml
 __all__ = ["get_space", "published", "published_names", "space_names"]
 
 
+EXCLUDES = {"groups": ("group_width",), "group_width": ("groups",)}
+"""Choices that a stage has instead of others."""
+
+
 def published_names() -> tuple[str, ...]:
     return tuple(sorted(_all_published()))
 
@@ -81,12 +85,14 @@ def extended(base: Any, changes: Mapping[str, Any], where: str) -> Any:
     Raises:
         InputError: there is no such stage, or a part is no object.
     """
+    if not isinstance(base, dict):
+        raise InputError(f"{where}: what it extends is no space")
     found = dict(base)
     for key, value in changes.items():
         if key == "stages" and isinstance(value, dict):
-            stages = list(found["stages"])
+            stages = list(found["stages"]) if isinstance(found.get("stages"), list | tuple) else []
             for number, of_stage in value.items():
-                if not isinstance(number, int) or not 1 <= number <= len(stages):
+                if type(number) is not int or not 1 <= number <= len(stages):
                     raise InputError(f"{where}: stages: there is no stage {number!r}; they are 1 to {len(stages)}")
                 stages[number - 1] = _merged(stages[number - 1], of_stage, f"{where}: stages.{number}")
             found[key] = stages
@@ -100,7 +106,12 @@ def extended(base: Any, changes: Mapping[str, Any], where: str) -> Any:
 def _merged(part: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
     if not isinstance(changes, dict):
         raise InputError(f"{where}: expected the choices that are different, such as {{width: [16, 24]}}")
-    return {**part, **changes}
+    if not isinstance(part, dict):
+        raise InputError(f"{where}: what it extends has no such part to change")
+    excluded = {name for given, others in EXCLUDES.items() if given in changes for name in others}
+    if changes.get("output") == "simcc" or changes.get("layers") == 0:
+        excluded |= {"width", "groups", "normalization"}
+    return {**{name: value for name, value in part.items() if name not in excluded}, **changes}
 
 
 def _all_published() -> dict[str, PoseArchitecture]:
