@@ -265,6 +265,6 @@ def test_a_shift_of_heatmaps_is_refused_before_the_training(tmp_path: Path) -> N
         epochs=1, batch_size=4, bf16=False, device="cpu", validation=EvaluationConfig(flip_shift=True)
     )
     data = pose_data(tmp_path / "coco")
-    with pytest.raises(InputError, match="validation.flip_shift: true moves heatmaps"):
+    with pytest.raises(InputError, match=r"validation\.flip_shift: true moves heatmaps"):
         retrain(small_space(tmp_path).smallest(), data, config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
