@@ -135,6 +135,11 @@ def test_on_a_gpu_one_process_has_the_whole_batch(tmp_path: Path, monkeypatch: p
         assert (planned_config.retrain.processes, planned_config.retrain.batch_size) == (1, 48)
 
 
+def test_more_time_goes_to_larger_networks(tmp_path: Path) -> None:
+    assert plan(10, tmp_path, tmp_path / "run")[0].space == "resnet-nano"
+    assert plan(60, tmp_path, tmp_path / "run")[0].space == "resnet-tiny"
+
+
 def test_the_networks_share_the_time_by_their_latency(tmp_path: Path) -> None:
     config, _ = plan(8.8, tmp_path, tmp_path / "run")
     space = load_space(config)

@@ -20,7 +20,7 @@ WEIGHTS = "best.safetensors"
 def network_files(
     run: RunFolder, results: Mapping[str, Mapping[str, Any]], labels: Labels, stage: str = "retrain"
 ) -> str:
-    """A list with a line a trained network: AP, and its files, relative to the report. Empty where there is none.
+    """A list with a line a trained network, in the order of their letters: AP, and its files, relative to the report. Empty where there is none.
 
     Args:
         results: architecture id → ``results.json`` of its training.
@@ -31,7 +31,7 @@ def network_files(
     """
     facts = read_each(run.path / stage, "facts.json")
     lines = []
-    for key, result in results.items():
+    for key, result in sorted(results.items(), key=lambda one: labels.position(one[0])):
         folder = run.path / stage / key
         if not (folder / WEIGHTS).is_file():
             continue
