@@ -6,7 +6,7 @@ from search_spaces import PoseArchitecture, published, published_names
 from search_spaces.words import comparison_rows
 
 from .describe import latency_source
-from .latency_notes import NOT_MEASURED, published_goes_with
+from .latency_notes import not_measured, published_goes_with
 from .layers import Layer, layers_of
 from .page import table
 from .records import RunRecords, latency_of
@@ -64,7 +64,7 @@ def _published(records: RunRecords, family: str) -> list[tuple[str, PoseArchitec
 def comparison_note(records: RunRecords) -> str:
     """What the columns are."""
     if records.published is None:
-        return f"Published networks beside those of this run. Their latency: {NOT_MEASURED}."
+        return f"Published networks beside those of this run. Their latency: {not_measured(records)}."
     return (
         "Published networks beside those of this run: at its input size, and as they were published. Their AP on the "
         "run's people is not known."

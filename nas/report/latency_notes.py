@@ -5,9 +5,14 @@ from __future__ import annotations
 from .describe import machine_text
 from .records import RunRecords
 
-__all__ = ["NOT_MEASURED", "latency_lines", "published_goes_with"]
+__all__ = ["latency_lines", "not_measured", "published_goes_with"]
 
-NOT_MEASURED = "not measured in this run; a search for latency_ms, or `vipnas finalists CONFIG`, measures them"
+
+def not_measured(records: RunRecords) -> str:
+    """What measures the published networks that this run has not."""
+    for_latency = "latency_ms" in records.front_file.get("objectives", {"latency_ms": "min"})
+    how = "`vipnas search CONFIG --resume` measures" if for_latency else "a search for latency_ms, or finalists, measure"
+    return f"not measured in this run; {how} them"
 
 
 def published_goes_with(records: RunRecords) -> bool:
@@ -36,7 +41,7 @@ def latency_lines(records: RunRecords) -> list[tuple[str, str]]:
     if records.is_video:
         return lines
     if records.published is None:
-        lines.append(("published networks", NOT_MEASURED))
+        lines.append(("published networks", not_measured(records)))
     elif not published_goes_with(records):
         other = machine_text(records.published.fingerprint.to_json(), records.published.batch)
         lines.append(("published networks", f"measured on something else ({other}), so they are not in the chart"))

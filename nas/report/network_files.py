@@ -20,7 +20,9 @@ WEIGHTS = "best.safetensors"
 def network_files(
     run: RunFolder, results: Mapping[str, Mapping[str, Any]], labels: Labels, stage: str = "retrain"
 ) -> str:
-    """A list with a line a trained network, in the order of their letters: AP, and its files, relative to the report. Empty where there is none.
+    """A list with a line a trained network, in the order of their letters: AP, and files relative to the report.
+
+    Empty where there is none.
 
     Args:
         results: architecture id → ``results.json`` of its training.
