@@ -11,8 +11,8 @@ __all__ = ["latency_lines", "not_measured", "published_goes_with"]
 def not_measured(records: RunRecords) -> str:
     """What measures the published networks that this run has not."""
     for_latency = "latency_ms" in records.front_file.get("objectives", {"latency_ms": "min"})
-    how = "`vipnas search CONFIG --resume` measures" if for_latency else "a search for latency_ms, or finalists, measure"
-    return f"not measured in this run; {how} them"
+    how = "`vipnas search CONFIG --resume`" if for_latency else "a search for latency_ms, or `vipnas finalists`,"
+    return f"not measured in this run; {how} measures them"
 
 
 def published_goes_with(records: RunRecords) -> bool:
