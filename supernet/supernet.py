@@ -120,9 +120,9 @@ class Supernet(nn.Module):
             ValueError: there is a fusion, and there are no heatmaps.
         """
         subnet = self._subnet(network)
-        subnet.net.train(self.training)
+        if subnet.net.training != self.training:
+            _set_mode(subnet.net, training=self.training)
         tensors = read_all(subnet.readers, self.store)
-        _track_statistics(subnet.net, not self.training)  # in training nobody would read them
         if not self.training:
             tensors.update(_fresh_buffers(subnet.net, images.device))
         inputs = (images, previous_heatmaps) if isinstance(subnet.net, PropagatedNet) else (images,)
@@ -187,6 +187,7 @@ class Supernet(nn.Module):
         subnet = self._subnets.get(network)
         if subnet is None:
             net = self._build(network)
+            _set_mode(net, training=self.training)
             subnet = self._subnets[network] = _Subnet(net, self._readers(net))
             if len(self._subnets) > CACHED_SUBNETS:
                 self._subnets.popitem(last=False)
@@ -284,10 +285,11 @@ def _key(name: str) -> str:
     return name.replace(".", "/")  # a parameter's name may not hold a dot
 
 
-def _track_statistics(net: nn.Module, tracks: bool) -> None:
-    for layer in net.modules():
+def _set_mode(net: nn.Module, *, training: bool) -> None:
+    """As ``net.train(training)``; in training BatchNorm keeps no statistics, which nobody would read."""
+    for layer in net.train(training).modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.track_running_stats = tracks
+            layer.track_running_stats = not training
 
 
 def _fresh_buffers(net: nn.Module, device: torch.device) -> dict[str, Tensor]:

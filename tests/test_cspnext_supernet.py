@@ -16,14 +16,8 @@ from nas.search.candidates.chain import Chains, Evaluated
 from search_spaces import PoseArchitecture, PropagatedFrame, SearchSpace, get_space
 from supernet import Sharing, SimCC, Supernet, calibrate, fold
 from supernet.sharing import readers
+from tests.sharing_rules import SHARINGS
 
-SHARINGS = [
-    Sharing(),
-    Sharing(kernel="transform"),
-    Sharing(affine="per-groups"),
-    Sharing(groups="leading"),
-    Sharing(kernel="transform", affine="per-groups"),
-]
 SIZE = (64, 64)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nas.processes import machine
+from nas.processes.cores import available_cores
 from nas.processes.machine import machine_facts
 from nas.stages import doctor
 from nas.stages.doctor import NOT_RUN, self_test
@@ -22,7 +23,7 @@ def facts(tmp_path: Path) -> dict[str, machine.Fact]:
 def test_the_facts_name_versions_and_where_crops_will_lie(tmp_path: Path) -> None:
     found = facts(tmp_path)
     assert f"torch {torch.__version__}" in found["packages"].value
-    assert str(machine.usable_cores()) in found["processor"].value
+    assert str(available_cores()) in found["processor"].value
     assert str(tmp_path / "not" / "there") in found["cache of crops"].value
     assert not (tmp_path / "not").exists(), "looking changes nothing"
 

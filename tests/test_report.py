@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from nas.export.networks import find_records
@@ -15,21 +14,8 @@ from nas.report.describe import latency_source
 from nas.report.predictions import best_weights
 from nas.report.records import read_records
 from nas.run.folder import RunFolder
-from search_spaces import InputError, get_space
-
-SPACE = get_space("resnet-tiny")
-
-
-def record(number: int, ap: float, latency_ms: float, **fields: Any) -> dict[str, Any]:
-    architecture = SPACE.sample(np.random.default_rng(number))
-    return {
-        "number": number,
-        "id": architecture.id,
-        "architecture": architecture.to_json(),
-        "objectives": {"ap": ap, "latency_ms": latency_ms},
-        "status": "complete",
-        **fields,
-    }
+from search_spaces import InputError
+from tests.report_fixture import SPACE, record
 
 
 def searched(path: Path, records: list[dict[str, Any]], front: list[dict[str, Any]], **fields: Any) -> RunFolder:

@@ -24,9 +24,8 @@ from nas.report.layers import layers_of
 from nas.report.records import read_records
 from nas.report.run_charts import retraining_chart
 from nas.run.folder import RunFolder
-from search_spaces import get_space
+from tests.report_fixture import SPACE, record
 
-SPACE = get_space("resnet-tiny")
 MACHINE = Fingerprint(
     cpu="abacus", flags=(), cores=1, system="Linux", runtime="torch", runtime_version="2", precision="fp32", threads=1
 )
@@ -34,16 +33,8 @@ Record = dict[str, Any]
 
 
 def evaluated(number: int, ap: float, latency_ms: float, error: float | None = None, people: int = 500) -> Record:
-    architecture = SPACE.sample(np.random.default_rng(number))
-    return {
-        "number": number,
-        "id": architecture.id,
-        "architecture": architecture.to_json(),
-        "objectives": {"ap": ap, "latency_ms": latency_ms},
-        "metrics": {"AP": ap, "mean_oks": ap} | ({} if error is None else {"AP_se": error}),
-        "persons": people,
-        "status": "complete",
-    }
+    metrics = {"AP": ap, "mean_oks": ap} | ({} if error is None else {"AP_se": error})
+    return record(number, ap, latency_ms, metrics=metrics, persons=people)
 
 
 FRONT = [evaluated(0, 0.10, 1.0, 0.01), evaluated(1, 0.15, 2.0, 0.02), evaluated(2, 0.20, 3.0, 0.03)]

@@ -13,14 +13,7 @@ import torch.nn.functional as F
 from search_spaces import InputError, SearchSpace, get_space, published
 from supernet import PoseNet, Sharing, Supernet, UncalibratedSubnet, calibrate, fold
 from supernet.sharing import band_blocks, diagonal_blocks
-
-SHARINGS = [
-    Sharing(),
-    Sharing(kernel="transform"),
-    Sharing(affine="per-groups"),
-    Sharing(groups="leading"),
-    Sharing(kernel="transform", affine="per-groups"),
-]
+from tests.sharing_rules import SHARINGS
 
 SPACES = ["resnet-tiny", "mobilenetv3-tiny"]
 

@@ -15,16 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.images import StatedSize, read_image_bgr, require_size
+from nas.processes.cores import available_cores
 
-__all__ = ["available_cores", "one_opencv_thread", "require_sizes", "stat_images", "write_crops"]
+__all__ = ["one_opencv_thread", "require_sizes", "stat_images", "write_crops"]
 
 Pixels = NDArray[np.uint8]
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

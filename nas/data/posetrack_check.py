@@ -10,7 +10,6 @@ import numpy as np
 
 from evaluators import MeasureInputError, PoseTrackFrame, read_posetrack
 from nas.data.coco_problems import Problem, as_problem
-from nas.data.crop_files import available_cores
 from nas.data.geometry import clip_box_xywh, has_extent
 from nas.data.images import read_image_bgr
 from nas.data.posetrack_folder import find_posetrack_annotations, frame_problem, images_root, sequence_files
@@ -21,6 +20,7 @@ from nas.data.posetrack_people import (
     people_without_head_box,
     person_box,
 )
+from nas.processes.cores import available_cores
 from search_spaces.errors import InputError
 
 __all__ = ["check_posetrack", "posetrack_parts"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from evaluators.latency.fingerprint import machine_fingerprint
+from nas.processes.cores import available_cores
 from nas.processes.precision import cpu_has_bf16
 
 __all__ = ["Fact", "machine_facts"]
@@ -41,17 +42,12 @@ def machine_facts(cache: Path) -> list[Fact]:
     facts = [
         Fact("system", f"{platform.platform()}, Python {platform.python_version()}"),
         Fact("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
-        Fact("processor", f"{print_of_cpu.cpu}, {usable_cores()} of {os.cpu_count()} cores usable"),
+        Fact("processor", f"{print_of_cpu.cpu}, {available_cores()} of {os.cpu_count()} cores usable"),
         Fact("instruction sets", " ".join(print_of_cpu.flags) or "unknown"),
         Fact("bfloat16 on the processor", "native" if cpu_has_bf16() else "emulated: float32 is used"),
         Fact("memory", _memory()),
     ]
     return [*facts, *_gpus(), _disk(cache), *_limits()]
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str:

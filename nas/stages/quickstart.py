@@ -13,6 +13,7 @@ from typing import Any
 from nas.config import Config, load_config, save_config
 from nas.data.pose_data import PoseData
 from nas.data.synthetic import SyntheticConfig, synthesize
+from nas.processes.cores import available_cores
 from nas.run.files import atomic_write_json
 from nas.run.folder import RunFolder
 from nas.stages.context import StageContext, load_space
@@ -124,9 +125,7 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
 
 def cores_to_take() -> int:
     """Cores of this machine that the quickstart takes."""
-    from nas.processes.machine import usable_cores
-
-    return min(MOST_PROCESSES, usable_cores())
+    return min(MOST_PROCESSES, available_cores())
 
 
 def shared_by_processes(trainings: Sequence[str], batch: int, cores: int) -> list[tuple[str, str]]:
