@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .families import family
+from .families import check_own_fields, family
 from .fields import canonical_json, from_tagged, read_json_object, to_fields
 from .flow import Part, parts_of
 from .layers import FeatureMap
@@ -44,6 +44,7 @@ class PoseArchitecture:
         for side, size in zip(("height", "width"), self.input_size, strict=True):
             check_range("input_size", side, size, 8, MAX_INPUT)
         rules = family(self.family)
+        check_own_fields(self.family, self.stages)
         for index, stage in enumerate(self.stages, 1):
             inner = rules.inner_width(stage.width, stage.expansion)
             if inner is None:

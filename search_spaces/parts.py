@@ -12,6 +12,7 @@ from .errors import InputError
 from .fields import LATER
 
 __all__ = [
+    "OWN_FIELDS",
     "SIMCC_SPLIT",
     "Activation",
     "Head",
@@ -79,6 +80,10 @@ class Stage:
         check_range("stage", "groups", self.groups, 1, MAX_WIDTH)
         check_range("stage", "stride", self.stride, 1, 4)
         check_range("stage", "expansion", self.expansion, 1, 64)
+
+
+OWN_FIELDS = ("pyramid",)
+"""Fields of a stage that not every family has; a family says which it has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,7 @@ from . import operators
 from .architecture import PoseArchitecture
 from .choices import Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing
 from .errors import InputError
-from .families import Family, family
+from .families import Family, check_own_fields, family
 from .fields import canonical_json, from_tagged, read_json_object, to_fields
 from .limits import MAX_WEIGHTS, check_size
 from .parts import Head, Stage, Stem
@@ -47,6 +47,7 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not 1 <= len(self.stages) <= 32:
             raise InputError(f"space {self.name}: {len(self.stages)} stages; from 1 to 32 are possible")
+        check_own_fields(self.family, self.stages)
         check_combinations(f"space {self.name}", self.stem, self.stages)
         for index, stage in enumerate(self.stages, 1):
             for width, expansion in product(stage.width, stage.expansion):
@@ -158,7 +159,7 @@ class SearchSpace:
             for name in ("width", "kernel_size")
         ]
         for part, stage in enumerate(self.stages, 1):
-            for name in _STAGE_FIELDS:
+            for name in self._stage_genes:
                 values = stage.group_choices if name == "groups" else getattr(stage, name)
                 genes.append(Gene(part=part, name=f"stage{part}.{name}", field=name, values=values))
         part = len(self.stages) + 1
@@ -167,6 +168,12 @@ class SearchSpace:
             Gene(part=part, name="head.groups", field="groups", values=self.head.groups),
         ]
         return tuple(genes)
+
+    @cached_property
+    def _stage_genes(self) -> tuple[str, ...]:
+        """The fields that are genes: those of every family, and those of this one of which there are choices."""
+        own = (name for name in self._rules.OWN_FIELDS if isinstance(getattr(self.stages[0], name), tuple))
+        return (*_STAGE_FIELDS, *own)
 
     @property
     def gene_names(self) -> tuple[str, ...]:
@@ -182,7 +189,8 @@ class SearchSpace:
         """The exact number of different networks."""
         total = len(self.stem.width) * len(self.stem.kernel_size)
         for stage in self.stages:
-            total *= len(stage.depth) * len(stage.kernel_size) * len(stage.attention)
+            for name in set(self._stage_genes) - {"width", "expansion", "groups"}:
+                total *= len(getattr(stage, name))
         for stage in self.stages[:-1]:
             total *= sum(len(self._stage_groups(stage, w, e)) for w, e in product(stage.width, stage.expansion))
         last = self.stages[-1]
@@ -236,8 +244,13 @@ class SearchSpace:
             stride=choices.stride,
             expansion=expansion,
             activation=choices.activation,
-            pyramid=choices.pyramid,
+            **{name: self._own(choices, name, genes) for name in self._rules.OWN_FIELDS},
         )
+
+    @staticmethod
+    def _own(choices: StageChoices, name: str, genes: dict[str, int]) -> Any:
+        value = getattr(choices, name)
+        return value[genes[name]] if isinstance(value, tuple) else value
 
     def _decode_head(self, genes: dict[str, int], last_width: int) -> Head:
         width, layers = self.head.width_choices[genes["width"]], self.head.layers
@@ -276,7 +289,7 @@ class SearchSpace:
         for choices, stage in zip(self.stages, architecture.stages, strict=True):
             inner = self._rules.inner_width(stage.width, stage.expansion) or 0
             group = stage.groups if choices.groups else inner // stage.groups
-            for name in _STAGE_FIELDS:
+            for name in self._stage_genes:
                 yield group if name == "groups" else getattr(stage, name)
         yield from (architecture.head.widths[:1] or (0,))
         yield from (architecture.head.groups[:1] or (1,))

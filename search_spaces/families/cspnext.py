@@ -16,6 +16,7 @@ from ..parts import Stage, Stem
 __all__ = ["FAMILY", "POOLS", "check", "inner_width", "stage_blocks", "stem_blocks"]
 
 FAMILY = "cspnext"
+OWN_FIELDS = ("pyramid",)
 POOLS = (5, 9, 13)
 """Kernel sizes of the pyramid's max poolings."""
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from ..errors import InputError
 from ..layers import Block, Cost, FeatureMap, Size, chain, conv, conv_norm, total
 from ..parts import Stage, Stem
-from .rules import refuse_pyramids
 
 __all__ = ["FAMILY", "check", "inner_width", "squeeze_width", "stage_blocks", "stem_blocks"]
 
 FAMILY = "mobilenetv3"
+OWN_FIELDS = ()
 
 
 def inner_width(width: int, expansion: int) -> int | None:
@@ -28,7 +28,6 @@ def squeeze_width(inner: int) -> int:
 
 def check(stem: Stem, stages: Sequence[Stage]) -> None:
     """What the official class asserts: strides of 1 or 2, and no change of width without an expanding convolution."""
-    refuse_pyramids(FAMILY, stages)
     channels = stem.width
     for index, activation in enumerate([stem.activation, *(stage.activation for stage in stages)]):
         if activation == "silu":

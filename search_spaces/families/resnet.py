@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from ..errors import InputError
 from ..layers import Block, Cost, FeatureMap, Size, chain, conv_norm, global_context, halved, total
 from ..parts import Stage, Stem
-from .rules import refuse_pyramids
 
 __all__ = ["FAMILY", "check", "inner_width", "stage_blocks", "stem_blocks"]
 
 FAMILY = "resnet"
+OWN_FIELDS = ()
 
 
 def inner_width(width: int, expansion: int) -> int | None:
@@ -20,7 +20,7 @@ def inner_width(width: int, expansion: int) -> int | None:
 
 
 def check(stem: Stem, stages: Sequence[Stage]) -> None:
-    """The official class knows ReLU only, a stem of stride 2, and no pyramid."""
+    """The official class knows ReLU only and a stem of stride 2."""
     if stem.stride != 2:
         raise InputError(f"stem: stride={stem.stride}; the resnet family has 2")
     activations = [stem.activation, *(stage.activation for stage in stages)]
@@ -28,7 +28,6 @@ def check(stem: Stem, stages: Sequence[Stage]) -> None:
         if activation != "relu":
             where = f"stage {index}" if index else "stem"
             raise InputError(f"{where}: activation={activation!r}; the resnet family has 'relu'")
-    refuse_pyramids(FAMILY, stages)
 
 
 def stem_blocks(stem: Stem, inputs: tuple[FeatureMap, ...]) -> tuple[Block, ...]:

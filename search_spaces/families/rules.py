@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import pkgutil
 from collections.abc import Sequence
 from functools import cache
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..errors import InputError
 from ..layers import Block, FeatureMap
-from ..parts import Stage, Stem
+from ..parts import OWN_FIELDS, Stage, Stem
 
-__all__ = ["Family", "family", "family_names", "refuse_pyramids"]
+if TYPE_CHECKING:  # choices are a floor above
+    from ..choices import StageChoices
+
+__all__ = ["Family", "check_own_fields", "family", "family_names"]
 
 
 class Family(Protocol):
     """The functions and the name that a family module has at its top level."""
 
     FAMILY: str
+    OWN_FIELDS: tuple[str, ...]
+    """Of a stage's fields that not every family has (:data:`search_spaces.parts.OWN_FIELDS`), those that it has. Where
+    ``StageChoices`` has choices of one, it is a gene."""
 
     def inner_width(self, width: int, expansion: int) -> int | None:
         """Channels of the grouped convolution in a block of ``width``; None where the two do not fit."""
@@ -56,11 +63,17 @@ def family(name: str) -> Family:
     return cast(Family, _module(name))
 
 
-def refuse_pyramids(name: str, stages: Sequence[Stage]) -> None:
-    """For a family that has none; raises InputError where a stage asks for one."""
+def check_own_fields(name: str, stages: Sequence[Stage] | Sequence[StageChoices]) -> None:
+    """Raise InputError where a stage says something that only other families can do."""
     for index, stage in enumerate(stages, 1):
-        if stage.pyramid:
-            raise InputError(f"stage {index}: pyramid=true; the {name} family has none, cspnext has")
+        defaults = {field.name: field.default for field in dataclasses.fields(stage)}
+        for field in OWN_FIELDS:
+            value = getattr(stage, field)
+            if value != defaults[field] and field not in family(name).OWN_FIELDS:
+                others = [other for other in family_names() if field in family(other).OWN_FIELDS]
+                shown = str(value).lower() if isinstance(value, bool) else value
+                have = f"{' and '.join(others)} {'have' if len(others) > 1 else 'has'}"
+                raise InputError(f"stage {index}: {field}={shown}; the {name} family has none, {have}")
 
 
 def _module(name: str) -> object:
