@@ -63,7 +63,7 @@ def family(name: str) -> Family:
     return cast(Family, _module(name))
 
 
-def check_own_fields(name: str, stages: Sequence[Stage] | Sequence[StageChoices]) -> None:
+def check_own_fields(name: str, stages: Sequence[Stage | StageChoices]) -> None:
     """Raise InputError where a stage says something that only other families can do."""
     for index, stage in enumerate(stages, 1):
         defaults = {field.name: field.default for field in dataclasses.fields(stage)}
