@@ -269,7 +269,8 @@ def test_finalists_lose_what_the_best_of_those_trained_further_lacks() -> None:
         for n, (truth, ap) in enumerate(zip(truths, further, strict=True))
     ]
     inherited, everyone = np.array([0.1, 0.2, 0.3, 0.4]), np.ones((1, 4))
-    assert benchmark.finalists_losses(inherited, networks, "ap", 2.5, 2, everyone) == pytest.approx([0.1]), "1 of 1 and 2, not 0"
+    lost = benchmark.finalists_losses(inherited, networks, "ap", 2.5, 2, everyone)
+    assert lost == pytest.approx([0.1]), "1, of 1 and 2; 0 was not trained"
     assert benchmark.finalists_losses(inherited, networks, "ap", 9.0, 2, everyone) == pytest.approx([0.0])
     without = np.array([[2.0, 0.0, 1.0, 1.0]])
-    assert benchmark.finalists_losses(inherited, networks, "ap", 2.5, 1, without) == pytest.approx([0.2]), "2 in place of 0"
+    assert benchmark.finalists_losses(inherited, networks, "ap", 2.5, 1, without) == pytest.approx([0.2])
