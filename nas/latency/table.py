@@ -135,7 +135,7 @@ def block_name(block: Block) -> str:
         if not _came_later(field) or getattr(block.spec, field.name) != field.default
     }
     spec.pop("depth", None)
-    kind = "first" if block.is_first else "further"
+    kind = ("first", "further", "further module")[block.position]
     # One feature map is written as it was when there were no others: tables that were measured stay.
     before = [(one.channels, list(one.size)) for one in block.inputs]
     return canonical_json([block.family, block.part, kind, *(before[0] if len(before) == 1 else (before,)), spec])
