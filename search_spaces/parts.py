@@ -59,8 +59,8 @@ class Stage:
     """``depth`` equal blocks; the first one has the stride and changes the width.
 
     ``expansion`` relates the block's inner width to ``width``; the family says how (``resnet`` and ``cspnext`` divide,
-    ``mobilenetv3`` multiplies). ``pyramid``, of ``cspnext`` alone, puts a spatial pyramid pooling before the blocks,
-    which then have no shortcuts.
+    ``mobilenetv3`` and ``fast`` multiply). ``pyramid``, of ``cspnext`` alone, puts a spatial pyramid pooling before the
+    blocks, which then have no shortcuts. ``block``, of ``fast`` alone, is the kind of the blocks.
     """
 
     width: int
@@ -72,6 +72,7 @@ class Stage:
     expansion: int = 1
     activation: Activation = "relu"
     pyramid: bool = field(default=False, metadata=LATER)
+    block: str = field(default="", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_range("stage", "width", self.width, 1, MAX_WIDTH)
@@ -82,7 +83,7 @@ class Stage:
         check_range("stage", "expansion", self.expansion, 1, 64)
 
 
-OWN_FIELDS = ("pyramid",)
+OWN_FIELDS = ("pyramid", "block")
 """Fields of a stage that not every family has; a family says which it has."""
 
 

@@ -15,7 +15,8 @@ def _stage_text(stage: Stage) -> str:
     groups = f" g{stage.groups}" if stage.groups > 1 else ""
     expansion = f" e{stage.expansion}" if stage.expansion > 1 else ""
     flags = f"{' att' if stage.attention else ''}{' pyramid' if stage.pyramid else ''}"
-    return f"{stage.depth} × {stage.width}{expansion} k{stage.kernel_size}{groups}{flags}"
+    kind = f" {stage.block}" if stage.block else ""
+    return f"{stage.depth} × {stage.width}{kind}{expansion} k{stage.kernel_size}{groups}{flags}"
 
 
 def _head_text(head: Head) -> str:

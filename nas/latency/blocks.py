@@ -89,11 +89,15 @@ def measured_terms(blocks: Iterable[Block]) -> dict[Block, Counter[Block]]:
 
 
 def _group(block: Block) -> object:
-    """Blocks that differ in input width, attention, kernel size and groups at most."""
+    """Blocks that differ in input width, attention, kernel size and groups at most.
+
+    Where blocks have kinds, a first block's k×k convolution reads what enters: input width and kernel size multiply.
+    """
     if not isinstance(block.spec, Stage):
         return block
     inputs = tuple(one._replace(channels=0) for one in block.inputs) if block.is_first else block.inputs
-    spec = replace(block.spec, kernel_size=1, groups=1, attention=False)
+    kernel_size = block.spec.kernel_size if block.spec.block and block.is_first else 1
+    spec = replace(block.spec, kernel_size=kernel_size, groups=1, attention=False)
     return block._replace(inputs=inputs, spec=spec)
 
 

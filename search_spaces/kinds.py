@@ -1,0 +1,67 @@
+"""Genes whose choices have weights of their own, such as the kind of a stage's blocks.
+
+Of a width the largest choice holds the weights of all; of kinds none does. So a space's largest network is not all that
+its networks share, and which of its kinds is "the most" is what costs the most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .architecture import PoseArchitecture
+from .choices import StageChoices
+from .errors import InputError
+
+if TYPE_CHECKING:  # a space is a floor above
+    from .space import SearchSpace
+
+__all__ = ["KIND_FIELDS", "check", "drawn", "extreme", "with_each"]
+
+KIND_FIELDS = ("block",)
+
+
+def check(where: str, own_fields: Sequence[str], stages: Sequence[StageChoices]) -> None:
+    """Raise InputError where a stage says nothing of a kind that its family needs."""
+    for name in set(KIND_FIELDS) & set(own_fields):
+        for index, stage in enumerate(stages, 1):
+            if not getattr(stage, name):
+                raise InputError(f"{where}: stage {index}: {name} has no choice; give one kind at least")
+
+
+def with_each(space: SearchSpace, member: PoseArchitecture) -> Iterator[PoseArchitecture]:
+    """The member, then the same with other kinds, until every kind of every stage was there.
+
+    Of the largest network, these hold all weights that a space shares but for what depends on two widths.
+    """
+    vector = space.encode(member)
+    sizes = [len(gene.values) if gene.field in KIND_FIELDS else 1 for gene in space.genes]
+    yield member
+    for shift in range(1, max(sizes)):
+        kinds = ((kind + shift) % size if size > 1 else kind for kind, size in zip(vector, sizes, strict=True))
+        yield space.decode(tuple(kinds))
+
+
+def drawn(space: SearchSpace, member: PoseArchitecture, rng: np.random.Generator) -> PoseArchitecture:
+    """The member with random kinds. Nothing is drawn where a space has no choice of them."""
+    vector = list(space.encode(member))
+    for index, gene in enumerate(space.genes):
+        if gene.field in KIND_FIELDS and len(gene.values) > 1:
+            vector[index] = int(rng.integers(len(gene.values)))
+    return space.decode(vector)
+
+
+def extreme(space: SearchSpace, vector: Sequence[int], pick: Callable[..., Any]) -> PoseArchitecture:
+    """The network of a vector with, at each stage, the kind that ``pick`` (min or max) takes of (MACs, parameters)."""
+    chosen = list(vector)
+    for index, gene in enumerate(space.genes):
+        if gene.field not in KIND_FIELDS:
+            continue
+        costs = []
+        for kind in range(len(gene.values)):
+            part = space.decode([*chosen[:index], kind, *chosen[index + 1 :]]).parts[gene.part]
+            costs.append((part.macs, part.parameters))
+        chosen[index] = costs.index(pick(costs))
+    return space.decode(chosen)
