@@ -7,20 +7,28 @@ its networks share, and which of its kinds is "the most" is what costs the most.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .architecture import PoseArchitecture
-from .choices import StageChoices
+from .choices import Gene, StageChoices
 from .errors import InputError
 
-if TYPE_CHECKING:  # a space is a floor above
-    from .space import SearchSpace
-
-__all__ = ["KIND_FIELDS", "check", "drawn", "extreme", "with_each"]
+__all__ = ["KIND_FIELDS", "Space", "check", "drawn", "extreme", "with_each"]
 
 KIND_FIELDS = ("block",)
+
+
+class Space(Protocol):
+    """A space of images as far as its kinds go."""
+
+    @property
+    def genes(self) -> tuple[Gene, ...]: ...
+
+    def encode(self, architecture: PoseArchitecture) -> tuple[int, ...]: ...
+
+    def decode(self, vector: Sequence[int]) -> PoseArchitecture: ...
 
 
 def check(where: str, own_fields: Sequence[str], stages: Sequence[StageChoices]) -> None:
@@ -31,7 +39,7 @@ def check(where: str, own_fields: Sequence[str], stages: Sequence[StageChoices])
                 raise InputError(f"{where}: stage {index}: {name} has no choice; give one kind at least")
 
 
-def with_each(space: SearchSpace, member: PoseArchitecture) -> Iterator[PoseArchitecture]:
+def with_each(space: Space, member: PoseArchitecture) -> Iterator[PoseArchitecture]:
     """The member, then the same with other kinds, until every kind of every stage was there.
 
     Of the largest network, these hold all weights that a space shares but for what depends on two widths.
@@ -44,7 +52,7 @@ def with_each(space: SearchSpace, member: PoseArchitecture) -> Iterator[PoseArch
         yield space.decode(tuple(kinds))
 
 
-def drawn(space: SearchSpace, member: PoseArchitecture, rng: np.random.Generator) -> PoseArchitecture:
+def drawn(space: Space, member: PoseArchitecture, rng: np.random.Generator) -> PoseArchitecture:
     """The member with random kinds. Nothing is drawn where a space has no choice of them."""
     vector = list(space.encode(member))
     for index, gene in enumerate(space.genes):
@@ -53,7 +61,7 @@ def drawn(space: SearchSpace, member: PoseArchitecture, rng: np.random.Generator
     return space.decode(vector)
 
 
-def extreme(space: SearchSpace, vector: Sequence[int], pick: Callable[..., Any]) -> PoseArchitecture:
+def extreme(space: Space, vector: Sequence[int], pick: Callable[..., Any]) -> PoseArchitecture:
     """The network of a vector with, at each stage, the kind that ``pick`` (min or max) takes of (MACs, parameters)."""
     chosen = list(vector)
     for index, gene in enumerate(space.genes):
