@@ -24,7 +24,7 @@ from search_spaces.layers import FeatureMap
 from supernet import fold
 from supernet.networks import build_part, further_block
 
-__all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks"]
+__all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks", "weights_of"]
 
 
 class Block(NamedTuple):
@@ -77,6 +77,11 @@ def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
                 if block.part == number:
                     found.setdefault(block, architecture)
     return found
+
+
+def weights_of(block: Block, architecture: PoseArchitecture) -> int:
+    """The parameters of a block; ``architecture`` is a network that has it."""
+    return architecture.parts[block.part].blocks[not block.is_first].parameters
 
 
 def measured_terms(blocks: Iterable[Block]) -> dict[Block, Counter[Block]]:
