@@ -15,7 +15,7 @@ from .architecture import PoseArchitecture
 from .choices import Gene, StageChoices
 from .errors import InputError
 
-__all__ = ["KIND_FIELDS", "Space", "check", "drawn", "extreme", "with_each"]
+__all__ = ["KIND_FIELDS", "Space", "check", "drawn", "extreme", "places", "with_each"]
 
 KIND_FIELDS = ("block",)
 
@@ -39,6 +39,11 @@ def check(where: str, own_fields: Sequence[str], stages: Sequence[StageChoices])
                 raise InputError(f"{where}: stage {index}: {name} has no choice; give one kind at least")
 
 
+def places(genes: Sequence[Gene]) -> tuple[int, ...]:
+    """Which genes are of kinds: none of their choices lies between two others."""
+    return tuple(index for index, gene in enumerate(genes) if gene.field in KIND_FIELDS)
+
+
 def with_each(space: Space, member: PoseArchitecture) -> Iterator[PoseArchitecture]:
     """The member, then the same with other kinds, until every kind of every stage was there.
 
@@ -55,19 +60,17 @@ def with_each(space: Space, member: PoseArchitecture) -> Iterator[PoseArchitectu
 def drawn(space: Space, member: PoseArchitecture, rng: np.random.Generator) -> PoseArchitecture:
     """The member with random kinds. Nothing is drawn where a space has no choice of them."""
     vector = list(space.encode(member))
-    for index, gene in enumerate(space.genes):
-        if gene.field in KIND_FIELDS and len(gene.values) > 1:
-            vector[index] = int(rng.integers(len(gene.values)))
+    for index in places(space.genes):
+        choices = len(space.genes[index].values)
+        vector[index] = int(rng.integers(choices)) if choices > 1 else 0
     return space.decode(vector)
 
 
 def extreme(space: Space, vector: Sequence[int], pick: Callable[..., Any]) -> PoseArchitecture:
     """The network of a vector with, at each stage, the kind that ``pick`` (min or max) takes of (MACs, parameters)."""
     chosen = list(vector)
-    for index, gene in enumerate(space.genes):
-        if gene.field not in KIND_FIELDS:
-            continue
-        costs = []
+    for index in places(space.genes):
+        gene, costs = space.genes[index], []
         for kind in range(len(gene.values)):
             part = space.decode([*chosen[:index], kind, *chosen[index + 1 :]]).parts[gene.part]
             costs.append((part.macs, part.parameters))

@@ -197,6 +197,11 @@ class SearchSpace:
         """How many choices each gene has."""
         return tuple(len(gene.values) for gene in self.genes)
 
+    @property
+    def unordered_genes(self) -> tuple[int, ...]:
+        """Which genes have choices without an order."""
+        return kinds.places(self.genes)
+
     @cached_property
     def size(self) -> int:
         """The exact number of different networks."""

@@ -1,8 +1,8 @@
 """The spaces of the ``fast`` family. No network of it was published; all ranges are ours.
 
-Widths are multiples of 16, the channels that AVX-512 code takes at a time: a width of 40 costs as much as 48. Where
-features are large, depthwise convolutions cost twice as much a multiplication as dense ones, so that the early stages
-have dense kinds alone (docs/benchmarks.md, Kinds of block).
+Widths are multiples of 16, the channels that AVX-512 code takes at a time: a width of 40 costs nearly what 48 does.
+Where features are large, the kinds with depthwise convolutions cost up to twice as much a multiplication: the early
+stages have dense kinds alone (docs/benchmarks.md, Kinds of block).
 """
 
 from __future__ import annotations
