@@ -50,13 +50,15 @@ class StageChoices:
     branches: int = field(default=1, metadata=LATER)
     modules: tuple[int, ...] = field(default=(1,), metadata=LATER)
     merge: bool = field(default=False, metadata=LATER)
+    block: tuple[str, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if bool(self.groups) == bool(self.group_width):
             raise InputError("stage: give either groups or group_width, with one choice at least")
         groups = "groups" if self.groups else "group_width"
         names = ("depth", "kernel_size", "attention", "expansion", "modules", groups)
-        _check_choices("stage", self, ("width", *names) if self.width else names)
+        optional = tuple(name for name in ("width", "block") if getattr(self, name))
+        _check_choices("stage", self, (*optional, *names))
 
     @property
     def group_choices(self) -> tuple[int, ...]:
@@ -119,7 +121,7 @@ def _check_choices(where: str, part: Any, names: tuple[str, ...]) -> None:
             raise InputError(f"{where}: {name} has {len(values)} choices; at most {MAX_CHOICES}")
         if len(set(values)) != len(values):
             raise InputError(f"{where}: {name} {listing(values)} names a choice twice")
-        if any(not isinstance(value, bool) and value < 1 for value in values):
+        if any(type(value) is int and value < 1 for value in values):
             raise InputError(f"{where}: {name} {listing(values)}: every choice must be 1 or more")
 
 

@@ -60,8 +60,8 @@ class Stage:
     """``depth`` equal blocks; the first one has the stride and changes the width.
 
     ``expansion`` relates the block's inner width to ``width``; the family says how (``resnet`` and ``cspnext`` divide,
-    ``mobilenetv3`` multiplies). ``pyramid``, of ``cspnext`` alone, puts a spatial pyramid pooling before the blocks,
-    which then have no shortcuts.
+    ``mobilenetv3`` and ``fast`` multiply). ``pyramid``, of ``cspnext`` alone, puts a spatial pyramid pooling before the
+    blocks, which then have no shortcuts. ``block``, of ``fast`` alone, is the kind of the blocks.
 
     Of ``hrnet`` alone: ``branches`` lie side by side, each of half the resolution and twice the channels of the one
     before it; ``width`` is the finest's. ``modules`` times, ``depth`` blocks a branch are followed by an exchange of
@@ -80,6 +80,7 @@ class Stage:
     branches: int = field(default=1, metadata=LATER)
     modules: int = field(default=1, metadata=LATER)
     merge: bool = field(default=False, metadata=LATER)
+    block: str = field(default="", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_range("stage", "width", self.width, 1, MAX_WIDTH)
@@ -92,7 +93,7 @@ class Stage:
         check_range("stage", "modules", self.modules, 1, MAX_DEPTH)
 
 
-OWN_FIELDS = ("pyramid", "branches", "modules", "merge")
+OWN_FIELDS = ("pyramid", "branches", "modules", "merge", "block")
 """Fields of a stage that not every family has; a family says which it has."""
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import operators
+from . import kinds, operators
 from .architecture import PoseArchitecture
 from .choices import Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing
 from .errors import InputError
@@ -51,6 +51,7 @@ class SearchSpace:
         check_own_fields(self.family, self.stages)
         if not self.stages[0].width:
             raise InputError(f"space {self.name}: stage 1: width has no choice, nor is a stage before it that has one")
+        kinds.check(f"space {self.name}", self._rules.OWN_FIELDS, self.stages)
         check_combinations(f"space {self.name}", self.stem, self.stages)
         for index, stage in enumerate(self.stages, 1):
             for width, expansion in product(self._widths[index - 1], stage.expansion):
@@ -69,7 +70,28 @@ class SearchSpace:
 
     def _check_storage(self) -> None:
         """The weights that the networks share: a supernet stores them without groups, or as a band."""
-        largest = self.largest()
+        shared = {}
+        for largest in kinds.with_each(self, self.largest()):
+            stored, bands = self._stored(largest)
+            try:
+                check_size(stored.parts)
+            except InputError as error:
+                where = f"space {self.name}: its shared weights, which are stored without groups"
+                raise InputError(f"{where}: {error}") from None
+            if bands > MAX_WEIGHTS:
+                raise InputError(
+                    f"space {self.name}: {bands / 1e9:.1f} billion shared weights of grouped convolutions are too "
+                    "many; at most 2 billion"
+                )
+            shared.update({(index, part.spec): part.parameters for index, part in enumerate(stored.parts)})
+        if sum(shared.values()) > MAX_WEIGHTS:
+            raise InputError(
+                f"space {self.name}: {sum(shared.values()) / 1e9:.1f} billion shared weights of all kinds of blocks "
+                "are too many; at most 2 billion"
+            )
+
+    def _stored(self, largest: PoseArchitecture) -> tuple[PoseArchitecture, int]:
+        """The network as its weights are stored but for bands, of which there are as many weights as said."""
         bands, stages = 0, []
         for index, stage in enumerate(largest.stages, 1):
             inner = self._rules.inner_width(stage.width, stage.expansion) or 1
@@ -79,16 +101,7 @@ class SearchSpace:
             bands += columns * channels * stage.kernel_size**2 * stage.depth if banded else 0
             stages.append(dataclasses.replace(stage, groups=inner if banded else 1))
         head = dataclasses.replace(largest.head, groups=(1,) * len(largest.head.groups))
-        try:
-            check_size(largest.replace(stages=tuple(stages), head=head).parts)
-        except InputError as error:
-            where = f"space {self.name}: its shared weights, which are stored without groups"
-            raise InputError(f"{where}: {error}") from None
-        if bands > MAX_WEIGHTS:
-            raise InputError(
-                f"space {self.name}: {bands / 1e9:.1f} billion shared weights of grouped convolutions are too many; at "
-                "most 2 billion"
-            )
+        return largest.replace(stages=tuple(stages), head=head), bands
 
     def _check_neighbours(self, smallest: PoseArchitecture) -> None:
         vector = list(self.encode(smallest))
@@ -205,6 +218,11 @@ class SearchSpace:
     def gene_sizes(self) -> tuple[int, ...]:
         """How many choices each gene has."""
         return tuple(len(gene.values) for gene in self.genes)
+
+    @property
+    def unordered_genes(self) -> tuple[int, ...]:
+        """Which genes have choices without an order."""
+        return kinds.places(self.genes)
 
     @cached_property
     def size(self) -> int:
@@ -389,16 +407,22 @@ class SearchSpace:
         return self._extreme(min)
 
     def largest(self) -> PoseArchitecture:
-        """The member with the most of everything, and the fewest groups: the one that holds every shared weight."""
+        """The member with the most of everything, and the fewest groups.
+
+        It holds every shared weight, but for those of other kinds of blocks (:func:`search_spaces.kinds.with_each`).
+        """
         return self._extreme(max)
 
     def _extreme(self, pick: Any) -> PoseArchitecture:
         """Group counts are picked after the widths, because those decide which counts are legal."""
         inner = self._rules.inner_width
-        vector = []
+        vector: list[int] = []
         widths: list[int] = []
         for gene in self.genes:
             values: tuple[Any, ...] = gene.values
+            if gene.field in kinds.KIND_FIELDS:  # which kind costs most depends on all else
+                vector.append(0)
+                continue
             if gene.field == "groups":
                 values = self._weights_of_groups(gene, widths, pick)
             elif gene.field == "expansion":
@@ -406,7 +430,7 @@ class SearchSpace:
             vector.append(values.index(pick(values)))
             if gene.field == "width":
                 widths.append(gene.values[vector[-1]])
-        return self.decode(vector)
+        return kinds.extreme(self, vector, pick)
 
     def _weights_of_groups(self, gene: Gene, widths: list[int], pick: Any) -> tuple[float, ...]:
         """A score a group choice, higher for more weights; the worst for choices that do not fit."""

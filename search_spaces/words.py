@@ -15,9 +15,10 @@ def _stage_text(stage: Stage) -> str:
     groups = f" g{stage.groups}" if stage.groups > 1 else ""
     expansion = f" e{stage.expansion}" if stage.expansion > 1 else ""
     flags = f"{' att' if stage.attention else ''}{' pyramid' if stage.pyramid else ''}"
+    kind = f" {stage.block}" if stage.block else ""
     widths = "/".join(str(stage.width * 2**branch) for branch in range(stage.branches))
     modules = f"{stage.modules} × " if stage.branches > 1 else ""
-    return f"{modules}{stage.depth} × {widths}{expansion} k{stage.kernel_size}{groups}{flags}"
+    return f"{modules}{stage.depth} × {widths}{kind}{expansion} k{stage.kernel_size}{groups}{flags}"
 
 
 def _head_text(head: Head) -> str:

@@ -24,7 +24,7 @@ from search_spaces.layers import FeatureMap
 from supernet import fold
 from supernet.networks import build_part, further_block
 
-__all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks"]
+__all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks", "weights_of"]
 
 
 class Block(NamedTuple):
@@ -92,6 +92,11 @@ def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
     return found
 
 
+def weights_of(block: Block, architecture: PoseArchitecture) -> int:
+    """The parameters of a block; ``architecture`` is a network that has it."""
+    return architecture.parts[block.part].blocks[not block.is_first].parameters
+
+
 def measured_terms(blocks: Iterable[Block]) -> dict[Block, Counter[Block]]:
     """For each block those whose times are added (1) and subtracted (-1) to get its own: itself, or a few others."""
     groups: dict[object, list[Block]] = {}
@@ -102,11 +107,15 @@ def measured_terms(blocks: Iterable[Block]) -> dict[Block, Counter[Block]]:
 
 
 def _group(block: Block) -> object:
-    """Blocks that differ in input width, attention, kernel size and groups at most."""
+    """Blocks that differ in input width, attention, kernel size and groups at most.
+
+    Where blocks have kinds, a first block's k×k convolution reads what enters: input width and kernel size multiply.
+    """
     if not isinstance(block.spec, Stage):
         return block
     inputs = tuple(one._replace(channels=0) for one in block.inputs) if block.is_first else block.inputs
-    spec = replace(block.spec, kernel_size=1, groups=1, attention=False)
+    kernel_size = block.spec.kernel_size if block.spec.block and block.is_first else 1
+    spec = replace(block.spec, kernel_size=kernel_size, groups=1, attention=False)
     return block._replace(inputs=inputs, spec=spec)
 
 
