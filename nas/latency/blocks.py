@@ -39,6 +39,8 @@ class Block(NamedTuple):
     """A stage's depth is 1 here."""
     is_first: bool = True
     """A stage's first block has the stride and changes the width; the further ones are equal among themselves."""
+    bins: tuple[int, ...] = ()
+    """Of a SimCC head, along the width and along the height: they follow from the input's size, not from the inputs."""
 
 
 def blocks_of(architecture: PoseArchitecture) -> Iterator[tuple[Block, int]]:
@@ -49,7 +51,12 @@ def blocks_of(architecture: PoseArchitecture) -> Iterator[tuple[Block, int]]:
             spec = part.spec
             if isinstance(spec, Stage):
                 spec = replace(spec, depth=1, **{name: _NEUTRAL[name] for name in block.ignores})
-            yield Block(architecture.family, number, block.inputs, spec, is_first=position == 0), block.repeats
+            bins = _bins(block.outputs) if isinstance(spec, Head) and architecture.is_simcc else ()
+            yield Block(architecture.family, number, block.inputs, spec, position == 0, bins), block.repeats
+
+
+def _bins(outputs: Iterable[FeatureMap]) -> tuple[int, ...]:
+    return tuple(height * width for _, (height, width) in outputs)
 
 
 _NEUTRAL: dict[str, Any] = {"width": 1, "attention": False, "stride": 1, "expansion": 1}
