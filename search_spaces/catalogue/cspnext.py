@@ -87,8 +87,8 @@ def _cspnext() -> SearchSpace:
 
 
 def _cspnext_tiny() -> SearchSpace:
-    """Total stride 16 in place of 32; and heatmaps, of a half or a whole of the usual resolution, beside SimCC, which in
-    minutes learns next to nothing (docs/usage.md). An attention unit of RTMPose's width would be half of the smallest
+    """Total stride 16 in place of 32; and heatmaps, of an eighth or a quarter of the input, beside SimCC, which learns
+    next to nothing in minutes (docs/usage.md). An attention unit of RTMPose's width would be half of the smallest
     network's time."""
     widths = ((16, 32), (32, 48, 64), (64, 96, 128), (96, 128, 192))
     depths = ((1,), (1, 2), (1, 2, 3), (1, 2))
@@ -117,10 +117,9 @@ def _cspnext_tiny() -> SearchSpace:
             )
         ),
         head=HeadChoices(
-            width=(32, 64),
+            width=(32, 48),
             layers=(1, 2),
             normalization="softmax",
-            kernel_size=(1, 3),
             output=("heatmaps", "simcc"),
             attention=(0, 128),
         ),
