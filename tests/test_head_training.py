@@ -151,9 +151,9 @@ def test_what_does_not_suit_one_of_the_outputs_is_refused_before_training(
 
 
 def test_every_head_s_weights_are_trained(data: PoseData, tmp_path: Path) -> None:
-    space, config = mixed_space(), quick_config(steps=6, random_subnets=6, seed=1, ema_decay=0.0)
+    space, config = mixed_space(), quick_config(steps=6, random_subnets=5, seed=2, ema_decay=0.0)
     trained = train_supernet(space, data, config, tmp_path)
-    begun = Supernet(space, generator=torch.Generator().manual_seed(1)).store
+    begun = Supernet(space, generator=torch.Generator().manual_seed(2)).store
     drawn = {
         one.head.kind for step in range(6) for _, networks in sampled_subnets(space, config, step) for one in networks
     }
