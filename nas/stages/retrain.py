@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from nas.evaluation.prediction import ClipEvaluator
+from nas.export.deployed_files import require_packages
 from nas.export.trained import ExportedWeights, export_retrained
 from nas.processes.rank import is_first_process
 from nas.run.folder import RunFolder
@@ -62,6 +63,7 @@ def retrain_stage(
     config, run = context.config, context.run
     settings: RetrainConfig = config.video.retrain if config.is_video else config.retrain
     settings.budget(1)
+    require_packages(config.export.formats)  # now, and not after hours of training
     networks = networks_to_retrain(config, run) if networks is None else networks
     require_kind(config, networks)
     if len({network.keypoints for network in networks}) > 1:
