@@ -257,6 +257,7 @@ def test_pt2_is_the_network(exports: dict[str, Path], form: str) -> None:
         assert torch.allclose(one, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_pt2_needs_torch_alone(exports: dict[str, Path]) -> None:
     blocked = [name for name in OURS if name not in ("torch", "scipy")]
     program = (
