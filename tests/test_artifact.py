@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from evaluators.latency.fingerprint import machine_fingerprint
 from nas.data.codec_name import CodecName
 from nas.data.codecs import Codec
 from nas.data.geometry import apply_affine, warp_image
@@ -26,12 +27,13 @@ from nas.deploy.torch_export import FACTS
 from nas.export.trained import export_weights
 from nas.predict.crops import Cropper
 from nas.predict.model import load_pose_model
+from nas.run.files import atomic_write_json
 from nas.weights.files import load_network, pose_metadata, save_network
 from search_spaces import SearchSpace, get_space
 from supernet import PoseNet, SimCC, VideoPoseNet, fold, initialize
 from tests.clip_toys import small_video_space
 from tests.program import assert_one_line, call
-from tests.trained_fixture import people_document, trained_weights, write_people
+from tests.trained_fixture import architecture, people_document, trained_weights, write_people
 
 FORMS = ("gaussian", "dark", "udp", "simcc")
 OURS = ("nas", "search_spaces", "supernet", "evaluators", "torch", "onnx", "scipy")
@@ -110,6 +112,33 @@ def test_what_is_not_known_of_keypoints_is_not_said(tmp_path: Path) -> None:
     assert "flip_pairs" not in facts
     assert json.loads(facts["sigmas"]) == [0.026, *[None] * 16]
     assert json.loads(facts["skeleton"]) == []
+
+
+@pytest.mark.parametrize("among_finalists", [False, True])
+def test_a_latency_stands_with_machine_runtime_precision_and_protocol(tmp_path: Path, among_finalists: bool) -> None:
+    folder = tmp_path / "retrain" / architecture().id
+    weights = trained_weights(folder / "best.safetensors")
+    machine = machine_fingerprint("onnxruntime", "1.32.0", 2, "fp32").to_json()
+    record = {"id": folder.name, "architecture": architecture().to_json(), "objectives": {"ap": 0.5, "latency_ms": 3.0},
+              "measured": {"latency_ms": 2.5}}  # fmt: skip
+    front = {"objectives": {"ap": "max", "latency_ms": "min"}, "front": [record],
+             "fingerprint": {"latency": {**machine, "batch": 4}}}  # fmt: skip
+    atomic_write_json(tmp_path / "pareto.json", front)
+    where = "2.50 ms, measured with the front; batch 4"
+    if among_finalists:
+        numbers = dict.fromkeys(("ap", "ap_se", "mean_oks", "mean_oks_se"), 0.5)
+        entry = {"id": folder.name, "architecture": architecture().to_json(), "latency_ms": 1.75, **numbers,
+                 "status": "complete", "reason": None, "near": None, "inherited": {}, "spread_ms": 0.1,
+                 "on_front": True, "rungs": []}  # fmt: skip
+        found = {"format": "vipnas-finalists/1", "fingerprint": machine, "batch": 1, "finalists": [entry], "front": [],
+                 "recommended": []}  # fmt: skip
+        atomic_write_json(tmp_path / "finalists.json", found)
+        where = "1.75 ms, measured beside the other finalists; batch 1"
+    export_weights(weights, tmp_path / "out", ("onnx",))
+    text = facts_of(tmp_path / "out" / "model.onnx")["latency"]
+    assert text.startswith(f"{where}, onnxruntime 1.32.0, fp32, 2 threads, ")
+    assert "; the median of its time over that of a reference network" in text
+    assert f"- Latency {text}." in (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
 
 
 # Beside the file, predict.py ----------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.data.codec_name import CodecName
-from nas.report.describe import front_machine, latency_source
+from nas.finalists.outcome import read_finalists
+from nas.report.describe import front_machine, latency_source, machine_text
 from nas.run.folder import RunFolder
 from nas.run.lock import RunLock
 from nas.run.overwriting import refuse_over_inputs
@@ -205,12 +206,19 @@ class _Source:
 
 
 def _latency_record(weights: Path, architecture_id: str) -> tuple[Mapping[str, Any] | None, str, str]:
-    """The search's evaluation of the network, where its latency comes from and on what it was measured; of weights that
-    lie in a run which has the network on its front."""
+    """The evaluation that has the network's latency, where that comes from and on what it was measured; of weights that
+    lie in a run which has the network among its finalists, or else on its front."""
     if weights.parent.name != architecture_id:
         return None, "", ""
     run = RunFolder(weights.parent.parent.parent)
     try:
+        if run.finalists_file.is_file():
+            found = read_finalists(run)
+            for one in found["finalists"]:
+                if one["id"] == architecture_id:
+                    record = {"id": architecture_id, "measured": {"latency_ms": one["latency_ms"]}}
+                    machine = machine_text(found.get("fingerprint") or {}, found.get("batch"))
+                    return record, "measured beside the other finalists", machine
         front = run.load_front_file()
     except InputError:
         return None, "", ""
