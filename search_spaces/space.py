@@ -328,6 +328,32 @@ class SearchSpace:
             return False
         return True
 
+    def with_features_of(self, architecture: PoseArchitecture) -> PoseArchitecture:
+        """The member with another network's stem and stages, whatever its head and input; the head is the largest's.
+
+        Raises:
+            InputError: the stem and the stages are none of the space.
+        """
+        largest = self.largest()
+        if architecture.family != self.family:
+            raise InputError(f"space {self.name}: is of the {self.family} family, not {architecture.family}")
+        if len(architecture.stages) != len(self.stages):
+            raise InputError(f"space {self.name}: {len(architecture.stages)} stages where {len(self.stages)} are asked")
+        vector = list(self.encode(largest))
+        for place, (gene, value) in enumerate(zip(self.genes, self._values(architecture), strict=True)):
+            if gene.part > len(self.stages):
+                break
+            if value not in gene.values:
+                raise InputError(
+                    f"space {self.name}: {gene.name}={value} is not a choice; {listing(gene.values)} are"
+                )
+            vector[place] = gene.values.index(value)
+        member = self.decode(vector)
+        if (member.stem, member.stages) != (architecture.stem, architecture.stages):
+            wanted = architecture.replace(head=member.head, input_size=member.input_size)
+            raise InputError(f"space {self.name}: {_difference(member, wanted)}")
+        return member
+
     # Operators ------------------------------------------------------------------------------------------------------
 
     def sample(self, rng: np.random.Generator) -> PoseArchitecture:

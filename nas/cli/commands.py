@@ -46,6 +46,7 @@ COMMANDS = (
         "vipnas predict video.mp4 --model runs/quickstart:3f --detector people.onnx --out poses",
     ),
     Command("trust", "tell how far the supernet's ranking may be believed", "vipnas trust runs/quickstart"),
+    Command("choose", "name the network to take for a latency", "vipnas choose runs/quickstart --budget 2"),
     Command("report", "write the report of a run, one HTML page", "vipnas report runs/quickstart"),
     Command(
         "convert", "read an MMPose checkpoint", "vipnas convert s_vipnas_res50.pth --architecture s-vipnas-res50"
