@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -11,10 +12,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from evaluators.latency.runtimes import joined
 from nas.data.codecs import Codec
 from nas.deploy import onnx as deployed
 from nas.latency.blocks import blocks_of, build_block, space_blocks
-from nas.latency.meter import network_of
+from nas.latency.config import LatencyConfig
+from nas.latency.meter import LatencyMeter, network_of
 from nas.latency.table import block_name
 from nas.latency.video import _fusion_carriers
 from nas.search.candidates.chain import Chains, Evaluated
@@ -193,6 +196,19 @@ def test_the_network_and_its_blocks_are_written_to_onnx_directly(monkeypatch: py
             expected = module(*inputs)
         for ours, theirs in zip(expected if isinstance(expected, tuple) else (expected,), found, strict=True):
             np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-4 * float(ours.std()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_every_runtime_computes_each_block(runtime: Literal["torch", "onnxruntime", "openvino"]) -> None:
+    pytest.importorskip(runtime)
+    meter, architecture = LatencyMeter(LatencyConfig(runtime=runtime)), small_space().largest()
+    generator = torch.Generator().manual_seed(0)
+    for block, _ in blocks_of(architecture):
+        module, inputs = build_block(block, architecture, 2, generator)
+        with torch.no_grad():
+            expected = joined(module(*inputs))
+        found = meter.deploy(module, inputs, block_name(block)).output()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3 * expected.std())
 
 
 def test_blocks_take_and_give_the_maps_that_are_counted_and_cost_what_is_counted() -> None:
