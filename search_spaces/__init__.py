@@ -32,5 +32,6 @@ __all__ = [
     "published",
     "published_names",
     "space_names",
+    "states_keypoints",
     "to_mmpose",
 ]

@@ -86,7 +86,8 @@ def test_names_are_no_paths_even_where_a_folder_is_called_so(tmp_path: Path) -> 
     text = "space: resnet\narchitecture: s-vipnas-res50\nretrain: {initialize_from: scratch}\n"
     (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
     config = load_config(tmp_path / "c.yaml")
-    assert (config.space, config.architecture, config.retrain.initialize_from) == ("resnet", "s-vipnas-res50", "scratch")
+    found = (config.space, config.architecture, config.retrain.initialize_from)
+    assert found == ("resnet", "s-vipnas-res50", "scratch")
 
 
 def noted(project: Path, folder: str = "people") -> Config:

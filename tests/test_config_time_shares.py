@@ -36,7 +36,10 @@ def test_a_run_on_videos_shares_them_too(tmp_path: Path) -> None:
     assert config.train.minutes is None
 
 
-@pytest.mark.parametrize("own", ["train: {minutes: 3}", "train: {steps: 9}", "search: {minutes: 3}", "retrain: {epochs: 2}"])
+OWN = ("train: {minutes: 3}", "train: {steps: 9}", "search: {minutes: 3}", "retrain: {epochs: 2}")
+
+
+@pytest.mark.parametrize("own", OWN)
 def test_a_budget_of_a_stage_leaves_the_others_alone(tmp_path: Path, own: str) -> None:
     text = MINIMAL.replace("minutes: 20\n", "") + own + "\n"
     config = read(tmp_path, text, *((("minutes", "20"),) if "minutes" in own else ()))

@@ -1,7 +1,8 @@
 """Check a folder of COCO keypoints or PoseTrack18 videos: every problem in one pass, with the place that has it.
 
 Of COCO keypoints it prints what it found, too: images, people, and of each keypoint how often it is labelled, what it
-becomes in a mirror, and the OKS sigma by which AP measures it. Errors stop training and search; warnings do not. Exit code 2 if there is an error.
+becomes in a mirror, and the OKS sigma by which AP measures it. Errors stop training and search; warnings do not. Exit
+code 2 if there is an error.
 """
 
 from __future__ import annotations

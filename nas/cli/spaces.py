@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(_as_yaml(get_space(arguments.space)), end="")
     else:
         space = get_space(arguments.space)
-        _show(space, f"{space.keypoints} keypoints" if states_keypoints(arguments.space) else "keypoints as in the data")
+        is_said = states_keypoints(arguments.space)
+        _show(space, f"{space.keypoints} keypoints" if is_said else "keypoints as in the data")
     return 0
 
 

@@ -1,8 +1,8 @@
 """Where the paths of a configuration lie.
 
-One rule: a relative path in a file is relative to the folder of that file, ``~`` is the home; on the command line and in
-Python it is relative to the current folder. Configurations written before there was this rule meant the current folder:
-what is not beside the file and is there is taken, with a warning.
+One rule: a relative path in a file is relative to the folder of that file, ``~`` is the home; on the command line and
+in Python it is relative to the current folder. Configurations written before there was this rule meant the current
+folder: what is not beside the file and is there is taken, with a warning.
 
 A run's own ``config.yaml`` names whole paths. A run folder that was moved, alone or with all that lies around it, finds
 its data again: what is not where it was is looked for where it lay seen from the run.

@@ -1,4 +1,4 @@
-"""A configuration that says how long all may take, and nothing of its stages: shares of the time, and a recipe for them.
+"""A configuration that says how long all may take, and nothing of its stages: shares of the time, and a recipe.
 
 The recipe is the quickstart's, which is measured (docs/benchmarks.md). What a configuration says itself stays.
 """

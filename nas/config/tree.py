@@ -222,7 +222,8 @@ def _with_whole_paths(part: Any, prefix: str = "") -> Any:
     changes = {}
     for one in dataclasses.fields(part):
         value, name = getattr(part, one.name), f"{prefix}{one.name}"
-        whole = _with_whole_paths(value, f"{name}.") if dataclasses.is_dataclass(value) else absolute(name, value, NAMED)
+        is_section = dataclasses.is_dataclass(value)
+        whole = _with_whole_paths(value, f"{name}.") if is_section else absolute(name, value, NAMED)
         if whole != value:
             changes[one.name] = whole
     return dataclasses.replace(part, **changes) if changes else part

@@ -74,7 +74,8 @@ def summarize_coco(folder: Path, category: WantedCategory = None) -> FolderSumma
         InputError: a file cannot be read at all, or both have different keypoints.
     """
     found = find_coco_folder(folder)
-    (people, train), (others, val) = (_part(path, category) for path in (found.train_annotations, found.val_annotations))
+    people, train = _part(found.train_annotations, category)
+    others, val = _part(found.val_annotations, category)
     where = f"{val.annotations}: its keypoints are not those of {train.annotations}"
     require_same_order(others.names, people.names, where)
     return FolderSummary(_keypoints(people), people.can_mirror, train, val)
