@@ -27,7 +27,8 @@ ASKED = (
 def test_a_shell_completes(words: tuple[str, ...], offered: set[str], not_offered: set[str], tmp_path: Path) -> None:
     (tmp_path / "script").write_text(completion_script("bash"), encoding="utf-8")
     typed = " ".join(f"'{word}'" for word in ("vipnas", *(words or ("",))))
-    asked = f"COMP_WORDS=({typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _vipnas; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    asked = f"COMP_WORDS=({typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _vipnas; "
+    asked += "printf '%s\\n' \"${COMPREPLY[@]}\""
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("there is no bash here")
