@@ -89,6 +89,7 @@ def test_four_lines_run_every_stage(people: Path) -> None:
     text = "run_dir: run\nspace: space.yaml\ndata: {folder: people}\nminutes: 0.05\n"
     (folder / "mine.yaml").write_text(text, encoding="utf-8")
     quick = ["--data.cache", folder / "cache", "--search.workers", "0", "--finalists.workers", "0"]
+    quick += ["--latency.rounds", "1", "--train.bf16", "false", "--retrain.bf16", "false", "--finalists.bf16", "false"]
     stages = (
         ("train-supernet", folder / "mine.yaml", *quick),
         ("search", folder / "mine.yaml", *quick),

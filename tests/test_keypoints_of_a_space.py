@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,22 +62,27 @@ def test_frames_of_a_video_have_those_of_the_key_network(tmp_path: Path) -> None
         get_video_space(tmp_path / "s.yaml", 2, key)
 
 
-def test_supernet_and_search_go_by_the_data(tmp_path: Path) -> None:
-    folder = write_set(tmp_path / "set", NAMES, ["person"])
-    (tmp_path / "s.yaml").write_text(UNSAID, encoding="utf-8")
-    (tmp_path / "c.yaml").write_text(
+def test_supernet_and_search_go_by_the_data_and_a_moved_project_goes_on(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    folder = write_set(project / "set", NAMES, ["person"])
+    (project / "s.yaml").write_text(UNSAID, encoding="utf-8")
+    (project / "c.yaml").write_text(
         f"run_dir: run\nspace: s.yaml\ndata: {{folder: {folder.name}, cache: cache}}\n"
         "train: {steps: 1, batch_size: 2, random_subnets: 0, bf16: false}\n"
         "search: {evaluations: 3, workers: 0, objectives: [mean_oks, macs]}\n",
         encoding="utf-8",
     )
-    done = call("train-supernet", tmp_path / "c.yaml")
+    done = call("train-supernet", project / "c.yaml")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "run" / "space.json").read_text(encoding="utf-8"))["keypoints"] == 4
-    done = call("search", tmp_path / "c.yaml")
+    assert json.loads((project / "run" / "space.json").read_text(encoding="utf-8"))["keypoints"] == 4
+    done = call("search", project / "c.yaml")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "pareto.json").is_file()
-    (tmp_path / "s.yaml").write_text(f"{UNSAID}keypoints: 17\n", encoding="utf-8")
-    refused = call("train-supernet", tmp_path / "c.yaml", "--run-dir", tmp_path / "other")
+    assert (project / "run" / "pareto.json").is_file()
+    moved = Path(shutil.move(project, tmp_path / "moved"))
+    done = call("export", moved / "run", "--networks", "1", "--formats", "safetensors")
+    assert done.returncode == 0, done.stderr
+    assert call("search", moved / "run" / "config.yaml", "--resume", "--search.evaluations", "4").returncode == 0
+    (moved / "s.yaml").write_text(f"{UNSAID}keypoints: 17\n", encoding="utf-8")
+    refused = call("train-supernet", moved / "c.yaml", "--run-dir", tmp_path / "other")
     assert_one_line(refused, "the annotations have 4 keypoints, the network predicts 17", "or leave it out")
     assert not (tmp_path / "other").exists()
