@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import operators
+from . import kinds, operators
 from .architecture import PoseArchitecture
 from .catalogue import get_space, states_keypoints
 from .choices import Gene
@@ -92,6 +92,11 @@ class VideoSearchSpace:
     @property
     def gene_names(self) -> tuple[str, ...]:
         return tuple(gene.name for gene in self.genes)
+
+    @property
+    def unordered_genes(self) -> tuple[int, ...]:
+        """Which genes have choices without an order."""
+        return kinds.places(self.genes)
 
     @property
     def gene_sizes(self) -> tuple[int, ...]:

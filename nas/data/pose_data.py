@@ -153,6 +153,7 @@ class PeopleData(ABC):
             keypoint_set=self.train.keypoint_set,
             codec=self.codec(input_size, output),
             augmentation=config.augmentation,
+            final_augmentation=config.final_augmentation,
             padding=config.padding,
             cache_folder=self.cache_folder if config.picture_cache_gb else None,
             cache_limit_gb=config.picture_cache_gb,

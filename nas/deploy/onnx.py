@@ -124,7 +124,7 @@ def onnx_bytes(
     import onnx
 
     try:
-        writer = GraphWriter(net)
+        writer = GraphWriter(net, len(inputs))
         with torch.no_grad():
             output = writer.run(*inputs)
         model = writer.model(inputs, _named(output), dynamic_batch)
