@@ -29,6 +29,7 @@ __all__ = [
     "halved",
     "linear",
     "total",
+    "upsampled_conv_norm",
 ]
 
 Size = tuple[int, int]
@@ -94,6 +95,11 @@ def deconv_norm(in_channels: int, out_channels: int, kernel_size: int, size: Siz
     height, width = size
     weights = in_channels * (out_channels // groups) * kernel_size * kernel_size
     return Cost(weights + 2 * out_channels, weights * height * width, (2 * height, 2 * width))
+
+
+def upsampled_conv_norm(in_channels: int, out_channels: int, kernel_size: int, size: Size, *, groups: int = 1) -> Cost:
+    """Each pixel repeated to 2×2, which counts nothing; then as :func:`conv_norm`."""
+    return conv_norm(in_channels, out_channels, kernel_size, (2 * size[0], 2 * size[1]), groups=groups)
 
 
 def context_width(channels: int) -> int:

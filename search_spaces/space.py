@@ -21,10 +21,11 @@ import numpy as np
 
 from . import kinds, operators
 from .architecture import PoseArchitecture
-from .choices import Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing
+from .choices import HEAD_GENES, Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing
 from .errors import InputError
 from .families import Family, check_own_fields, family
 from .fields import canonical_json, from_tagged, read_json_object, to_fields
+from .heads import count_heads, extreme_index, head_genes, head_kinds, head_of, head_values, legal_groups
 from .limits import MAX_WEIGHTS, check_size
 from .parts import Head, Stage, Stem
 
@@ -71,7 +72,7 @@ class SearchSpace:
     def _check_storage(self) -> None:
         """The weights that the networks share: a supernet stores them without groups, or as a band."""
         shared = {}
-        for largest in kinds.with_each(self, self.largest()):
+        for largest in (*kinds.with_each(self, self.largest()), *self.of_each_head()):
             stored, bands = self._stored(largest)
             try:
                 check_size(stored.parts)
@@ -87,7 +88,7 @@ class SearchSpace:
         if sum(shared.values()) > MAX_WEIGHTS:
             raise InputError(
                 f"space {self.name}: {sum(shared.values()) / 1e9:.1f} billion shared weights of all kinds of blocks "
-                "are too many; at most 2 billion"
+                "and heads are too many; at most 2 billion"
             )
 
     def _stored(self, largest: PoseArchitecture) -> tuple[PoseArchitecture, int]:
@@ -155,8 +156,7 @@ class SearchSpace:
         return [i for i, choice in enumerate(stage.group_choices) if stage.group_count(choice, inner) is not None]
 
     def _head_groups(self, last_width: int, width: int) -> list[int]:
-        groups = self.head.groups
-        return [i for i, count in enumerate(groups) if last_width % count == 0 and width % count == 0]
+        return legal_groups(self.head, last_width, width)
 
     def group_counts(self, part: int) -> tuple[int, ...]:
         """All group counts that occur in a part: a stage (from 1) or the head (after the last stage)."""
@@ -193,12 +193,7 @@ class SearchSpace:
             for name in self._genes_of(stage):
                 values = stage.group_choices if name == "groups" else getattr(stage, name)
                 genes.append(Gene(part=part, name=f"stage{part}.{name}", field=name, values=values))
-        part = len(self.stages) + 1
-        genes += [
-            Gene(part=part, name="head.width", field="width", values=self.head.width_choices),
-            Gene(part=part, name="head.groups", field="groups", values=self.head.groups),
-        ]
-        return tuple(genes)
+        return (*genes, *head_genes(self.head, len(self.stages) + 1))
 
     @cached_property
     def _stage_genes(self) -> tuple[str, ...]:
@@ -234,10 +229,10 @@ class SearchSpace:
         runs: list[list[StageChoices]] = []
         for stage in self.stages:
             runs = [*runs, [stage]] if stage.width else [*runs[:-1], [*runs[-1], stage]]
-        for run in runs:  # of one width; the last one's decides the head's groups too
+        for run in runs:  # of one width; the last one's decides the heads too
             total *= sum(
                 prod(sum(len(self._stage_groups(stage, w, e)) for e in stage.expansion) for stage in run)
-                * (sum(len(self._head_groups(w, one)) for one in self.head.width_choices) if run is runs[-1] else 1)
+                * (count_heads(self.head, w) if run is runs[-1] else 1)
                 for w in run[0].width
             )
         return total
@@ -297,18 +292,9 @@ class SearchSpace:
         return value[genes[name]] if isinstance(value, tuple) else value
 
     def _decode_head(self, genes: dict[str, int], last_width: int) -> Head:
-        width, layers = self.head.width_choices[genes["width"]], self.head.layers
+        width = self.head.width_choices[genes["width"]]
         groups = self.head.groups[_nearest(self._head_groups(last_width, width), genes["groups"])]
-        return Head(
-            widths=(width,) * layers,
-            groups=(groups,) * layers,
-            kernel_sizes=(4,) * layers,
-            keypoints=self.keypoints,
-            normalization=self.head.normalization,
-            output=self.head.output,
-            kernel_size=self.head.kernel_size,
-            attention=self.head.attention,
-        )
+        return head_of(self.head, genes, groups, self.keypoints)
 
     def encode(self, architecture: PoseArchitecture) -> tuple[int, ...]:
         """The canonical vector of a member: ``decode(encode(a)) == a``, and equal networks have equal vectors.
@@ -335,8 +321,7 @@ class SearchSpace:
             group = stage.groups if choices.groups else inner // stage.groups
             for name in self._genes_of(choices):
                 yield group if name == "groups" else getattr(stage, name)
-        yield from (architecture.head.widths[:1] or (0,))
-        yield from (architecture.head.groups[:1] or (1,))
+        yield from head_values(self.head, architecture.head)
 
     def contains(self, architecture: PoseArchitecture) -> bool:
         """Whether the architecture is a member, exactly (input size and keypoints included)."""
@@ -409,9 +394,23 @@ class SearchSpace:
     def largest(self) -> PoseArchitecture:
         """The member with the most of everything, and the fewest groups.
 
-        It holds every shared weight, but for those of other kinds of blocks (:func:`search_spaces.kinds.with_each`).
+        It holds every shared weight, but for those of other kinds of blocks (:func:`search_spaces.kinds.with_each`) and
+        those that heads of other kinds have for themselves (:meth:`of_each_head`).
         """
         return self._extreme(max)
+
+    def of_each_head(self) -> tuple[PoseArchitecture, ...]:
+        """The largest network, and what it is with the largest head of every other kind."""
+        largest = self.largest()
+        found = {largest.head.kind: largest}
+        at = {gene.name: index for index, gene in enumerate(self.genes)}
+        for kind in head_kinds(self.head):
+            vector = list(self.encode(largest))
+            for field, index in kind.items():
+                vector[at[f"head.{field}"]] = index
+            network = self.decode(vector)
+            found.setdefault(network.head.kind, network)
+        return tuple(found.values())
 
     def _extreme(self, pick: Any) -> PoseArchitecture:
         """Group counts are picked after the widths, because those decide which counts are legal."""
@@ -427,7 +426,7 @@ class SearchSpace:
                 values = self._weights_of_groups(gene, widths, pick)
             elif gene.field == "expansion":
                 values = tuple(inner(widths[-1], expansion) or 0 for expansion in gene.values)
-            vector.append(values.index(pick(values)))
+            vector.append(extreme_index(values, pick))
             if gene.field == "width":
                 widths.append(gene.values[vector[-1]])
         return kinds.extreme(self, vector, pick)
@@ -478,10 +477,8 @@ class SearchSpace:
 
 
 _STAGE_FIELDS = ("width", "depth", "kernel_size", "expansion", "groups", "attention")
-_SINGLE = frozenset(
-    {"stride", "activation", "pyramid", "branches", "merge", "layers", "normalization", "output"}
-)
-_SINGLE_OF_HEAD = _SINGLE | {"kernel_size", "attention"}
+_SINGLE = frozenset({"stride", "activation", "pyramid", "branches", "merge"})
+_SINGLE_OF_HEAD = _SINGLE | {"normalization", *HEAD_GENES}
 
 
 def _listed(fields: dict[str, Any]) -> dict[str, Any]:

@@ -66,8 +66,9 @@ class VideoSearchSpace:
         for operation in self.operations:
             if operation not in ALL_OPERATIONS:
                 raise InputError(f"{where}: operation {operation!r} is not possible; choose from {ALL_OPERATIONS}")
+        for network in self.spatial.of_each_head():
+            check_same_maps(self.key, network, where)
         smallest = self.spatial.smallest()
-        check_same_maps(self.key, smallest, where)
         for feature in self.features:
             resize_factors(smallest, feature)  # strides are no choice: what fits one member fits all
 

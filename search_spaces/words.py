@@ -23,10 +23,11 @@ def _stage_text(stage: Stage) -> str:
 
 def _head_text(head: Head) -> str:
     groups = f" g{head.groups[0]}" if head.groups and head.groups[0] > 1 else ""
-    deconvolutions = f"{len(head.widths)} × {head.widths[0] if head.widths else 0}{groups}"
+    upsampling = f" {head.upsampling}" if head.upsampling != "deconvolution" else ""
+    layers = f"{len(head.widths)} × {head.widths[0] if head.widths else 0}{groups}{upsampling}"
     if head.output == "heatmaps":
-        return deconvolutions
-    before = f"{deconvolutions}, " if head.widths else ""
+        return f"{layers}{f', k{head.kernel_size}' if head.kernel_size > 1 else ''}"
+    before = f"{layers}, " if head.widths else ""
     return f"{before}SimCC k{head.kernel_size}{f' att {head.attention}' if head.attention else ''}"
 
 

@@ -85,6 +85,9 @@ def _modules(net: PoseNet) -> Iterator[Pair]:
         yield from _hrnet(net)
     else:
         raise InputError(f"MMPose has no network of the family {net.architecture.family!r}")
+    upsampling = net.architecture.head.upsampling
+    if upsampling != "deconvolution":
+        raise InputError(f"head.upsampling={upsampling}: MMPose's heads have deconvolutions alone")
     deconvolutions = list(net.head.get_submodule("deconvolutions").children())
     is_simcc = isinstance(net.head, SimCCHead)
     # The SimCC head holds a whole head of heatmaps where there are deconvolutions.

@@ -174,7 +174,7 @@ def test_weights_of_all_kinds_together_are_bounded() -> None:
     wide = {"width": [6000], "expansion": [4], "depth": [2]}
     for kind in ("basic", "fused"):
         small(**wide, block=[kind])
-    with pytest.raises(InputError, match="of all kinds of blocks are too many"):
+    with pytest.raises(InputError, match="of all kinds of blocks and heads are too many"):
         small(**wide, block=["basic", "fused"])
 
 

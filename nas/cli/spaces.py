@@ -45,13 +45,13 @@ def _list() -> None:
         "Search spaces",
         ("name", "family", "networks", "genes", "input (height × width)", "output"),
         [
-            (s.name, s.family, f"{s.size:.1e}", str(len(s.gene_names)), _size(s.input_size), s.head.output)
+            (s.name, s.family, f"{s.size:.1e}", str(len(s.gene_names)), _size(s.input_size), _outputs(s))
             for s in spaces
         ],
     )
     print(
-        "Each of heatmaps is also a space of video networks: --frames T (or video.frames in a configuration) makes it "
-        "one of T propagated frames after a key frame."
+        "Each of heatmaps alone is also a space of video networks: --frames T (or video.frames in a configuration) "
+        "makes it one of T propagated frames after a key frame."
     )
     networks = [(name, published(name)) for name in published_names()]
     print_table(
@@ -59,6 +59,10 @@ def _list() -> None:
         ("name", "family", "id", "input (height × width)", "output"),
         [(name, a.family, a.id, _size(a.input_size), a.head.output) for name, a in networks],
     )
+
+
+def _outputs(space: SearchSpace) -> str:
+    return " or ".join(space.head.choices("output"))
 
 
 def _show(space: SearchSpace, keypoints: str) -> None:

@@ -300,7 +300,7 @@ def _write(
         "weights_key": content_key(weights.read_bytes()),
         "annotations": str(data.val_files[0]),
         "detections": None if data.config.detections is None else str(data.config.detections),
-        "codec": data.codec(architecture.input_size, architecture.head.output).label,
+        "codec": data.codec_of(architecture).label,
         "settings": asdict(config.mirroring(data.val.keypoint_set.can_mirror)),
         **keypoint_facts(data.val.keypoint_set),
     }

@@ -186,10 +186,9 @@ def _export(
         latency_source=source,
     )  # fmt: skip
     keypoints = data.val.keypoint_set
-    output = architecture.head.output if isinstance(architecture, PoseArchitecture) else "heatmaps"
     meaning = HeatmapMeaning(
-        codec=data.codec(architecture.input_size, output), keypoint_names=tuple(keypoints.names),
-        padding=data.config.padding, keypoint_set=keypoints,
+        codec=data.codec_of(architecture), keypoint_names=tuple(keypoints.names), padding=data.config.padding,
+        keypoint_set=keypoints,
     )  # fmt: skip
     has_weights = "safetensors" in config.formats or (folder / WEIGHTS).is_file()
     first_line = inherited_line(architecture.id, run.path)
@@ -235,7 +234,7 @@ def _lender_of_crops(supernet: Supernet, data: PoseData, count: int) -> Lender:
 def _lender_of_clips(supernet: Supernet, key: PoseNet, data: VideoData, count: int) -> Lender:
     size = supernet.space.input_size
     clips, evaluator = data.calibration_clips(size, count), ClipEvaluator.of(data, size, PLAIN)
-    x, y = evaluator.codec.stride.tolist()
+    x, y = data.codec_of(key.architecture).stride.tolist()
 
     def lend(architecture: VideoArchitecture) -> _Lent:
         net = calibrate_video(supernet.extract_video(architecture, key, (x, y)), _Batches(clips))

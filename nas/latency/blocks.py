@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from search_spaces import Head, PoseArchitecture, SearchSpace, Stage, Stem
 from search_spaces.layers import FeatureMap
 from supernet import fold
-from supernet.networks import build_part, further_block
+from supernet.networks import MapsHead, build_part, further_block
 
 __all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks", "weights_of"]
 
@@ -40,6 +40,8 @@ class Block(NamedTuple):
     position: int = 0
     """Among the part's blocks. A stage's first block has the stride and changes the width; the further ones at each
     position are equal among themselves."""
+    bins: tuple[int, ...] = ()
+    """Of a SimCC head, along the width and along the height: they follow from the input's size, not from the inputs."""
 
     @property
     def is_first(self) -> bool:
@@ -54,8 +56,13 @@ def blocks_of(architecture: PoseArchitecture) -> Iterator[tuple[Block, int]]:
             spec = part.spec
             if isinstance(spec, Stage):
                 spec = replace(spec, depth=1, modules=1, **{name: _NEUTRAL[name] for name in block.ignores})
+            bins = _bins(block.outputs) if isinstance(spec, Head) and architecture.is_simcc else ()
             if block.repeats:
-                yield Block(architecture.family, number, block.inputs, spec, position), block.repeats
+                yield Block(architecture.family, number, block.inputs, spec, position, bins), block.repeats
+
+
+def _bins(outputs: Iterable[FeatureMap]) -> tuple[int, ...]:
+    return tuple(height * width for _, (height, width) in outputs)
 
 
 _NEUTRAL: dict[str, Any] = {"width": 1, "attention": False, "stride": 1, "expansion": 1, "merge": False}
@@ -175,7 +182,10 @@ def build_block(
 
 @torch.no_grad()
 def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
-    """Random weights for measuring: no zeros anywhere, so that a layer which a runtime gets wrong shows."""
+    """Random weights for measuring: no zeros anywhere, so that a layer which a runtime gets wrong shows.
+
+    A head's maps are small: of large ones a softmax is all peak, and its rounding many standard deviations.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             fan_in = layer.weight[0].numel()
@@ -191,3 +201,6 @@ def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
         else:
             for parameter in layer.parameters(recurse=False):  # scales and shifts
                 parameter.uniform_(0.5, 1.5, generator=generator)
+    for layer in module.modules():
+        if isinstance(layer, MapsHead):
+            layer.final.weight.mul_(0.1)

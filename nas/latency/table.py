@@ -144,7 +144,8 @@ def block_name(block: Block) -> str:
     kind = ("first", "further", "further module")[block.position]
     # One feature map is written as it was when there were no others: tables that were measured stay.
     before = [(one.channels, list(one.size)) for one in block.inputs]
-    return canonical_json([block.family, block.part, kind, *(before[0] if len(before) == 1 else (before,)), spec])
+    shown = [block.family, block.part, kind, *(before[0] if len(before) == 1 else (before,)), spec]
+    return canonical_json([*shown, list(block.bins)] if block.bins else shown)
 
 
 def _came_later(field: dataclasses.Field[Any]) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from nas.config import Config, note_config
+from nas.data.codecs import is_whole_part
 from nas.data.pose_data import PoseData
 from nas.data.video_data import VideoData
 from nas.processes.rank import is_first_process
@@ -131,8 +132,8 @@ def load_space(config: Config) -> SearchSpace:
     """The configuration's search space.
 
     Raises:
-        InputError: there is none of that name; or its networks give heatmaps that are not a quarter of their input,
-            which is what the targets are drawn for.
+        InputError: there is none of that name; or some of its networks give heatmaps that are no whole part of their
+            input.
     """
     space = get_space(config.space)
     check_heatmaps(config.space, space)
@@ -140,12 +141,13 @@ def load_space(config: Config) -> SearchSpace:
 
 
 def check_heatmaps(name: str, space: SearchSpace) -> None:
-    """Raise InputError where a space's networks give heatmaps that are not a quarter of their input."""
-    if space.head.output == "simcc":
-        return
-    (height, width), found = space.input_size, space.largest().heatmap_size
-    if found != (height // 4, width // 4):
-        raise InputError(
-            f"{name}: its networks give heatmaps of {found[0]} × {found[1]}, and a quarter of the input, "
-            f"{height // 4} × {width // 4}, is needed; change the stages' strides or the head's layers"
-        )
+    """Raise InputError where networks of a space give heatmaps that are not a half, a quarter, an eighth … of their
+    input."""
+    height, width = space.input_size
+    for network in space.of_each_head():
+        if not network.is_simcc and not is_whole_part(network.heatmap_size, space.input_size):
+            found = network.heatmap_size
+            raise InputError(
+                f"{name}: its networks give heatmaps of {found[0]} × {found[1]}, which are no half, quarter or eighth "
+                f"of the input, {height} × {width}; change the stages' strides or the head's layers"
+            )

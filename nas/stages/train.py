@@ -96,7 +96,7 @@ def video_space(config: Config, key: PoseArchitecture) -> VideoSearchSpace:
     Raises:
         InputError: there is no such space; or the key frame's network has another input size, or other keypoints.
     """
-    load_space(config)  # refuses heatmaps that are not a quarter of the input
+    load_space(config)  # refuses heatmaps that are no whole part of the input
     video = config.video
     return get_video_space(config.space, video.frames, key, features=video.features, operations=video.operations)
 

@@ -130,8 +130,12 @@ def _merged(part: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]
     if not isinstance(part, dict):
         raise InputError(f"{where}: what it extends has no such part to change")
     excluded = {name for given, others in EXCLUDES.items() if given in changes for name in others}
-    if changes.get("output") == "simcc" or changes.get("layers") == 0:
-        excluded |= {"width", "groups", "normalization"}
+    if changes.get("output") in ("simcc", ["simcc"]):
+        excluded |= {"normalization"}
+    elif changes.get("output") in ("heatmaps", ["heatmaps"]):
+        excluded |= {"attention"}
+    if changes.get("layers") in (0, [0]):
+        excluded |= {"width", "groups", "upsampling"}
     return {**{name: value for name, value in part.items() if name not in excluded}, **changes}
 
 

@@ -145,6 +145,8 @@ def to_mmpose(architecture: PoseArchitecture) -> tuple[dict[str, Any], dict[str,
     stem, stages, head = architecture.stem, architecture.stages, architecture.head
     if head.normalization != "none":
         raise InputError(f"head.normalization={head.normalization}: MMPose has no such head; search a space without it")
+    if head.upsampling != "deconvolution":
+        raise InputError(f"head.upsampling={head.upsampling}: MMPose's heads have deconvolutions alone")
     lists: dict[str, list[Any]] = {
         "wid": [stem.width, *(stage.width for stage in stages)],
         "expan": [None, *(stage.expansion for stage in stages)],

@@ -12,7 +12,7 @@ from search_spaces import PoseArchitecture, Stage, Stem
 
 from .blocks import ContextBlock
 from .fusion import Fusion
-from .head import PoseHead
+from .head import MapsHead, PoseHead
 from .simcc import GatedAttention, ScaleNorm, SimCC, SimCCHead
 
 __all__ = ["PoseNet", "build_part", "further_block", "initialize", "part_name", "run_part"]
@@ -129,7 +129,7 @@ def initialize(
         for layer in module.modules():
             if isinstance(layer, ContextBlock):
                 layer.expand.weight.zero_()
-            elif isinstance(layer, PoseHead | SimCCHead):
+            elif isinstance(layer, MapsHead):
                 layer.final.weight.normal_(0.0, 0.001, generator=generator)
     for layer in module.modules():
         if isinstance(layer, Fusion):
