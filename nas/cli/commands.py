@@ -53,6 +53,7 @@ COMMANDS = (
     ),
     Command("latency build-table", "measure the blocks of a space once", "vipnas latency build-table resnet-tiny"),
     Command("latency", "measure networks on this machine", "vipnas latency s-vipnas-res50 --runtime torch"),
+    Command("completion", "print a script for the shell's completion", "vipnas completion bash"),
 )
 
 
