@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from .calibration import UncalibratedSubnet, UncalibratedVideo
 from .initial import initial_store
 from .layout import Layout
 from .networks import Fusion, PoseNet, PropagatedNet, SimCC, VideoPoseNet, build_frame, build_part, part_name
-from .sharing import Reader, Sharing, fusion_prefix, read_all, readers, written_back
+from .reading import Run, SharedWeights, read_all, runs, stacked_names
+from .sharing import Reader, Sharing, fusion_prefix, readers, written_back
 from .storage import check_names, open_storage, save_storage
 
 __all__ = ["Network", "Supernet"]
@@ -49,6 +50,8 @@ class _Subnet:
 
     net: PoseNet
     readers: dict[str, Reader]
+    runs: list[Run] | None
+    """The readers that are alike, together."""
 
 
 class Supernet(nn.Module):
@@ -82,6 +85,7 @@ class Supernet(nn.Module):
         self._store = nn.ParameterDict()
         for name, value in store.items():
             self._store[_key(name)] = nn.Parameter(value)
+        self._shared: SharedWeights | None = None
         self._subnets: OrderedDict[Network, _Subnet] = OrderedDict()
 
     @property
@@ -97,7 +101,35 @@ class Supernet(nn.Module):
     @property
     def store(self) -> dict[str, Tensor]:
         """The shared storage: name → parameter."""
-        return {key.replace("/", "."): value for key, value in self._store.items()}
+        return dict(self._weights.tensors)
+
+    @property
+    def _weights(self) -> SharedWeights:
+        if self._shared is None:  # kept: to look for hundreds of parameters in a module takes half a millisecond
+            self._shared = SharedWeights({key.replace("/", "."): value for key, value in self._store.items()})
+        return self._shared
+
+    @torch.no_grad()
+    def stack_storage(self) -> None:
+        """Lay equal layers of successive blocks side by side, for a device whose operations are costly to launch.
+
+        The parameters are new objects of equal values: make an optimizer after this. Moved to another device, or
+        copied, they lie apart again.
+        """
+        store = self.store
+        names = stacked_names({name: value.shape for name, value in store.items()})
+        stacks = {stack: torch.stack([store[name].detach() for name in several]) for stack, several in names.items()}
+        for stack, several in names.items():
+            for name, value in zip(several, stacks[stack].unbind(), strict=True):
+                self._store[_key(name)] = nn.Parameter(value, store[name].requires_grad)
+        self._shared = None
+        self._shared = SharedWeights(self._weights.tensors, stacks, names)
+        self._subnets.clear()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Supernet:
+        super()._apply(fn, recurse)
+        self._shared = None
+        return self
 
     # Networks -------------------------------------------------------------------------------------------------------
 
@@ -122,7 +154,7 @@ class Supernet(nn.Module):
         subnet = self._subnet(network)
         if subnet.net.training != self.training:
             _set_mode(subnet.net, training=self.training)
-        tensors = read_all(subnet.readers, self.store)
+        tensors = read_all(subnet.readers, subnet.runs, self._weights)
         if not self.training:
             tensors.update(_fresh_buffers(subnet.net, images.device))
         inputs = (images, previous_heatmaps) if isinstance(subnet.net, PropagatedNet) else (images,)
@@ -188,7 +220,8 @@ class Supernet(nn.Module):
         if subnet is None:
             net = self._build(network)
             _set_mode(net, training=self.training)
-            subnet = self._subnets[network] = _Subnet(net, self._readers(net))
+            found = self._readers(net)
+            subnet = self._subnets[network] = _Subnet(net, found, runs(found, self._weights.places))
             if len(self._subnets) > CACHED_SUBNETS:
                 self._subnets.popitem(last=False)
         else:
@@ -216,7 +249,7 @@ class Supernet(nn.Module):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_subnets": OrderedDict()}  # readers are closures; they are made again
+        return {**self.__dict__, "_shared": None, "_subnets": OrderedDict()}  # closures, views; they are made again
 
     # Weights from elsewhere -----------------------------------------------------------------------------------------
 
