@@ -115,7 +115,7 @@ def _run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return _moved(operation, args[0], dict(kwargs))
     if name == "copy_":
         into, source = args[:2]
-        if isinstance(into, OnOther) != isinstance(source, OnOther):
+        if isinstance(into, OnOther) != isinstance(source, OnOther) and not _goes_on(source, args[2:], kwargs):
             _wait("copy")
         _inside(into).copy_(_inside(source))
         launches[name] += 1
@@ -170,9 +170,7 @@ def _moved(operation: Any, source: torch.Tensor, kwargs: dict[str, Any]) -> torc
     kwargs.pop("pin_memory", None)
     if target.type == "meta":
         return operation(_inside(source), device=target, **kwargs)
-    # To the host, what waits is the synchronization after it; from the host, memory that is not page-locked.
-    goes_on = kwargs.get("non_blocking") and (target.type == "cpu" or _is_page_locked(source))
-    if isinstance(source, OnOther) != (target.type == NAME) and not goes_on:
+    if isinstance(source, OnOther) != (target.type == NAME) and not _goes_on(source, (), kwargs):
         _wait("copy")
     found = operation(_inside(source), **kwargs)
     if target.type != NAME:
@@ -181,8 +179,10 @@ def _moved(operation: Any, source: torch.Tensor, kwargs: dict[str, Any]) -> torc
     return OnOther(found)
 
 
-def _is_page_locked(tensor: torch.Tensor) -> bool:
-    return any(tensor is one for one in _page_locked)
+def _goes_on(source: torch.Tensor, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether the host does not wait for a copy: from page-locked memory; and to the host, where it synchronizes."""
+    is_asked = bool(args[0] if args else kwargs.get("non_blocking"))
+    return is_asked and (isinstance(source, OnOther) or any(source is one for one in _page_locked))
 
 
 def _refuse_foreigners(operation: Any, name: str, foreign: list[torch.Tensor]) -> None:
