@@ -279,7 +279,7 @@ class Supernet(nn.Module):
         return frame
 
     def __getstate__(self) -> dict[str, Any]:
-        made_again = {"_shared": None, "_pool": None, "_subnets": OrderedDict()}  # views and closures
+        made_again: dict[str, Any] = {"_shared": None, "_pool": None, "_subnets": OrderedDict()}  # views and closures
         return {**self.__dict__, **made_again}
 
     # Weights from elsewhere -----------------------------------------------------------------------------------------
