@@ -35,6 +35,8 @@ supernet = Supernet(space, generator=torch.Generator().manual_seed(0)).train()
 images = torch.randn(batch, 3, *space.input_size).to(memory_format=torch.channels_last)
 if counts:
     supernet, images = supernet.to(other_device.OTHER), images.to(other_device.OTHER)
+    if hasattr(supernet, "stack_storage"):  # as a training does on a GPU
+        supernet.stack_storage()
 rng, found = np.random.default_rng(0), []
 for step in range(steps):
     subnets = [space.smallest(), space.sample(rng), space.sample(rng)]

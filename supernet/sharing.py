@@ -12,9 +12,9 @@ Cai et al. 2020), and BatchNorm affine parameters of their own for each group co
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,6 @@ __all__ = [
     "diagonal_blocks",
     "leading",
     "leading_of_each",
-    "read_all",
     "readers",
     "written_back",
 ]
@@ -124,53 +123,11 @@ class SliceReader:
     """The tensor, or its gradient → the view of what is read, or to be added to."""
     shape: tuple[int, ...]
     """The view's entries in this shape are the parameter."""
+    groups: int = 1
+    """Of the convolution. Equal layers of two blocks are read alike where shape and groups are equal."""
 
     def __call__(self, store: Store) -> Tensor:
         return self.view(store[self.storage]).reshape(self.shape).contiguous()
-
-
-class _Slices(torch.autograd.Function):
-    """Reads all parameters of a subnet, and adds their gradients straight into slices of the storage's ``.grad``.
-
-    As a chain of views each of them would have, backwards, a whole tensor of zeros for every slicing, into which the
-    gradient is copied, and which is then added up: two thirds of a step's operations, and most of its memory traffic
-    where the space is much wider than its subnets.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, slices: Sequence[SliceReader], names: Sequence[str], *storage: Tensor) -> tuple[Tensor, ...]:
-        store = dict(zip(names, storage, strict=True))
-        ctx.slices, ctx.store = slices, store
-        return tuple(read(store).detach() for read in slices)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[None, ...]:
-        for read, gradient in zip(ctx.slices, gradients, strict=True):
-            tensor = ctx.store[read.storage]
-            if gradient is None or not tensor.requires_grad:
-                continue
-            if tensor.grad is None and read.shape == tensor.shape:  # all of it: nothing to add to
-                tensor.grad = torch.empty_like(tensor).copy_(gradient)
-                continue
-            if tensor.grad is None:
-                tensor.grad = torch.zeros_like(tensor)
-            into = read.view(tensor.grad)
-            into.add_(gradient.reshape(into.shape))
-        return (None, None, *([None] * len(ctx.store)))
-
-
-def read_all(found: Mapping[str, Reader], store: Store) -> dict[str, Tensor]:
-    """A network's parameters from the storage; a backward pass reaches the storage's ``.grad``.
-
-    It does so outside of autograd where every parameter is a slice of a leaf: ``torch.autograd.grad`` then finds none.
-    """
-    slices = [read for read in found.values() if isinstance(read, SliceReader)]
-    names = list(dict.fromkeys(read.storage for read in slices))
-    if not torch.is_grad_enabled() or len(slices) < len(found) or not all(store[name].is_leaf for name in names):
-        return {name: read(store) for name, read in found.items()}
-    tensors = _Slices.apply(slices, names, *(store[name] for name in names))
-    return dict(zip(found, tensors, strict=True))
 
 
 def _convolution_reader(
@@ -183,7 +140,7 @@ def _convolution_reader(
     if not transforms:
         shape = tuple(module.weight.shape)
         return SliceReader(
-            name, lambda weight: centre(_weight(weight, module, sharing, is_band), kernel_size), shape
+            name, lambda weight: centre(_weight(weight, module, sharing, is_band), kernel_size), shape, module.groups
         )  # fmt: skip
 
     def read(store: Store) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,15 @@ from .calibration import UncalibratedSubnet, UncalibratedVideo
 from .initial import initial_store
 from .layout import Layout
 from .networks import Fusion, PoseNet, PropagatedNet, SimCC, VideoPoseNet, build_frame, build_part, part_name
-from .sharing import Reader, Sharing, fusion_prefix, read_all, readers, written_back
+from .pool import PartPool
+from .reading import Run, SharedWeights, read_all, runs, stacked_names
+from .sharing import Reader, Sharing, fusion_prefix, readers, written_back
 from .storage import check_names, open_storage, save_storage
 
 __all__ = ["Network", "Supernet"]
 
-CACHED_SUBNETS = 256
+CACHED_SUBNETS = 64
+"""A random one hardly ever comes again; its parts do (:class:`PartPool`)."""
 
 Network = PoseArchitecture | PropagatedFrame
 """What says which subnet is meant; a frame without fusion is its network alone."""
@@ -49,6 +52,8 @@ class _Subnet:
 
     net: PoseNet
     readers: dict[str, Reader]
+    runs: list[Run] | None
+    """The readers that are alike, together."""
 
 
 class Supernet(nn.Module):
@@ -82,7 +87,19 @@ class Supernet(nn.Module):
         self._store = nn.ParameterDict()
         for name, value in store.items():
             self._store[_key(name)] = nn.Parameter(value)
+        self._shared: SharedWeights | None = None
+        self._forget_subnets()
+
+    def _forget_subnets(self) -> None:
         self._subnets: OrderedDict[Network, _Subnet] = OrderedDict()
+        self._pool: PartPool | None = None
+
+    def train(self, mode: bool = True) -> Supernet:
+        """As any module's; the networks that were made for the other mode are made again."""
+        if mode != self.training:
+            self._forget_subnets()
+        super().train(mode)
+        return self
 
     @property
     def fusions(self) -> tuple[FusionChoice, ...]:
@@ -97,7 +114,35 @@ class Supernet(nn.Module):
     @property
     def store(self) -> dict[str, Tensor]:
         """The shared storage: name → parameter."""
-        return {key.replace("/", "."): value for key, value in self._store.items()}
+        return dict(self._weights.tensors)
+
+    @property
+    def _weights(self) -> SharedWeights:
+        if self._shared is None:  # kept: to look for hundreds of parameters in a module takes half a millisecond
+            self._shared = SharedWeights({key.replace("/", "."): value for key, value in self._store.items()})
+        return self._shared
+
+    @torch.no_grad()
+    def stack_storage(self) -> None:
+        """Lay equal layers of successive blocks side by side, for a device whose operations are costly to launch.
+
+        The parameters are new objects of equal values: make an optimizer after this. Moved to another device, or
+        copied, they lie apart again.
+        """
+        store = self.store
+        names = stacked_names({name: value.shape for name, value in store.items()})
+        stacks = {stack: torch.stack([store[name].detach() for name in several]) for stack, several in names.items()}
+        for stack, several in names.items():
+            for name, value in zip(several, stacks[stack].unbind(), strict=True):
+                self._store[_key(name)] = nn.Parameter(value, store[name].requires_grad)
+        self._shared = None
+        self._shared = SharedWeights(self._weights.tensors, stacks, names)
+        self._forget_subnets()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Supernet:
+        super()._apply(fn, recurse)
+        self._shared = None
+        return self
 
     # Networks -------------------------------------------------------------------------------------------------------
 
@@ -120,9 +165,7 @@ class Supernet(nn.Module):
             ValueError: there is a fusion, and there are no heatmaps.
         """
         subnet = self._subnet(network)
-        if subnet.net.training != self.training:
-            _set_mode(subnet.net, training=self.training)
-        tensors = read_all(subnet.readers, self.store)
+        tensors = read_all(subnet.readers, subnet.runs, self._weights)
         if not self.training:
             tensors.update(_fresh_buffers(subnet.net, images.device))
         inputs = (images, previous_heatmaps) if isinstance(subnet.net, PropagatedNet) else (images,)
@@ -186,9 +229,8 @@ class Supernet(nn.Module):
     def _subnet(self, network: Network) -> _Subnet:
         subnet = self._subnets.get(network)
         if subnet is None:
-            net = self._build(network)
-            _set_mode(net, training=self.training)
-            subnet = self._subnets[network] = _Subnet(net, self._readers(net))
+            net, found = self._assembled(network)
+            subnet = self._subnets[network] = _Subnet(net, found, runs(found, self._weights.places))
             if len(self._subnets) > CACHED_SUBNETS:
                 self._subnets.popitem(last=False)
         else:
@@ -196,7 +238,37 @@ class Supernet(nn.Module):
         return subnet
 
     def _build(self, network: Network) -> PoseNet:
-        """The static network on the meta device. Raises InputError where it is no member: names what does not fit."""
+        """The static network on the meta device, its modules its own. Raises InputError where it is no member."""
+        with torch.device("meta"):
+            return build_frame(self._checked(network))
+
+    def _assembled(self, network: Network) -> tuple[PoseNet, dict[str, Reader]]:
+        """As :meth:`_build`, of modules that other networks hold too, in this supernet's mode; and its readers."""
+        frame, found = self._checked(network), dict[str, Reader]()
+        if self._pool is None:
+            self._pool = PartPool(self._read, lambda module: _set_mode(module, training=self.training))
+
+        def part(architecture: PoseArchitecture, index: int) -> nn.Module:
+            assert self._pool is not None
+            module, its_readers = self._pool.part(architecture, index)
+            found.update(its_readers)
+            return module
+
+        with torch.device("meta"):  # the fusion; the parts are there
+            net = build_frame(frame, None, part)
+        net.training = self.training
+        if isinstance(net, PropagatedNet):
+            _set_mode(net.fusion, training=self.training)
+            shared = fusion_prefix(net.frame.fusion)
+            of_fusion = self._read(net.fusion, shared)
+            found |= {f"fusion.{name.removeprefix(shared)}": read for name, read in of_fusion.items()}
+        return net, found
+
+    def _read(self, module: nn.Module, prefix: str) -> dict[str, Reader]:
+        return readers(module, self.sharing, self._layout, prefix)
+
+    def _checked(self, network: Network) -> PropagatedFrame:
+        """Raises InputError where the network is no member: names what does not fit."""
         frame = network if isinstance(network, PropagatedFrame) else PropagatedFrame(architecture=network)
         if self.video is not None:
             self.video.encode_frame(frame)
@@ -204,19 +276,11 @@ class Supernet(nn.Module):
             self.space.encode(frame.architecture)
         else:
             raise InputError(f"space {self.space.name}: fusion {frame.fusion} is not a choice; it is a space of images")
-        with torch.device("meta"):
-            return build_frame(frame)
-
-    def _readers(self, net: PoseNet) -> dict[str, Reader]:
-        found = readers(net, self.sharing, self._layout)
-        if isinstance(net, PropagatedNet):
-            shared = fusion_prefix(net.frame.fusion)
-            of_fusion = readers(net.fusion, self.sharing, self._layout, shared)
-            found |= {f"fusion.{name.removeprefix(shared)}": read for name, read in of_fusion.items()}
-        return found
+        return frame
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_subnets": OrderedDict()}  # readers are closures; they are made again
+        made_again: dict[str, Any] = {"_shared": None, "_pool": None, "_subnets": OrderedDict()}  # views and closures
+        return {**self.__dict__, **made_again}
 
     # Weights from elsewhere -----------------------------------------------------------------------------------------
 

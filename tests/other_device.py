@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import traceback
+import weakref
 from typing import Any
 
 import torch
@@ -45,7 +46,8 @@ OURS = ("/nas/", "/supernet/", "/evaluators/")
 class _Module(backend_registration._DummyBackendModule):
     """What torch asks of a device's module."""
 
-    def synchronize(self, *_: Any) -> None: ...
+    def synchronize(self, *_: Any) -> None:
+        _wait("synchronize")
 
     def set_device(self, *_: Any) -> None: ...
 
@@ -113,7 +115,7 @@ def _run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return _moved(operation, args[0], dict(kwargs))
     if name == "copy_":
         into, source = args[:2]
-        if isinstance(into, OnOther) != isinstance(source, OnOther):
+        if isinstance(into, OnOther) != isinstance(source, OnOther) and not _goes_on(source, args[2:], kwargs):
             _wait("copy")
         _inside(into).copy_(_inside(source))
         launches[name] += 1
@@ -123,7 +125,7 @@ def _run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name in READS:
         _wait("read")
     if name not in NO_LAUNCH:
-        launches[name] += 1
+        launches[name] += _kernels(name, args)
     where = kwargs.get("device")
     to_cpu = where is not None and torch.device(where).type == "cpu"
     if where is not None:
@@ -143,19 +145,44 @@ def _run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return tree_map(outside, found)
 
 
+def _kernels(name: str, args: Any) -> int:
+    """One, but for operations on lists that CUDA carries out one tensor at a time.
+
+    It takes lists together where their tensors are dense and of equal strides (``can_use_fast_route``), and joins
+    tensors that are not contiguous where they have at most four dimensions.
+    """
+    lists = [one for one in args if isinstance(one, list | tuple) and one and isinstance(one[0], torch.Tensor)]
+    if name.startswith("_foreach"):
+        alike = all(len({one.stride() for one in several}) == 1 for several in zip(*lists, strict=True))
+        return 1 if alike and all(_is_dense(one) for one in lists[0]) else len(lists[0])
+    if name in ("cat", "stack") and not all(one.is_contiguous() for one in lists[0]):
+        return 1 if lists[0][0].dim() + (name == "stack") <= 4 else len(lists[0])
+    return 1
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    return bool(torch.ops.aten.is_non_overlapping_and_dense(_inside(tensor)))
+
+
 def _moved(operation: Any, source: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
     """To another device, type or layout."""
     target = torch.device(kwargs.pop("device", None) or source.device)
     kwargs.pop("pin_memory", None)
     if target.type == "meta":
         return operation(_inside(source), device=target, **kwargs)
-    if isinstance(source, OnOther) != (target.type == NAME):
+    if isinstance(source, OnOther) != (target.type == NAME) and not _goes_on(source, (), kwargs):
         _wait("copy")
     found = operation(_inside(source), **kwargs)
     if target.type != NAME:
         return found
     launches["_to_copy"] += 1
     return OnOther(found)
+
+
+def _goes_on(source: torch.Tensor, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether the host does not wait for a copy: from page-locked memory; and to the host, where it synchronizes."""
+    is_asked = bool(args[0] if args else kwargs.get("non_blocking"))
+    return is_asked and (isinstance(source, OnOther) or any(source is one for one in _page_locked))
 
 
 def _refuse_foreigners(operation: Any, name: str, foreign: list[torch.Tensor]) -> None:
@@ -205,14 +232,21 @@ _others = torch.library.Library("_", "IMPL")
 _others.fallback(lambda operation, *args, **kwargs: _run(operation, args, kwargs), "PrivateUse1")
 
 
-def _made_here_first(factory: Any) -> Any:
-    """These factories write their values through a pointer, which a wrapper does not have."""
+def _made_here_first(factory: Any, is_computed: bool) -> Any:
+    """These factories write their values through a pointer, which a wrapper does not have.
+
+    Args:
+        is_computed: a GPU makes the values itself; others are copied there.
+    """
 
     def make(*args: Any, device: Any = None, requires_grad: bool = False, **kwargs: Any) -> torch.Tensor:
         if args and isinstance(args[0], OnOther):
             return args[0] if device is None else args[0].to(device)
         found: torch.Tensor = factory(*args, **kwargs)
-        if device is not None:
+        if device is not None and is_computed and torch.device(device).type == NAME:
+            launches["made"] += 1
+            found = OnOther(found)
+        elif device is not None:
             found = found.to(device)
         return found.requires_grad_(True) if requires_grad else found
 
@@ -220,7 +254,19 @@ def _made_here_first(factory: Any) -> Any:
 
 
 for _name in ("tensor", "as_tensor", "arange"):
-    setattr(torch, _name, _made_here_first(getattr(torch, _name)))
+    setattr(torch, _name, _made_here_first(getattr(torch, _name), _name == "arange"))
+
+
+_page_locked: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+
+
+def _lock_pages(tensor: torch.Tensor, *_: Any) -> torch.Tensor:
+    found = tensor.clone()
+    _page_locked.add(found)
+    return found
+
+
+torch.Tensor.pin_memory = _lock_pages  # type: ignore[method-assign]
 
 
 _autocast = torch.autocast

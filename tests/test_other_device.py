@@ -13,17 +13,17 @@ import torch
 from tests.paths import REPO
 
 CASES = {
-    "supernet, resnet, adam": (1700, 12),
-    "supernet, resnet, muon": (2750, 12),
-    "supernet, mobilenetv3, adam": (4800, 12),
-    "retraining, adam": (500, 12),
-    "retraining, muon": (820, 12),
+    "supernet, resnet, adam": (1350, 1),
+    "supernet, resnet, muon": (1800, 1),
+    "supernet, mobilenetv3, adam": (3950, 1),
+    "retraining, adam": (450, 1),
+    "retraining, muon": (600, 1),
     "evaluation": None,
     "finalist": None,
     "candidate": None,
     "video candidate": None,
-    "temporal supernet": (1700, 44),
-    "temporal supernet and key": (1800, 44),
+    "temporal supernet": (1350, 1),
+    "temporal supernet and key": (1450, 1),
     "video retraining": None,
     "video retraining through time": None,
 }

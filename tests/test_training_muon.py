@@ -97,6 +97,39 @@ def test_processes_share_the_work() -> None:
         assert torch.equal(b, c)
 
 
+def one_by_one(parameters: list[nn.Parameter], steps: list[list[Tensor]], lr: float, weight_decay: float) -> None:
+    """Muon as its equations have it, a parameter at a time."""
+    for parameter, gradients in zip(parameters, zip(*steps, strict=True), strict=True):
+        value, first, second = parameter.detach().clone(), torch.zeros_like(parameter), torch.zeros_like(parameter)
+        for step, gradient in enumerate(gradients, 1):
+            value *= 1 - lr * weight_decay
+            if value.dim() > 1:
+                first = 0.9 * first + gradient
+                update = orthogonalized((gradient + 0.9 * first).flatten(1)[None])[0]
+                value -= lr * max(1.0, update.shape[0] / update.shape[1]) ** 0.5 * update.view(value.shape)
+            else:
+                first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+                scale = (second / (1 - 0.999**step)).sqrt() + 1e-8
+                value -= lr * ADAM_SHARE / (1 - 0.9**step) * first / scale
+        parameter.data = value
+
+
+def test_all_parameters_at_once_are_updated_as_each_alone() -> None:
+    shapes = [(8, 3, 3, 3), (8, 8), (8, 8), (4, 40), (40, 4), (5,), (7,)]
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    steps = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(4)]
+    together, alone = ([nn.Parameter(value.clone()) for value in start] for _ in range(2))
+    muon = Muon(together, lr=0.02, weight_decay=0.1)
+    for gradients in steps:
+        for parameter, gradient in zip(together, gradients, strict=True):
+            parameter.grad = gradient.clone()
+        muon.step()
+    one_by_one(alone, steps, 0.02, 0.1)
+    for found, expected in zip(together, alone, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_its_state_comes_back() -> None:
     def trained(break_after: int | None) -> nn.Linear:
         generator = torch.Generator().manual_seed(0)

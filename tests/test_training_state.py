@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from torch import nn
 
 from nas.processes.interruption import noticing_interruption
-from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from nas.training import checkpoint
+from nas.training.checkpoint import CheckpointWriter, load_checkpoint, save_checkpoint
 from nas.training.ema import MovingAverage
 from nas.training.metrics import MetricsLog
 from search_spaces import InputError
@@ -56,6 +58,44 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     assert torch.equal(found.pop("weights")["a"], state.pop("weights")["a"])  # type: ignore[index]
     assert found == state
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_checkpoint_is_of_the_moment_when_it_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_write, path = threading.Event(), tmp_path / "checkpoint.pt"
+    write = checkpoint.save_checkpoint
+    monkeypatch.setattr(checkpoint, "save_checkpoint", lambda *given: may_write.wait(60) and write(*given))
+    weight, memory = nn.Parameter(torch.ones(3)), {"kept": [1]}
+    writer = CheckpointWriter(path, IDENTITY)
+    writer.begin({"weight": weight, "memory": memory})
+    assert writer.is_busy
+    assert not path.exists()
+    with torch.no_grad():
+        weight.add_(1)
+    memory["kept"].append(2)
+    may_write.set()
+    writer.wait()
+    assert not writer.is_busy
+    found = load_checkpoint(path, IDENTITY)
+    assert torch.equal(found["weight"], torch.ones(3))
+    assert found["memory"] == {"kept": [1]}
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    writer = CheckpointWriter(path, IDENTITY)
+    writer.begin({"step": 1})
+    writer.wait()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", fail)
+    for tells in (writer.wait, lambda: writer.begin({"step": 3})):
+        writer.begin({"step": 2})
+        with pytest.raises(OSError, match="No space left"):
+            tells()
+    writer.check()  # it is told once
+    assert load_checkpoint(path, IDENTITY) == {"step": 1}
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nas.data.codec_name import CODEC_NAMES, CodecName
 from nas.data.decoding import blur_kernel_size, heatmap_maxima, refine_dark, refine_quarter_pixel, refine_udp
+from nas.data.transfer import constant
 from search_spaces.errors import InputError
 
 __all__ = ["Codec", "CodecName", "is_whole_part"]
@@ -112,13 +113,13 @@ class Codec:
             Heatmaps (N, K, h, w) float32 and weights (N, K) float32. The weight is the visibility, and 0 where the
             target would leave no trace on the map; a keypoint of visibility under 0.5 has an empty map.
         """
-        centers = keypoints_px.float() / torch.from_numpy(self.stride).to(keypoints_px.device)
+        centers = keypoints_px.float() / constant(tuple(self.stride.tolist()), keypoints_px.device)
         # The place of the window: the nearest pixel, rounded as the official code rounds (towards zero after + 0.5).
         windows = centers if self.name == "dark" else torch.trunc(centers + 0.5)
         peaks = windows if self.name == "gaussian" else centers
         height, width = self.heatmap_size
         radius = 3 * self.sigma if self.name == "dark" else float(int(3 * self.sigma))
-        limit = torch.tensor([width, height], device=centers.device)
+        limit = constant((width, height), centers.device)
         inside = ((windows - radius < limit) & (windows + radius + 1 >= 0)).all(dim=-1)
         weights = visibility.float() * inside
         profiles = []

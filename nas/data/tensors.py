@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data.codecs import Codec
+from nas.data.transfer import constant, sent
 
 __all__ = ["IMAGE_MEAN", "IMAGE_STD", "ClipBatch", "ClipTensors", "clip_tensors", "to_tensor"]
 
@@ -22,10 +23,9 @@ IMAGE_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 def to_tensor(images: NDArray[np.uint8] | Tensor, device: torch.device | str = "cpu") -> Tensor:
     """RGB crops (N, H, W, 3) uint8 to normalised float32 images (N, 3, H, W), in channels-last memory format."""
     pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])) if isinstance(images, np.ndarray) else images
-    mean = torch.tensor(IMAGE_MEAN, device=device)
-    inverse_std = 1 / torch.tensor(IMAGE_STD, device=device)
+    mean, inverse_std = constant(IMAGE_MEAN, device), 1 / constant(IMAGE_STD, device)
     # The crops already lie channels-last: only the names of the axes change.
-    return pixels.to(device).float().sub_(mean).mul_(inverse_std).permute(0, 3, 1, 2)
+    return sent(pixels, device).float().sub_(mean).mul_(inverse_std).permute(0, 3, 1, 2)
 
 
 def clip_tensors(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
@@ -72,13 +72,13 @@ class ClipBatch:
             images=clip_tensors(self.pixels, device),
             targets=targets,
             weights=weights,
-            previous_from_current=torch.from_numpy(self.previous_from_current).to(device),
+            previous_from_current=sent(torch.from_numpy(self.previous_from_current), device),
         )
 
     def targets(self, codec: Codec, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Targets and weights by any codec of these inputs, as in :class:`ClipTensors`."""
         size = self.pixels.shape[:2]
-        keypoints = torch.from_numpy(self.keypoints_px).to(device).flatten(0, 1)
-        visibility = torch.from_numpy(self.visibility).to(device).flatten(0, 1)
+        keypoints = sent(torch.from_numpy(self.keypoints_px), device).flatten(0, 1)
+        visibility = sent(torch.from_numpy(self.visibility), device).flatten(0, 1)
         targets, weights = codec.encode(keypoints, visibility)
         return targets.unflatten(0, size), weights.unflatten(0, size)

@@ -63,14 +63,18 @@ class Processes:
         touched = torch.tensor([float(p.grad is not None) for p in parameters], device=self.device)
         pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         signals = torch.tensor(list(control), dtype=torch.float32, device=self.device)
-        flat = torch.cat([*((piece / self.world).reshape(-1) for piece in (*pieces, *buffers)), touched, signals])
+        tensors = [*pieces, *buffers]
+        flat = torch.cat([*(tensor.reshape(-1) for tensor in tensors), touched, signals])
+        sizes = [tensor.numel() for tensor in tensors]
+        flat[: sum(sizes)] /= self.world
         self.add_up(flat)
-        *means, touched, signals = flat.split([*(p.numel() for p in (*pieces, *buffers)), len(touched), len(signals)])
-        for tensor, mean in zip((*pieces, *buffers), means, strict=True):
-            tensor.copy_(mean.view_as(tensor))  # keeps the tensor's memory format
-        for parameter, piece, count in zip(parameters, pieces, touched.tolist(), strict=True):
+        *means, tail = flat.split([*sizes, len(touched) + len(signals)])
+        views = [mean.view_as(tensor) for mean, tensor in zip(means, tensors, strict=True)]
+        torch._foreach_copy_(tensors, views)  # keeps the tensors' memory format
+        counts = tail.tolist()  # the one thing that the host waits for
+        for parameter, piece, count in zip(parameters, pieces, counts, strict=False):
             parameter.grad = piece if count else None
-        return signals.tolist()
+        return counts[len(parameters) :]
 
     def add_up(self, tensor: Tensor) -> None:
         """Make a contiguous tensor the sum of what every process has in it, in place."""

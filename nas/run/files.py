@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-__all__ = ["atomic_write_bytes", "atomic_write_json", "atomic_write_text", "remove_partial", "to_plain"]
+__all__ = ["atomic_write", "atomic_write_bytes", "atomic_write_json", "atomic_write_text", "remove_partial", "to_plain"]
 
 _PARTIAL = ".partial"
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary name beside ``path``, flush it to the disk, and rename it.
+    """Write ``data`` as :func:`atomic_write` does."""
+    atomic_write(path, lambda file: file.write(data))
+
+
+def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` fill a file of a temporary name beside ``path``, flush it to the disk, and rename it.
 
     Raises:
         OSError: the disk is full or the folder is read-only; ``path`` is then as it was before.
@@ -30,7 +35,7 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         raise
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes private files; a run folder is to be read by colleagues

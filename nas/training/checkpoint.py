@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import os
+import time
 import zipfile
 from collections.abc import Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from nas.run.files import atomic_write_bytes
+from nas.run.files import atomic_write
 from search_spaces import InputError
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["CheckpointWriter", "copied_to_host", "load_checkpoint", "save_checkpoint"]
 
 FORMAT = "vipnas-checkpoint/1"
 _PARTS = {"identity", "state"}
@@ -29,9 +31,77 @@ def save_checkpoint(path: Path, identity: State, state: State) -> None:
     Raises:
         OSError: the disk is full or read-only; the former checkpoint is untouched.
     """
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "identity": identity, "state": state}, buffer)
-    atomic_write_bytes(path, buffer.getvalue())
+    content = {"format": FORMAT, "identity": identity, "state": state}
+    atomic_write(path, lambda file: torch.save(content, file))
+
+
+class CheckpointWriter:
+    """Writes checkpoints in a thread, one at a time, while the training goes on.
+
+    Each is of the moment when :meth:`begin` was called, for which its tensors are copied to the host. The training
+    waits for that copy alone.
+    """
+
+    def __init__(self, path: Path, identity: State) -> None:
+        self.path, self.identity = path, identity
+        self.held_up_s = 0.0
+        """How long the training waited for the last copy."""
+        self._writing: Future[None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._writing is not None and not self._writing.done()
+
+    def begin(self, state: State) -> None:
+        """Begin to write ``state``, after what was begun before.
+
+        Raises:
+            OSError: as :meth:`wait`, of what was begun before.
+        """
+        self.wait()
+        begin = time.monotonic()
+        copy = copied_to_host(state)
+        self.held_up_s = time.monotonic() - begin
+        thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing = thread.submit(save_checkpoint, self.path, self.identity, copy)
+        thread.shutdown(wait=False)
+
+    def wait(self) -> None:
+        """Until what was begun is on the disk.
+
+        Raises:
+            OSError: it could not be written; the former checkpoint is untouched.
+        """
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def check(self) -> None:
+        """Raise what :meth:`wait` would raise, if it is known already; never waits."""
+        if not self.is_busy:
+            self.wait()
+
+
+def copied_to_host(state: State) -> State:
+    """A copy that nobody else changes, its tensors on the CPU: all are sent before the first is waited for."""
+    devices: set[torch.device] = set()
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            if value.device.type == "cpu":
+                return value.detach().clone()
+            devices.add(value.device)
+            return value.detach().to("cpu", non_blocking=True)
+        if isinstance(value, dict):
+            return {key: copied(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(copied(one) for one in value)
+        return value
+
+    copy: State = copied(state)
+    for device in devices:
+        getattr(torch, device.type).synchronize(device)
+    return copy
 
 
 def load_checkpoint(path: Path, identity: State, ignored: Collection[str] = ()) -> State:

@@ -60,7 +60,8 @@ class TrainingConfig(Ranged):
     channels_last: bool | Auto = "auto"
     """Memory format of the activations; `auto` is true on every device that we have measured."""
     checkpoint_every: PositiveInt = 500
-    """Steps between checkpoints; there is one every ten minutes in any case."""
+    """Steps between checkpoints, which are written while the training goes on; there is one every ten minutes in any
+    case, and none so early that copying them would take more than a twentieth of the time."""
     log_every: PositiveInt = 20
     """Steps between lines of metrics.jsonl."""
     seed: NonNegativeInt = 0

@@ -33,8 +33,9 @@ class MovingAverage:
         torch._foreach_lerp_(
             [self.average[name] for name in floating], [self._live[name].detach() for name in floating], 1 - decay
         )
-        for name in self._live.keys() - set(floating):
-            self.average[name].copy_(self._live[name])
+        whole = [name for name, tensor in self._live.items() if not tensor.is_floating_point()]
+        if whole:
+            torch._foreach_copy_([self.average[name] for name in whole], [self._live[name] for name in whole])
 
     @torch.no_grad()
     def copy_to_live(self) -> None:

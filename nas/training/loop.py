@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from nas.processes.distributed import Processes
 from nas.processes.interruption import Interruption, noticing_interruption
 from nas.run.files import remove_partial, to_plain
-from nas.training.checkpoint import State, load_checkpoint, save_checkpoint
+from nas.training.checkpoint import CheckpointWriter, State, load_checkpoint
 from nas.training.config import TrainingConfig
 from nas.training.ema import MovingAverage
 from nas.training.metrics import MetricsLog, ProgressCallback
@@ -28,6 +29,8 @@ from supernet.finite import check_finite
 __all__ = ["BatchStream", "Loss", "TrainingLoop", "run_identity"]
 
 LONGEST_CHECKPOINT_GAP_S = 600.0
+CHECKPOINT_SHARE = 0.05
+"""Checkpoints hold up a training for this part of its time at most; one that would come too early is put off."""
 TOLERATED_BROKEN_STEPS = 5
 """So many steps in a row whose gradients are not finite are left out; one more ends the training."""
 _NOT_OUR_STATE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
@@ -102,6 +105,7 @@ class TrainingLoop:
         self.open_losses: dict[str, list[float]] = {}
         """Since the last line of the log, by kind; saved with each checkpoint, so that a break leaves no mark there."""
         self._broken_steps = 0
+        self._writer = CheckpointWriter(self.checkpoint, identity)
         self.average = MovingAverage(self.averaged, config.ema_decay)
         self.optimizer = _optimizer(config, list(self.parameters.values()), processes)
 
@@ -139,7 +143,7 @@ class TrainingLoop:
         return None
 
     def save(self) -> None:
-        """Write the checkpoint, from the first process."""
+        """Begin to write the checkpoint, from the first process. Raises OSError where the former failed."""
         if not self.processes.is_first:
             return
         state = {
@@ -147,14 +151,14 @@ class TrainingLoop:
             "elapsed_s": self.elapsed_s,
             "world": self.processes.world,
             "broken_steps": self._broken_steps,
-            "live": {name: tensor.detach().cpu() for name, tensor in self.averaged.items()},
-            "average": {name: tensor.cpu() for name, tensor in self.average.average.items()},
+            "live": self.averaged,
+            "average": self.average.average,
             "average_updates": self.average.updates,
             "optimizer": self.optimizer.state_dict(),
             "memory": self.memory,
             "open_losses": self.open_losses,
         }
-        save_checkpoint(self.checkpoint, self.identity, state)
+        self._writer.begin(state)
 
     @torch.no_grad()
     def _load(self, state: State) -> None:
@@ -202,13 +206,14 @@ class TrainingLoop:
         Raises:
             KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint is written first.
             InputError: the loss is not finite, several steps in a row.
+            OSError: a checkpoint could not be written.
         """
         if self.fraction >= min(until, 1.0):
             return
         if isinstance(self.optimizer, Muon):  # as everything else of this run computes, now and after a break
             given = self.config.bf16
             self.optimizer.bf16 = given if isinstance(given, bool) else bool(self.memory.get("bf16"))
-        before = self.elapsed_s
+        before, due = self.elapsed_s, False
         begin = saved = time.monotonic()
         stream = batches.batches(self.step)
         with noticing_interruption() as interruption, _Reporter(self, progress) as reporter:
@@ -221,16 +226,31 @@ class TrainingLoop:
                     if extra:
                         reporter.write(extra)
                     self.elapsed_s = before + time.monotonic() - begin
-                    due = self.step % self.config.checkpoint_every == 0
-                    if stop or due or time.monotonic() - saved > LONGEST_CHECKPOINT_GAP_S:
+                    self._writer.check()
+                    gap = time.monotonic() - saved
+                    due = due or self.step % self.config.checkpoint_every == 0 or gap > LONGEST_CHECKPOINT_GAP_S
+                    may = not self._writer.is_busy and gap >= self._writer.held_up_s / CHECKPOINT_SHARE
+                    if stop or (due and may):
                         self.save()
-                        saved = time.monotonic()
+                        due, saved = False, time.monotonic()
+                    if stop:
+                        self._writer.wait()
                     if stop == "interrupted":
                         raise KeyboardInterrupt
                     if stop:
                         return
             finally:
                 stream.close()  # type: ignore[attr-defined]
+                self._finish_writing()
+
+    def _finish_writing(self) -> None:
+        """Nothing that was begun is lost, whatever ends the training; its own error is not hidden by the writer's."""
+        try:
+            self._writer.wait()
+        except OSError as error:
+            if sys.exc_info()[0] is None:
+                raise
+            _log.error("%s: could not be written (%s)", self.checkpoint, error)
 
     def _finish_step(
         self, losses: Sequence[Loss], interruption: Interruption, reporter: _Reporter, until: float
@@ -241,21 +261,29 @@ class TrainingLoop:
         clock, interrupted = self.processes.average(list(self.parameters.values()), self._buffers, control)
         self.elapsed_s = clock
         learning_rate = self.config.learning_rate * self.schedule.factor(self.step, self.fraction)
-        norm = self._update(learning_rate, losses)
+        norm, values = self._norm_and_losses(losses)
+        self._update(learning_rate, norm, losses)
         self.step += 1
-        reporter.step(losses, learning_rate, norm)
+        reporter.step(losses, values, learning_rate, norm)
         if interrupted:
             return "interrupted"
         return "done" if self.fraction >= min(until, 1.0) else None
 
-    def _update(self, learning_rate: float, losses: Sequence[Loss]) -> float:
-        """One optimizer step; the norm of the gradients before clipping."""
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for p in self.parameters.values() if p.grad is not None]
+
+    def _norm_and_losses(self, losses: Sequence[Loss]) -> tuple[float, list[float]]:
+        """The norm of the gradients before clipping, and the losses: all that the host waits for in a step."""
+        norm = torch.stack(torch._foreach_norm(self._gradients())).norm()
+        first, *values = torch.stack([norm, *(loss.value.float() for loss in losses)]).tolist()
+        return first, values
+
+    def _update(self, learning_rate: float, norm: float, losses: Sequence[Loss]) -> None:
+        """One optimizer step, if the gradients are finite."""
         if math.isfinite(norm):
             self._broken_steps = 0
             if self.config.gradient_clip is not None and norm > self.config.gradient_clip:
-                torch._foreach_mul_(gradients, self.config.gradient_clip / norm)
+                torch._foreach_mul_(self._gradients(), self.config.gradient_clip / norm)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
             self.optimizer.step()
@@ -264,7 +292,6 @@ class TrainingLoop:
             self._leave_out(losses)
             self._mend_statistics()
         self.optimizer.zero_grad(set_to_none=True)
-        return norm
 
     def _leave_out(self, losses: Sequence[Loss]) -> None:
         self._broken_steps += 1
@@ -312,9 +339,8 @@ class _Reporter:
         self._last_log, self._last_call = self._begin, 0.0
         self._steps = 0
 
-    def step(self, losses: Sequence[Loss], learning_rate: float, norm: float) -> None:
-        """Note one step; write a line if one is due."""
-        values = torch.stack([loss.value.float() for loss in losses]).tolist()
+    def step(self, losses: Sequence[Loss], values: Sequence[float], learning_rate: float, norm: float) -> None:
+        """Note one step and its losses' ``values``; write a line if one is due."""
         for loss, value in zip(losses, values, strict=True):
             self.loop.open_losses.setdefault(loss.kind, []).append(value)
         mean = sum(values) / len(values)

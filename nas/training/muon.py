@@ -104,7 +104,7 @@ class Muon(torch.optim.Optimizer):
         assert closure is None
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            if group["weight_decay"]:
+            if group["weight_decay"] and parameters:
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             self._step_matrices([p for p in parameters if p.dim() > 1], group)
             self._step_vectors([p for p in parameters if p.dim() <= 1], group)
@@ -112,48 +112,62 @@ class Muon(torch.optim.Optimizer):
     def _step_matrices(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         if not parameters:
             return
-        matrices = [self._momentum(p, group["momentum"]).flatten(1) for p in parameters]
+        matrices = [update.flatten(1) for update in self._momenta(parameters, group["momentum"])]
+        updates = [update.view(p.shape) for update, p in zip(self._orthogonalized(matrices), parameters, strict=True)]
+        sizes = [-group["lr"] * max(1.0, m.shape[0] / m.shape[1]) ** 0.5 for m in matrices]
+        torch._foreach_add_(parameters, torch._foreach_mul(updates, sizes))
+
+    def _orthogonalized(self, matrices: list[Tensor]) -> list[Tensor]:
+        """Each made orthogonal, here or in another process."""
         world = self._processes.world
         owners = _shared_out([m.shape[0] * m.shape[1] * min(m.shape) for m in matrices], world)
-        if world > 1:  # one buffer, so that one exchange does
-            sizes = [m.numel() for m in matrices]
-            flat = torch.zeros(sum(sizes), dtype=matrices[0].dtype, device=matrices[0].device)
-            updates = [part.view(m.shape) for part, m in zip(flat.split(sizes), matrices, strict=True)]
-        else:
-            updates = matrices
         by_shape: dict[torch.Size, list[int]] = {}
         for index, owner in enumerate(owners):
             if owner == self._processes.rank:
                 by_shape.setdefault(matrices[index].shape, []).append(index)
+        found: dict[int, Tensor] = {}
         for equals in by_shape.values():  # all of a shape at once: many of them are small
-            found = orthogonalized(torch.stack([matrices[index] for index in equals]), self.bf16)
-            for index, update in zip(equals, found, strict=True):
-                updates[index].copy_(update)
-        if world > 1:
-            self._processes.add_up(flat)
-        for parameter, update in zip(parameters, updates, strict=True):
-            size = group["lr"] * max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-            parameter.add_(update.view(parameter.shape), alpha=-size)
+            together = orthogonalized(torch.stack([matrices[index] for index in equals]), self.bf16)
+            found.update(zip(equals, together.unbind(), strict=True))
+        if world == 1:
+            return [found[index] for index in range(len(matrices))]
+        sizes = [m.numel() for m in matrices]
+        flat = torch.zeros(sum(sizes), dtype=matrices[0].dtype, device=matrices[0].device)  # so that one exchange does
+        updates = [part.view(m.shape) for part, m in zip(flat.split(sizes), matrices, strict=True)]
+        if found:
+            torch._foreach_copy_([updates[index] for index in found], list(found.values()))
+        self._processes.add_up(flat)
+        return updates
 
-    def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Nesterov's: where the momentum would be after one more equal gradient."""
-        assert parameter.grad is not None
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].mul_(momentum).add_(parameter.grad)
-        return parameter.grad.add(state["momentum"], alpha=momentum)
+    def _momenta(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
+        """Nesterov's: where the momenta would be after one more equal gradient."""
+        gradients = _gradients(parameters)
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_mul_(momenta, momentum)
+        torch._foreach_add_(momenta, gradients)
+        return list(torch._foreach_add(gradients, momenta, alpha=momentum))
 
     def _step_vectors(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Adam (Kingma & Ba, 2015) with its usual constants."""
-        for parameter in parameters:
-            assert parameter.grad is not None
-            state = self.state[parameter]
+        if not parameters:
+            return
+        gradients, states = _gradients(parameters), [self.state[parameter] for parameter in parameters]
+        for parameter, state in zip(parameters, states, strict=True):
             if not state:
                 state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
             state["step"] += 1
-            state["mean"].lerp_(parameter.grad, 0.1)
-            state["square"].lerp_(parameter.grad.square(), 0.001)
-            scale = (state["square"] / (1 - 0.999 ** state["step"])).sqrt_().add_(1e-8)
-            size = group["lr"] * ADAM_SHARE / (1 - 0.9 ** state["step"])
-            parameter.addcdiv_(state["mean"], scale, value=-size)
+        means, squares = [state["mean"] for state in states], [state["square"] for state in states]
+        torch._foreach_lerp_(means, gradients, 0.1)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 0.001)
+        scales = torch._foreach_div(squares, [1 - 0.999 ** state["step"] for state in states])
+        torch._foreach_sqrt_(scales)
+        torch._foreach_add_(scales, 1e-8)
+        sizes = [-group["lr"] * ADAM_SHARE / (1 - 0.9 ** state["step"]) for state in states]
+        torch._foreach_addcdiv_(parameters, means, scales, sizes)
+
+
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [p.grad for p in parameters if p.grad is not None]

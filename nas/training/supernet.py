@@ -139,6 +139,8 @@ def _train(
         names = keypoint_names(clips.pose_metadata)
         supernet, begun_with = _initial_supernet(space, config, initial, key, names, processes.is_first)
         supernet = supernet.to(processes.device).train()
+        if processes.device.type != "cpu":
+            supernet.stack_storage()  # a CPU launches nothing
         trained: nn.Module = supernet
         facts = {"kind": kind, "space": space.id}
         if key is not None:

@@ -1,6 +1,6 @@
 """The static networks: one file a family, the heads of all of them, one :class:`PoseNet`."""
 
-from .blocks import ContextBlock, ConvNorm
+from .blocks import BlockSequence, ContextBlock, ConvNorm
 from .fusion import Fusion
 from .head import MapsHead, PoseHead
 from .pose_net import PoseNet, build_part, further_block, initialize, part_name, run_part
@@ -8,6 +8,7 @@ from .simcc import SimCC
 from .video import PropagatedNet, VideoPoseNet, build_frame, resample_heatmaps
 
 __all__ = [
+    "BlockSequence",
     "ContextBlock",
     "ConvNorm",
     "Fusion",

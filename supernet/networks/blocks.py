@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from search_spaces.layers import context_width
 from search_spaces.parts import Activation
 
-__all__ = ["BATCH_NORM_EPS", "ContextBlock", "Conv2d", "ConvNorm", "ConvTranspose2d", "activate"]
+__all__ = ["BATCH_NORM_EPS", "BlockSequence", "ContextBlock", "Conv2d", "ConvNorm", "ConvTranspose2d", "activate"]
 
 BATCH_NORM_EPS = 1e-5
 
@@ -34,6 +34,10 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def reset_parameters(self) -> None:
         pass
+
+
+class BlockSequence(nn.Sequential):
+    """A stage of blocks: the first depends on what comes in, the others on the stage without its depth alone."""
 
 
 def activate(x: Tensor, activation: Activation | None) -> Tensor:

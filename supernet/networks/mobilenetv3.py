@@ -13,7 +13,7 @@ from search_spaces import Stage, Stem
 from search_spaces.families.mobilenetv3 import inner_width, squeeze_width
 from search_spaces.layers import FeatureMap
 
-from .blocks import ConvNorm
+from .blocks import BlockSequence, ConvNorm
 
 __all__ = ["InvertedResidual", "SqueezeExcitation", "build_stage", "build_stem", "hard_sigmoid"]
 
@@ -63,7 +63,7 @@ def build_stem(stem: Stem, inputs: tuple[FeatureMap, ...]) -> nn.Module:
     return ConvNorm(3, stem.width, stem.kernel_size, stride=stem.stride, activation=stem.activation)
 
 
-def build_stage(stage: Stage, inputs: tuple[FeatureMap, ...]) -> nn.Sequential:
+def build_stage(stage: Stage, inputs: tuple[FeatureMap, ...]) -> BlockSequence:
     blocks = [InvertedResidual(inputs[0].channels, stage, stage.stride)]
     blocks += [InvertedResidual(stage.width, stage, 1) for _ in range(stage.depth - 1)]
-    return nn.Sequential(*blocks)
+    return BlockSequence(*blocks)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -18,14 +20,19 @@ from .simcc import GatedAttention, ScaleNorm, SimCC, SimCCHead
 __all__ = ["PoseNet", "build_part", "further_block", "initialize", "part_name", "run_part"]
 
 
-def build_part(architecture: PoseArchitecture, index: int) -> nn.Module:
-    """One part, its weights not yet drawn: 0 is the stem, s is stage s, the last is the head."""
+def build_part(architecture: PoseArchitecture, index: int, blocks: int | None = None) -> nn.Module:
+    """One part, its weights not yet drawn: 0 is the stem, s is stage s, the last is the head.
+
+    Args:
+        blocks: of a stage that is a :class:`BlockSequence`, so many of the first ones; by default all.
+    """
     module: Any = importlib.import_module(f"{__package__}.{architecture.family}")
     part = architecture.parts[index]
     if isinstance(part.spec, Stem):
         return module.build_stem(part.spec, part.inputs)
     if isinstance(part.spec, Stage):
-        return module.build_stage(part.spec, part.inputs)
+        spec = part.spec if blocks is None else dataclasses.replace(part.spec, depth=blocks)
+        return module.build_stage(spec, part.inputs)
     if architecture.is_simcc:
         x, y = part.outputs
         return SimCCHead(part.inputs[0], part.spec, (x.size[1], y.size[0]))
@@ -63,15 +70,21 @@ class PoseNet(nn.Module):
     Args:
         architecture: what to build.
         generator: draws the weights; None takes torch's own. On the meta device nothing is drawn.
+        build: gives the parts, if not :func:`build_part`.
     """
 
-    def __init__(self, architecture: PoseArchitecture, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        architecture: PoseArchitecture,
+        generator: torch.Generator | None = None,
+        build: Callable[[PoseArchitecture, int], nn.Module] = build_part,
+    ) -> None:
         super().__init__()
         stages = len(architecture.stages)
         self.architecture = architecture
-        self.stem = build_part(architecture, 0)
-        self.stages = nn.ModuleList(build_part(architecture, index + 1) for index in range(stages))
-        self.head = build_part(architecture, stages + 1)
+        self.stem = build(architecture, 0)
+        self.stages = nn.ModuleList(build(architecture, index + 1) for index in range(stages))
+        self.head = build(architecture, stages + 1)
         if not next(self.parameters()).is_meta:
             initialize(self, generator)
 

@@ -12,7 +12,7 @@ from search_spaces import Stage, Stem
 from search_spaces.families.resnet import inner_width
 from search_spaces.layers import FeatureMap
 
-from .blocks import ContextBlock, ConvNorm
+from .blocks import BlockSequence, ContextBlock, ConvNorm
 
 __all__ = ["Bottleneck", "ResNetStem", "build_stage", "build_stem"]
 
@@ -50,7 +50,7 @@ def build_stem(stem: Stem, inputs: tuple[FeatureMap, ...]) -> nn.Module:
     return ResNetStem(stem.width, stem.kernel_size)
 
 
-def build_stage(stage: Stage, inputs: tuple[FeatureMap, ...]) -> nn.Sequential:
+def build_stage(stage: Stage, inputs: tuple[FeatureMap, ...]) -> BlockSequence:
     blocks = [Bottleneck(inputs[0].channels, stage, stage.stride)]
     blocks += [Bottleneck(stage.width, stage, 1) for _ in range(stage.depth - 1)]
-    return nn.Sequential(*blocks)
+    return BlockSequence(*blocks)

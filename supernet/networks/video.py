@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces import PropagatedFrame, VideoArchitecture
+from search_spaces import PoseArchitecture, PropagatedFrame, VideoArchitecture
 
 from .fusion import Fusion
-from .pose_net import PoseNet, initialize
+from .pose_net import PoseNet, build_part, initialize
 
 __all__ = ["PropagatedNet", "VideoPoseNet", "build_frame", "resample_heatmaps"]
 
@@ -20,8 +22,13 @@ class PropagatedNet(PoseNet):
     images ``(N, 3, H, W)`` and heatmaps ``(N, K, H/4, W/4)``, in this frame's crop → heatmaps ``(N, K, H/4, W/4)``.
     """
 
-    def __init__(self, frame: PropagatedFrame, generator: torch.Generator | None = None) -> None:
-        super().__init__(frame.architecture, generator)
+    def __init__(
+        self,
+        frame: PropagatedFrame,
+        generator: torch.Generator | None = None,
+        build: Callable[[PoseArchitecture, int], nn.Module] = build_part,
+    ) -> None:
+        super().__init__(frame.architecture, generator, build)
         self.frame = frame
         self.fusion = Fusion(frame.architecture, frame.fusion)
         if not next(self.fusion.parameters()).is_meta:
@@ -40,11 +47,15 @@ class PropagatedNet(PoseNet):
         return f"{super().extra_repr()}, {self.frame.fusion}"
 
 
-def build_frame(frame: PropagatedFrame, generator: torch.Generator | None = None) -> PoseNet:
+def build_frame(
+    frame: PropagatedFrame,
+    generator: torch.Generator | None = None,
+    build: Callable[[PoseArchitecture, int], nn.Module] = build_part,
+) -> PoseNet:
     """The network of one propagated frame: a plain :class:`PoseNet` where there is no fusion."""
     if frame.fusion.is_none:
-        return PoseNet(frame.architecture, generator)
-    return PropagatedNet(frame, generator)
+        return PoseNet(frame.architecture, generator, build)
+    return PropagatedNet(frame, generator, build)
 
 
 class VideoPoseNet(nn.Module):
@@ -136,13 +147,18 @@ def resample_heatmaps(heatmaps: Tensor, previous_from_current: Tensor, stride: t
     height, width = heatmaps.shape[2:]
     device = heatmaps.device
     x, y = torch.arange(width, device=device), torch.arange(height, device=device)
-    scale = torch.tensor(stride, device=device)
+    scale = _pair(*stride, device)
     current_px = torch.cartesian_prod(y, x).flip(1) * scale  # (hw, 2)
     maps = previous_from_current.to(device, torch.float32)
     # No matrix product: autocast would do it in bfloat16, whose places are off by up to half an input pixel and more.
     turned = maps[:, None, :, 0] * current_px[:, :1] + maps[:, None, :, 1] * current_px[:, 1:]
     previous = (turned + maps[:, None, :, 2]) / scale  # (N, hw, 2) heatmap pixels
-    size = torch.tensor([width, height], device=device)
+    size = _pair(width, height, device)
     grid = ((2 * previous + 1) / size - 1).unflatten(1, (height, width))  # -1 and 1 are the outer pixels' outer edges
     found = F.grid_sample(heatmaps.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return found.to(heatmaps.dtype)
+
+
+def _pair(x: float, y: float, device: torch.device) -> Tensor:
+    """(x, y), filled in on the device: while it sends them the host would wait."""
+    return torch.stack([torch.full((), value, dtype=torch.float32, device=device) for value in (x, y)])
