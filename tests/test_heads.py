@@ -319,6 +319,14 @@ def test_every_head_of_a_space_is_a_block_that_costs_what_is_counted() -> None:
             assert count_module(module, inputs.size, inputs.channels).macs == carrier.parts[-1].macs
 
 
+def test_a_network_that_is_measured_keeps_its_signal_to_a_softmax() -> None:
+    """Else its heatmaps are constant but for rounding, and runtimes could not be compared."""
+    head = Head(widths=(16,) * 3, groups=(1,) * 3, normalization="softmax")
+    network = published("rtmpose-t").replace(head=head, input_size=(64, 64))
+    heatmaps = network_of(network)(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
+    assert 0.1 < float(heatmaps.std() / heatmaps.mean()) < 3
+
+
 def test_a_simcc_head_s_block_has_its_bins_in_its_name() -> None:
     head = Head(widths=(), groups=(), kernel_sizes=(), output="simcc")
     network = published("rtmpose-t").replace(head=head)
