@@ -123,9 +123,16 @@ class LatencyMeter:
                 deployments.append(self.deploy(module, tuple(inputs), f"network {index + 1}"))
                 if progress:
                     progress(index, len(modules))
-            ratios = self.ratios(deployments)
+        found = self.measure_deployments(deployments, input_sizes)
         if progress:
             progress(len(modules), len(modules))
+        return found
+
+    def measure_deployments(
+        self, deployments: Sequence[Deployment], input_sizes: Sequence[tuple[int, int]]
+    ) -> list[Measurement]:
+        """Measure what is in the runtime already, rounds interleaved; ``input_sizes`` are (height, width)."""
+        ratios = self.ratios(deployments)
         return [self._measurement(row, size) for row, size in zip(ratios, input_sizes, strict=True)]
 
     def deploy(self, module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Deployment:
