@@ -52,7 +52,7 @@ echo "$@" >> "$STUBS/trtexec.words"
 case "$1" in *unknown*) echo "[E] In node 3: UNSUPPORTED_NODE"; echo "&&&& FAILED"; exit 1 ;; esac
 echo "[I] Selected Device: Orin"
 echo "[I] TensorRT version: 8.6.3"
-for ms in 4.2 4.0 4.4; do echo "[I] Average on 10 runs - GPU latency: $ms ms - Host latency: 9 ms (enqueue 1.8 ms)"; done
+for ms in 4.2 4.0 4.4; do echo "[I] Average on 10 runs - GPU latency: $ms ms - Host latency: 9 ms (enqueue 2 ms)"; done
 echo "[I] GPU Compute Time: min = 3.9 ms, max = 5 ms, mean = 4.3 ms, median = 4.21 ms, percentile(90%) = 4.4 ms"
 """
 
@@ -89,7 +89,7 @@ def test_time_onnx_measures_here(files: list[Path]) -> None:
     assert [one.rounds for one in answer.readings] == [3, 3]
     assert all(0 < one.latency_ms < 1000 for one in answer.readings)
     assert re.fullmatch(r"test board, onnxruntime [\d.]+ CPUExecutionProvider", str(answer.fingerprint))
-    with pytest.raises(CommandFailedError, match="error: NoSuchProvider: this onnxruntime has .*CPUExecutionProvider"):
+    with pytest.raises(CommandFailedError, match=r"error: NoSuchProvider: this onnxruntime has .*CPUExecutionProvider"):
         measure("time_onnx.py", "--provider NoSuchProvider {onnx}", files[:1])
 
 
@@ -141,7 +141,7 @@ def test_android_reads_what_onnxruntimes_tool_prints(stubs: Path, files: list[Pa
 
 def test_android_says_what_is_wrong(stubs: Path, files: list[Path]) -> None:
     (stubs / "perf_test.txt").write_text("Failed to load model", encoding="utf-8")
-    with pytest.raises(CommandFailedError, match="printed no latency of .*0000.onnx: Failed to load model"):
+    with pytest.raises(CommandFailedError, match=r"printed no latency of .*0000.onnx: Failed to load model"):
         measure("android.py", "{onnx_files}", files)
     assert (stubs / "adb.words").read_text().splitlines()[-1] == "shell rm -rf /data/local/tmp/vipnas"
     write_program(stubs / "adb", "#!/bin/sh\necho 'error: no devices/emulators found' >&2\nexit 1\n")

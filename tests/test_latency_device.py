@@ -6,6 +6,7 @@ The device is made up (``device_fixture``): its milliseconds are a function of t
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -200,6 +201,14 @@ def test_vipnas_latency_and_build_table_take_the_command(tmp_path: Path, space: 
     done = call(*build)
     assert done.returncode == 0, done.stderr
     assert LatencyTable.load(output).predict(space.largest()) == pytest.approx(record["latency_ms"], rel=0.08)
+
+
+def test_the_spread_of_a_single_pass_is_not_known() -> None:
+    options = ("--runtime", "command", "--command", "sh -c 'echo 7' {onnx}")
+    done = call("latency", "rtmpose-t", "--input-size", "32x32", *options)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"7\.00 +not known", done.stdout)
+    assert "batch 1, 1 round," in done.stdout
 
 
 @pytest.mark.parametrize(
