@@ -61,8 +61,8 @@ class PoseArchitecture:
         for index, (width, groups) in enumerate(zip(self.head.widths, self.head.groups, strict=True), 1):
             if channels % groups or width % groups:
                 raise InputError(
-                    f"head deconvolution {index}: groups={groups} must divide its {channels} input and {width} "
-                    "output channels"
+                    f"head {self.head.upsampling} {index}: groups={groups} must divide its {channels} input and "
+                    f"{width} output channels"
                 )
             channels = width
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from .errors import InputError
 from .fields import LATER
-from .parts import Activation, HeadOutput, Normalization, check_output
+from .parts import Activation, HeadOutput, Normalization, Upsampling, check_output
 
-__all__ = ["Gene", "HeadChoices", "StageChoices", "StemChoices", "check_combinations", "listing"]
+__all__ = ["HEAD_GENES", "Gene", "HeadChoices", "StageChoices", "StemChoices", "check_combinations", "listing"]
 
 MAX_CHOICES = 256
+MAX_HEAD_CHOICES = 16
+"""Of what a supernet has weights of its own for."""
 MAX_COMBINATIONS = 1 << 14
 """Of the choices that a space must look at together: a stage's widths, expansions and groups, neighbouring widths."""
 
@@ -32,9 +35,12 @@ class StemChoices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageChoices:
-    """Choices for one stage. Groups are given as counts, or as ``group_width``, the channels of one group."""
+    """Choices for one stage. Groups are given as counts, or as ``group_width``, the channels of one group.
 
-    width: tuple[int, ...]
+    A stage without choices of ``width`` has the width of the stage before it: one gene decides both.
+    """
+
+    width: tuple[int, ...] = field(default=(), metadata=LATER)
     depth: tuple[int, ...]
     kernel_size: tuple[int, ...] = (3,)
     groups: tuple[int, ...] = ()
@@ -44,12 +50,18 @@ class StageChoices:
     stride: int = 2
     activation: Activation = "relu"
     pyramid: bool = field(default=False, metadata=LATER)
+    branches: int = field(default=1, metadata=LATER)
+    modules: tuple[int, ...] = field(default=(1,), metadata=LATER)
+    merge: bool = field(default=False, metadata=LATER)
+    block: tuple[str, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if bool(self.groups) == bool(self.group_width):
             raise InputError("stage: give either groups or group_width, with one choice at least")
-        _check_choices("stage", self, ("width", "depth", "kernel_size", "attention", "expansion"))
-        _check_choices("stage", self, ("groups",) if self.groups else ("group_width",))
+        groups = "groups" if self.groups else "group_width"
+        names = ("depth", "kernel_size", "attention", "expansion", "modules", groups)
+        optional = tuple(name for name in ("width", "block") if getattr(self, name))
+        _check_choices("stage", self, (*optional, *names))
 
     @property
     def group_choices(self) -> tuple[int, ...]:
@@ -65,32 +77,72 @@ class StageChoices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadChoices:
-    """Choices for the head: ``layers`` deconvolutions of one width and one group count; the rest is fixed.
+    """Choices for the head: ``layers`` that double the resolution, of one width and one group count, and what follows.
 
-    Without deconvolutions (``layers`` 0) there is no choice of ``width``.
+    What may be one value or several is a gene where it is several (:mod:`search_spaces.heads`). ``upsampling``,
+    ``width`` and ``groups`` are of the layers, where there are any; ``normalization`` is of heatmaps, ``attention`` of
+    SimCC. Of ``upsampling`` and ``output`` the first is that of the smallest and of the largest network.
     """
 
     width: tuple[int, ...] = ()
     groups: tuple[int, ...] = (1,)
-    layers: int = 3
+    layers: int | tuple[int, ...] = 3
     normalization: Normalization = field(default="none", metadata=LATER)
-    output: HeadOutput = field(default="heatmaps", metadata=LATER)
-    kernel_size: int = field(default=1, metadata=LATER)
-    attention: int = field(default=0, metadata=LATER)
+    output: HeadOutput | tuple[HeadOutput, ...] = field(default="heatmaps", metadata=LATER)
+    kernel_size: int | tuple[int, ...] = field(default=1, metadata=LATER)
+    attention: int | tuple[int, ...] = field(default=0, metadata=LATER)
+    upsampling: Upsampling | tuple[Upsampling, ...] = field(default="deconvolution", metadata=LATER)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.layers <= 8:
-            raise InputError(f"head: layers={self.layers}; from 0 to 8 are possible")
-        if self.layers:
+        for name in HEAD_GENES:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) == 1:  # no choice: written, and compared, as one value
+                object.__setattr__(self, name, value[0])
+        self._check_genes()
+        for count in self.choices("layers"):
+            if not 0 <= count <= 8:
+                raise InputError(f"head: layers={count}; from 0 to 8 are possible")
+        if any(self.choices("layers")):
             _check_choices("head", self, ("width", "groups"))
-        elif self.width or self.groups != (1,):
-            raise InputError("head: layers=0, so that there is no deconvolution whose width or groups could be chosen")
-        check_output("head", self.output, self.normalization, self.kernel_size, self.attention)
+        elif self.width or self.groups != (1,) or self.upsampling != "deconvolution":
+            raise InputError(
+                "head: layers=0, so that there is no layer whose width, groups or upsampling could be chosen"
+            )
+        self._check_outputs()
+
+    def _check_genes(self) -> None:
+        for name in HEAD_GENES:
+            values = self.choices(name)
+            if not values:
+                raise InputError(f"head: {name} has no choice")
+            if len(values) > MAX_HEAD_CHOICES:
+                raise InputError(f"head: {name} has {len(values)} choices; at most {MAX_HEAD_CHOICES}")
+            if len(set(values)) != len(values):
+                raise InputError(f"head: {name} {listing(values)} names a choice twice")
+
+    def _check_outputs(self) -> None:
+        outputs = self.choices("output")
+        for output in outputs:
+            is_alone = len(outputs) == 1  # what is of another output is then of none
+            normalization = self.normalization if is_alone or output == "heatmaps" else "none"
+            for kernel_size, attention in product(self.choices("kernel_size"), self.choices("attention")):
+                check_output(
+                    "head", output, normalization, kernel_size, attention if is_alone or output == "simcc" else 0
+                )
 
     @property
     def width_choices(self) -> tuple[int, ...]:
         """The gene's choices; 0 alone without deconvolutions."""
         return self.width or (0,)
+
+    def choices(self, name: str) -> tuple[Any, ...]:
+        """Those of a field that may be one value."""
+        value = getattr(self, name)
+        return value if isinstance(value, tuple) else (value,)
+
+
+HEAD_GENES = ("layers", "upsampling", "kernel_size", "output", "attention")
+"""Fields of a head that are genes where there are several choices."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +164,7 @@ def _check_choices(where: str, part: Any, names: tuple[str, ...]) -> None:
             raise InputError(f"{where}: {name} has {len(values)} choices; at most {MAX_CHOICES}")
         if len(set(values)) != len(values):
             raise InputError(f"{where}: {name} {listing(values)} names a choice twice")
-        if any(not isinstance(value, bool) and value < 1 for value in values):
+        if any(type(value) is int and value < 1 for value in values):
             raise InputError(f"{where}: {name} {listing(values)}: every choice must be 1 or more")
 
 
@@ -129,11 +181,11 @@ def check_combinations(where: str, stem: StemChoices, stages: Sequence[StageChoi
     """
     before = len(stem.width)
     for index, stage in enumerate(stages, 1):
-        own = len(stage.width) * len(stage.expansion)
+        own = len(stage.width or (before,)) * len(stage.expansion)
         for others, kind in ((len(stage.group_choices), "groups"), (before, "widths before it")):
             if own * others > MAX_COMBINATIONS:
                 raise InputError(
                     f"{where}: stage {index}: {own * others:,} combinations of its widths and expansions "
                     f"with {others} {kind} are too many; at most {MAX_COMBINATIONS:,}"
                 )
-        before = len(stage.width)
+        before = len(stage.width) or before

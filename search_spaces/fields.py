@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import types
 import typing
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -103,6 +104,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where}: expected {len(arguments)} values, got {len(value)}")
         pairs = zip(arguments, value, strict=True)
         return tuple(_convert(kind, item, f"{where}[{index}]") for index, (kind, item) in enumerate(pairs))
+    if origin in (typing.Union, types.UnionType):  # one value, or a list of such
+        is_list = isinstance(value, list | tuple)
+        [kind] = [one for one in arguments if (typing.get_origin(one) is tuple) == is_list]
+        return _convert(kind, value, where)
     if origin is Literal:
         if value not in arguments:
             raise InputError(f"{where}: {_short(value)} is not allowed; choose from {', '.join(map(repr, arguments))}")

@@ -10,7 +10,18 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from .families import family
-from .layers import Block, Cost, FeatureMap, Size, conv, deconv_norm, gated_attention, linear, total
+from .layers import (
+    Block,
+    Cost,
+    FeatureMap,
+    Size,
+    conv,
+    deconv_norm,
+    gated_attention,
+    linear,
+    total,
+    upsampled_conv_norm,
+)
 from .parts import SIMCC_SPLIT, Head, Stage, Stem
 
 __all__ = ["Network", "Part", "parts_of"]
@@ -87,12 +98,15 @@ def _blocks(name: str, spec: Stem | Stage, inputs: tuple[FeatureMap, ...]) -> tu
 
 @lru_cache(maxsize=65536)
 def _head_blocks(head: Head, inputs: tuple[FeatureMap, ...], input_size: Size) -> tuple[Block, ...]:
-    """Deconvolutions of the first map, the finest, and a convolution; of SimCC what makes bins of its maps."""
+    """Upsampling of the first map, the finest, and a convolution; of SimCC what makes bins of its maps."""
     features = [inputs[0]]
     layers = []
+    cost_of = deconv_norm if head.upsampling == "deconvolution" else upsampled_conv_norm
     for width, groups, kernel_size in zip(head.widths, head.groups, head.kernel_sizes, strict=True):
         channels, size = features[-1]
-        layers.append(deconv_norm(channels, width, kernel_size, size, groups=groups))
+        layers.append(cost_of(channels, width, kernel_size, size, groups=groups))
+        if head.upsampling == "nearest":
+            features.append(FeatureMap(channels, layers[-1].size))
         features.append(FeatureMap(width, layers[-1].size))
     layers.append(conv(features[-1].channels, head.keypoints, features[-1].size, kernel_size=head.kernel_size))
     maps = FeatureMap(head.keypoints, layers[-1].size)

@@ -29,6 +29,7 @@ __all__ = [
     "halved",
     "linear",
     "total",
+    "upsampled_conv_norm",
 ]
 
 Size = tuple[int, int]
@@ -45,7 +46,9 @@ class FeatureMap(NamedTuple):
 class Block(NamedTuple):
     """``repeats`` equal blocks one after the other; costs are those of one of them.
 
-    A part's first block gives the maps that the part gives: of a stage it is the whole stage where its depth is 1.
+    A part's first block gives the maps that the part gives: of a stage it is the whole stage where its depth is 1 (and
+    its modules are). The second is what a further one of its depth adds; the third, where there is one, what a further
+    module of depth 1 does.
     """
 
     repeats: int
@@ -92,6 +95,11 @@ def deconv_norm(in_channels: int, out_channels: int, kernel_size: int, size: Siz
     height, width = size
     weights = in_channels * (out_channels // groups) * kernel_size * kernel_size
     return Cost(weights + 2 * out_channels, weights * height * width, (2 * height, 2 * width))
+
+
+def upsampled_conv_norm(in_channels: int, out_channels: int, kernel_size: int, size: Size, *, groups: int = 1) -> Cost:
+    """Each pixel repeated to 2×2, which counts nothing; then as :func:`conv_norm`."""
+    return conv_norm(in_channels, out_channels, kernel_size, (2 * size[0], 2 * size[1]), groups=groups)
 
 
 def context_width(channels: int) -> int:

@@ -13,17 +13,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import operators
+from . import kinds, operators
 from .architecture import PoseArchitecture
-from .choices import Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing
+from .choices import HEAD_GENES, Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing
 from .errors import InputError
 from .families import Family, check_own_fields, family
 from .fields import canonical_json, from_tagged, read_json_object, to_fields
+from .heads import count_heads, extreme_index, head_genes, head_kinds, head_of, head_values, legal_groups
 from .limits import MAX_WEIGHTS, check_size
 from .parts import Head, Stage, Stem
 
@@ -48,11 +50,14 @@ class SearchSpace:
         if not 1 <= len(self.stages) <= 32:
             raise InputError(f"space {self.name}: {len(self.stages)} stages; from 1 to 32 are possible")
         check_own_fields(self.family, self.stages)
+        if not self.stages[0].width:
+            raise InputError(f"space {self.name}: stage 1: width has no choice, nor is a stage before it that has one")
+        kinds.check(f"space {self.name}", self._rules.OWN_FIELDS, self.stages)
         check_combinations(f"space {self.name}", self.stem, self.stages)
         for index, stage in enumerate(self.stages, 1):
-            for width, expansion in product(stage.width, stage.expansion):
+            for width, expansion in product(self._widths[index - 1], stage.expansion):
                 self._check_stage(index, stage, width, expansion)
-        for last, width in product(self.stages[-1].width, self.head.width_choices):
+        for last, width in product(self._widths[-1], self.head.width_choices):
             if not self._head_groups(last, width):
                 raise InputError(
                     f"space {self.name}: head: no choice of groups {listing(self.head.groups)} divides both the last "
@@ -66,32 +71,45 @@ class SearchSpace:
 
     def _check_storage(self) -> None:
         """The weights that the networks share: a supernet stores them without groups, or as a band."""
-        largest = self.largest()
+        shared = {}
+        for largest in (*kinds.with_each(self, self.largest()), *self.of_each_head()):
+            stored, bands = self._stored(largest)
+            try:
+                check_size(stored.parts)
+            except InputError as error:
+                where = f"space {self.name}: its shared weights, which are stored without groups"
+                raise InputError(f"{where}: {error}") from None
+            if bands > MAX_WEIGHTS:
+                raise InputError(
+                    f"space {self.name}: {bands / 1e9:.1f} billion shared weights of grouped convolutions are too "
+                    "many; at most 2 billion"
+                )
+            shared.update({(index, part.spec): part.parameters for index, part in enumerate(stored.parts)})
+        if sum(shared.values()) > MAX_WEIGHTS:
+            raise InputError(
+                f"space {self.name}: {sum(shared.values()) / 1e9:.1f} billion shared weights of all kinds of blocks "
+                "and heads are too many; at most 2 billion"
+            )
+
+    def _stored(self, largest: PoseArchitecture) -> tuple[PoseArchitecture, int]:
+        """The network as its weights are stored but for bands, of which there are as many weights as said."""
         bands, stages = 0, []
         for index, stage in enumerate(largest.stages, 1):
             inner = self._rules.inner_width(stage.width, stage.expansion) or 1
             columns = 2 * self.widest_group(index) - 1
             banded = columns < inner
-            bands += columns * inner * stage.kernel_size**2 * stage.depth if banded else 0
+            channels = inner * (2**stage.branches - 1) * stage.modules  # of all branches, each twice the one before
+            bands += columns * channels * stage.kernel_size**2 * stage.depth if banded else 0
             stages.append(dataclasses.replace(stage, groups=inner if banded else 1))
         head = dataclasses.replace(largest.head, groups=(1,) * len(largest.head.groups))
-        try:
-            check_size(largest.replace(stages=tuple(stages), head=head).parts)
-        except InputError as error:
-            where = f"space {self.name}: its shared weights, which are stored without groups"
-            raise InputError(f"{where}: {error}") from None
-        if bands > MAX_WEIGHTS:
-            raise InputError(
-                f"space {self.name}: {bands / 1e9:.1f} billion shared weights of grouped convolutions are too many; at "
-                "most 2 billion"
-            )
+        return largest.replace(stages=tuple(stages), head=head), bands
 
     def _check_neighbours(self, smallest: PoseArchitecture) -> None:
         vector = list(self.encode(smallest))
         at = {gene.name: index for index, gene in enumerate(self.genes)}
         for part in range(1, len(self.stages) + 1):
-            before = f"stage{part - 1}.width" if part > 1 else "stem.width"
-            chosen = [at[name] for name in (before, f"stage{part}.width", f"stage{part}.expansion")]
+            names = (self.width_gene(part - 1), self.width_gene(part), f"stage{part}.expansion")
+            chosen = [at[name] for name in dict.fromkeys(names)]
             for values in product(*(range(self.gene_sizes[index]) for index in chosen)):
                 trial = list(vector)
                 for index, value in zip(chosen, values, strict=True):
@@ -118,38 +136,51 @@ class SearchSpace:
 
     # What is legal --------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _widths(self) -> tuple[tuple[int, ...], ...]:
+        """The widths that each stage may have: its choices, or without any those of the stage before."""
+        found: list[tuple[int, ...]] = []
+        for stage in self.stages:
+            found.append(stage.width or found[-1])
+        return tuple(found)
+
+    def width_gene(self, part: int) -> str:
+        """The name of the gene that decides the width of the stem (0), a stage or the head (after the last stage)."""
+        if part in (0, len(self.stages) + 1):
+            return "head.width" if part else "stem.width"
+        return f"stage{part}.width" if self.stages[part - 1].width else self.width_gene(part - 1)
+
     def _stage_groups(self, stage: StageChoices, width: int, expansion: int) -> list[int]:
         """Indices of the group choices that fit."""
         inner = self._rules.inner_width(width, expansion) or 0
         return [i for i, choice in enumerate(stage.group_choices) if stage.group_count(choice, inner) is not None]
 
     def _head_groups(self, last_width: int, width: int) -> list[int]:
-        groups = self.head.groups
-        return [i for i, count in enumerate(groups) if last_width % count == 0 and width % count == 0]
+        return legal_groups(self.head, last_width, width)
 
     def group_counts(self, part: int) -> tuple[int, ...]:
         """All group counts that occur in a part: a stage (from 1) or the head (after the last stage)."""
         counts: set[int] = set()
         if part > len(self.stages):
-            for last, width in product(self.stages[-1].width, self.head.width_choices):
+            for last, width in product(self._widths[-1], self.head.width_choices):
                 counts.update(self.head.groups[index] for index in self._head_groups(last, width))
             return tuple(sorted(counts))
         stage = self.stages[part - 1]
-        for width, expansion in product(stage.width, stage.expansion):
+        for width, expansion in product(self._widths[part - 1], stage.expansion):
             inner = self._rules.inner_width(width, expansion) or 0
             counts.update(stage.group_count(choice, inner) or 0 for choice in stage.group_choices)
         return tuple(sorted(counts - {0}))
 
     def widest_group(self, index: int) -> int:
-        """The most channels that a group has in stage ``index`` (from 1)."""
+        """The most channels that a group has in stage ``index`` (from 1), of several branches in the widest."""
         stage, inner_width = self.stages[index - 1], self._rules.inner_width
-        inner = {(w, e): inner_width(w, e) or 0 for w, e in product(stage.width, stage.expansion)}
+        inner = {(w, e): inner_width(w, e) or 0 for w, e in product(self._widths[index - 1], stage.expansion)}
         counts = {
             (total, stage.group_count(stage.group_choices[choice], total) or 1)
             for pair, total in inner.items()
             for choice in self._stage_groups(stage, *pair)
         }
-        return max(total // count for total, count in counts)
+        return max(total // count for total, count in counts) * 2 ** (stage.branches - 1)
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
@@ -159,21 +190,20 @@ class SearchSpace:
             for name in ("width", "kernel_size")
         ]
         for part, stage in enumerate(self.stages, 1):
-            for name in self._stage_genes:
+            for name in self._genes_of(stage):
                 values = stage.group_choices if name == "groups" else getattr(stage, name)
                 genes.append(Gene(part=part, name=f"stage{part}.{name}", field=name, values=values))
-        part = len(self.stages) + 1
-        genes += [
-            Gene(part=part, name="head.width", field="width", values=self.head.width_choices),
-            Gene(part=part, name="head.groups", field="groups", values=self.head.groups),
-        ]
-        return tuple(genes)
+        return (*genes, *head_genes(self.head, len(self.stages) + 1))
 
     @cached_property
     def _stage_genes(self) -> tuple[str, ...]:
         """The fields that are genes: those of every family, and those of this one of which there are choices."""
         own = (name for name in self._rules.OWN_FIELDS if isinstance(getattr(self.stages[0], name), tuple))
         return (*_STAGE_FIELDS, *own)
+
+    def _genes_of(self, stage: StageChoices) -> tuple[str, ...]:
+        """As :attr:`_stage_genes`, without the width where another stage's gene decides it."""
+        return self._stage_genes if stage.width else tuple(name for name in self._stage_genes if name != "width")
 
     @property
     def gene_names(self) -> tuple[str, ...]:
@@ -184,6 +214,11 @@ class SearchSpace:
         """How many choices each gene has."""
         return tuple(len(gene.values) for gene in self.genes)
 
+    @property
+    def unordered_genes(self) -> tuple[int, ...]:
+        """Which genes have choices without an order."""
+        return kinds.places(self.genes)
+
     @cached_property
     def size(self) -> int:
         """The exact number of different networks."""
@@ -191,13 +226,16 @@ class SearchSpace:
         for stage in self.stages:
             for name in set(self._stage_genes) - {"width", "expansion", "groups"}:
                 total *= len(getattr(stage, name))
-        for stage in self.stages[:-1]:
-            total *= sum(len(self._stage_groups(stage, w, e)) for w, e in product(stage.width, stage.expansion))
-        last = self.stages[-1]
-        return total * sum(
-            len(self._stage_groups(last, w, e)) * sum(len(self._head_groups(w, one)) for one in self.head.width_choices)
-            for w, e in product(last.width, last.expansion)
-        )
+        runs: list[list[StageChoices]] = []
+        for stage in self.stages:
+            runs = [*runs, [stage]] if stage.width else [*runs[:-1], [*runs[-1], stage]]
+        for run in runs:  # of one width; the last one's decides the heads too
+            total *= sum(
+                prod(sum(len(self._stage_groups(stage, w, e)) for e in stage.expansion) for stage in run)
+                * (count_heads(self.head, w) if run is runs[-1] else 1)
+                for w in run[0].width
+            )
+        return total
 
     # Vectors --------------------------------------------------------------------------------------------------------
 
@@ -215,9 +253,10 @@ class SearchSpace:
                 last = len(gene.values) - 1
                 raise InputError(f"space {self.name}: {gene.name}={index}; from 0 to {last} are possible")
             parts[gene.part][gene.field] = int(index)
-        stages = tuple(
-            self._decode_stage(choices, genes) for choices, genes in zip(self.stages, parts[1:-1], strict=True)
-        )
+        stages: list[Stage] = []
+        for choices, genes in zip(self.stages, parts[1:-1], strict=True):
+            width = choices.width[genes["width"]] if choices.width else stages[-1].width
+            stages.append(self._decode_stage(choices, genes, width))
         return PoseArchitecture(
             family=self.family,
             stem=Stem(
@@ -226,13 +265,13 @@ class SearchSpace:
                 stride=self.stem.stride,
                 activation=self.stem.activation,
             ),
-            stages=stages,
+            stages=tuple(stages),
             head=self._decode_head(parts[-1], stages[-1].width),
             input_size=self.input_size,
         )
 
-    def _decode_stage(self, choices: StageChoices, genes: dict[str, int]) -> Stage:
-        width, expansion = choices.width[genes["width"]], choices.expansion[genes["expansion"]]
+    def _decode_stage(self, choices: StageChoices, genes: dict[str, int], width: int) -> Stage:
+        expansion = choices.expansion[genes["expansion"]]
         group = choices.group_choices[_nearest(self._stage_groups(choices, width, expansion), genes["groups"])]
         inner = self._rules.inner_width(width, expansion) or 0
         return Stage(
@@ -253,18 +292,9 @@ class SearchSpace:
         return value[genes[name]] if isinstance(value, tuple) else value
 
     def _decode_head(self, genes: dict[str, int], last_width: int) -> Head:
-        width, layers = self.head.width_choices[genes["width"]], self.head.layers
+        width = self.head.width_choices[genes["width"]]
         groups = self.head.groups[_nearest(self._head_groups(last_width, width), genes["groups"])]
-        return Head(
-            widths=(width,) * layers,
-            groups=(groups,) * layers,
-            kernel_sizes=(4,) * layers,
-            keypoints=self.keypoints,
-            normalization=self.head.normalization,
-            output=self.head.output,
-            kernel_size=self.head.kernel_size,
-            attention=self.head.attention,
-        )
+        return head_of(self.head, genes, groups, self.keypoints)
 
     def encode(self, architecture: PoseArchitecture) -> tuple[int, ...]:
         """The canonical vector of a member: ``decode(encode(a)) == a``, and equal networks have equal vectors.
@@ -289,10 +319,9 @@ class SearchSpace:
         for choices, stage in zip(self.stages, architecture.stages, strict=True):
             inner = self._rules.inner_width(stage.width, stage.expansion) or 0
             group = stage.groups if choices.groups else inner // stage.groups
-            for name in self._stage_genes:
+            for name in self._genes_of(choices):
                 yield group if name == "groups" else getattr(stage, name)
-        yield from (architecture.head.widths[:1] or (0,))
-        yield from (architecture.head.groups[:1] or (1,))
+        yield from head_values(self.head, architecture.head)
 
     def contains(self, architecture: PoseArchitecture) -> bool:
         """Whether the architecture is a member, exactly (input size and keypoints included)."""
@@ -302,6 +331,32 @@ class SearchSpace:
             return False
         return True
 
+    def with_features_of(self, architecture: PoseArchitecture) -> PoseArchitecture:
+        """The member with another network's stem and stages, whatever its head and input; the head is the largest's.
+
+        Raises:
+            InputError: the stem and the stages are none of the space.
+        """
+        largest = self.largest()
+        if architecture.family != self.family:
+            raise InputError(f"space {self.name}: is of the {self.family} family, not {architecture.family}")
+        if len(architecture.stages) != len(self.stages):
+            raise InputError(f"space {self.name}: {len(architecture.stages)} stages where {len(self.stages)} are asked")
+        vector = list(self.encode(largest))
+        for place, (gene, value) in enumerate(zip(self.genes, self._values(architecture), strict=True)):
+            if gene.part > len(self.stages):
+                break
+            if value not in gene.values:
+                raise InputError(
+                    f"space {self.name}: {gene.name}={value} is not a choice; {listing(gene.values)} are"
+                )
+            vector[place] = gene.values.index(value)
+        member = self.decode(vector)
+        if (member.stem, member.stages) != (architecture.stem, architecture.stages):
+            wanted = architecture.replace(head=member.head, input_size=member.input_size)
+            raise InputError(f"space {self.name}: {_difference(member, wanted)}")
+        return member
+
     # Operators ------------------------------------------------------------------------------------------------------
 
     def sample(self, rng: np.random.Generator) -> PoseArchitecture:
@@ -309,10 +364,10 @@ class SearchSpace:
         vector = [int(rng.integers(size)) for size in self.gene_sizes]
         at = {gene.name: index for index, gene in enumerate(self.genes)}
         for part, stage in enumerate(self.stages, 1):
-            width = stage.width[vector[at[f"stage{part}.width"]]]
+            width = self._widths[part - 1][vector[at[self.width_gene(part)]]]
             expansion = stage.expansion[vector[at[f"stage{part}.expansion"]]]
             vector[at[f"stage{part}.groups"]] = int(rng.choice(self._stage_groups(stage, width, expansion)))
-        last = self.stages[-1].width[vector[at[f"stage{len(self.stages)}.width"]]]
+        last = self._widths[-1][vector[at[self.width_gene(len(self.stages))]]]
         head = self.head.width_choices[vector[at["head.width"]]]
         vector[at["head.groups"]] = int(rng.choice(self._head_groups(last, head)))
         return self.decode(vector)
@@ -337,24 +392,44 @@ class SearchSpace:
         return self._extreme(min)
 
     def largest(self) -> PoseArchitecture:
-        """The member with the most of everything, and the fewest groups: the one that holds every shared weight."""
+        """The member with the most of everything, and the fewest groups.
+
+        It holds every shared weight, but for those of other kinds of blocks (:func:`search_spaces.kinds.with_each`) and
+        those that heads of other kinds have for themselves (:meth:`of_each_head`).
+        """
         return self._extreme(max)
+
+    def of_each_head(self) -> tuple[PoseArchitecture, ...]:
+        """The largest network, and what it is with the largest head of every other kind."""
+        largest = self.largest()
+        found = {largest.head.kind: largest}
+        at = {gene.name: index for index, gene in enumerate(self.genes)}
+        for kind in head_kinds(self.head):
+            vector = list(self.encode(largest))
+            for field, index in kind.items():
+                vector[at[f"head.{field}"]] = index
+            network = self.decode(vector)
+            found.setdefault(network.head.kind, network)
+        return tuple(found.values())
 
     def _extreme(self, pick: Any) -> PoseArchitecture:
         """Group counts are picked after the widths, because those decide which counts are legal."""
         inner = self._rules.inner_width
-        vector = []
+        vector: list[int] = []
         widths: list[int] = []
         for gene in self.genes:
             values: tuple[Any, ...] = gene.values
+            if gene.field in kinds.KIND_FIELDS:  # which kind costs most depends on all else
+                vector.append(0)
+                continue
             if gene.field == "groups":
                 values = self._weights_of_groups(gene, widths, pick)
             elif gene.field == "expansion":
                 values = tuple(inner(widths[-1], expansion) or 0 for expansion in gene.values)
-            vector.append(values.index(pick(values)))
+            vector.append(extreme_index(values, pick))
             if gene.field == "width":
                 widths.append(gene.values[vector[-1]])
-        return self.decode(vector)
+        return kinds.extreme(self, vector, pick)
 
     def _weights_of_groups(self, gene: Gene, widths: list[int], pick: Any) -> tuple[float, ...]:
         """A score a group choice, higher for more weights; the worst for choices that do not fit."""
@@ -402,8 +477,8 @@ class SearchSpace:
 
 
 _STAGE_FIELDS = ("width", "depth", "kernel_size", "expansion", "groups", "attention")
-_SINGLE = frozenset({"stride", "activation", "pyramid", "layers", "normalization", "output"})
-_SINGLE_OF_HEAD = _SINGLE | {"kernel_size", "attention"}
+_SINGLE = frozenset({"stride", "activation", "pyramid", "branches", "merge"})
+_SINGLE_OF_HEAD = _SINGLE | {"normalization", *HEAD_GENES}
 
 
 def _listed(fields: dict[str, Any]) -> dict[str, Any]:

@@ -193,7 +193,7 @@ def check_same_maps(key: PoseArchitecture, other: PoseArchitecture, where: str) 
     if key.is_simcc or other.is_simcc:
         whose = "the key frame's network gives" if key.is_simcc else "networks give"
         raise InputError(
-            f"{where}: {whose} SimCC, and frames of a video hand heatmaps on; choose networks with heatmaps"
+            f"{where}: {whose} SimCC, and frames of a video hand heatmaps on; choose networks with heatmaps alone"
         )
     for name in ("keypoints", "input_size", "heatmap_size"):
         ours, theirs = getattr(key, name), getattr(other, name)

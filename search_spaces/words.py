@@ -15,20 +15,24 @@ def _stage_text(stage: Stage) -> str:
     groups = f" g{stage.groups}" if stage.groups > 1 else ""
     expansion = f" e{stage.expansion}" if stage.expansion > 1 else ""
     flags = f"{' att' if stage.attention else ''}{' pyramid' if stage.pyramid else ''}"
-    return f"{stage.depth} × {stage.width}{expansion} k{stage.kernel_size}{groups}{flags}"
+    kind = f" {stage.block}" if stage.block else ""
+    widths = "/".join(str(stage.width * 2**branch) for branch in range(stage.branches))
+    modules = f"{stage.modules} × " if stage.branches > 1 else ""
+    return f"{modules}{stage.depth} × {widths}{kind}{expansion} k{stage.kernel_size}{groups}{flags}"
 
 
 def _head_text(head: Head) -> str:
     groups = f" g{head.groups[0]}" if head.groups and head.groups[0] > 1 else ""
-    deconvolutions = f"{len(head.widths)} × {head.widths[0] if head.widths else 0}{groups}"
+    upsampling = f" {head.upsampling}" if head.upsampling != "deconvolution" else ""
+    layers = f"{len(head.widths)} × {head.widths[0] if head.widths else 0}{groups}{upsampling}"
     if head.output == "heatmaps":
-        return deconvolutions
-    before = f"{deconvolutions}, " if head.widths else ""
+        return f"{layers}{f', k{head.kernel_size}' if head.kernel_size > 1 else ''}"
+    before = f"{layers}, " if head.widths else ""
     return f"{before}SimCC k{head.kernel_size}{f' att {head.attention}' if head.attention else ''}"
 
 
 def architecture_lines(architecture: PoseArchitecture) -> list[str]:
-    """One line a part: depth × width, kernel size, groups, attention."""
+    """One line a part: depth × width, kernel size, groups, attention; of several branches modules × depth × widths."""
     lines = [f"stem: {architecture.stem.width} k{architecture.stem.kernel_size}"]
     lines += [f"stage {index}: {_stage_text(stage)}" for index, stage in enumerate(architecture.stages, 1)]
     return [*lines, f"head: {_head_text(architecture.head)}"]

@@ -24,13 +24,16 @@ def initial_store(
     store: dict[str, Tensor] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for prefix, module in layout_parts(space, layout.bands):
-        for name, parameter in module.named_parameters(prefix):
+        names = layout.stored_names(module, f"{prefix}.")
+        for local, parameter in module.named_parameters():
+            name = names[local]
             pairs = zip(shapes.get(name, parameter.shape), parameter.shape, strict=True)
             shapes[name] = tuple(max(pair) for pair in pairs)
         if shapes.keys() - store.keys():
             module = module.to_empty(device="cpu")
             initialize(module, generator)
-            store.update({n: p.detach() for n, p in module.named_parameters(prefix) if n not in store})
+            drawn = {names[local]: parameter.detach() for local, parameter in module.named_parameters()}
+            store.update({name: value for name, value in drawn.items() if name not in store})
     for name, widest in layout.band_widths.items():
         shapes[name] = _band_shape(shapes[name], widest, sharing)
     for name, shape in shapes.items():

@@ -228,14 +228,16 @@ def readers(net: nn.Module, sharing: Sharing, layout: Layout, prefix: str = "") 
         prefix: what stands before the names of ``net`` in the storage, where ``net`` is a part of a network.
     """
     result: dict[str, Reader] = {}
+    stored = layout.stored_names(net, prefix)
     for path, module in net.named_modules():
         for local, parameter in module.named_parameters(recurse=False):
-            name = f"{prefix}{path}.{local}" if path else f"{prefix}{local}"
+            own = f"{path}.{local}" if path else local
+            name, storage = f"{prefix}{own}", stored[own]
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and local == "weight":
                 sizes = layout.kernel_sizes.get(name, ())
-                result[name] = _convolution_reader(name, module, sharing, sizes, name in layout.band_widths)
+                result[name] = _convolution_reader(storage, module, sharing, sizes, name in layout.band_widths)
             else:
-                result[name] = _leading_reader(name, tuple(parameter.shape), getattr(module, "outputs", 1))
+                result[name] = _leading_reader(storage, tuple(parameter.shape), getattr(module, "outputs", 1))
     if sharing.affine == "per-groups":
         for path, module in net.named_modules():
             if isinstance(module, ConvNorm) and f"{prefix}{path}.conv.weight" in layout.group_counts:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from search_spaces import InputError, get_space
+    from search_spaces import InputError, get_space, states_keypoints
 
     if arguments.space is None:
         if arguments.yaml:
@@ -30,7 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.yaml:
         print(_as_yaml(get_space(arguments.space)), end="")
     else:
-        _show(get_space(arguments.space))
+        space = get_space(arguments.space)
+        is_said = states_keypoints(arguments.space)
+        _show(space, f"{space.keypoints} keypoints" if is_said else "keypoints as in the data")
     return 0
 
 
@@ -43,13 +45,13 @@ def _list() -> None:
         "Search spaces",
         ("name", "family", "networks", "genes", "input (height × width)", "output"),
         [
-            (s.name, s.family, f"{s.size:.1e}", str(len(s.gene_names)), _size(s.input_size), s.head.output)
+            (s.name, s.family, f"{s.size:.1e}", str(len(s.gene_names)), _size(s.input_size), _outputs(s))
             for s in spaces
         ],
     )
     print(
-        "Each of heatmaps is also a space of video networks: --frames T (or video.frames in a configuration) makes it "
-        "one of T propagated frames after a key frame."
+        "Each of heatmaps alone is also a space of video networks: --frames T (or video.frames in a configuration) "
+        "makes it one of T propagated frames after a key frame."
     )
     networks = [(name, published(name)) for name in published_names()]
     print_table(
@@ -59,7 +61,11 @@ def _list() -> None:
     )
 
 
-def _show(space: SearchSpace) -> None:
+def _outputs(space: SearchSpace) -> str:
+    return " or ".join(space.head.choices("output"))
+
+
+def _show(space: SearchSpace, keypoints: str) -> None:
     from nas.cli.output import print_table
     from search_spaces.complexity import count
 
@@ -69,7 +75,7 @@ def _show(space: SearchSpace) -> None:
     costs = [count(network) for network in (space.smallest(), space.largest())]
     macs = " to ".join(f"{cost.macs / 1e6:.1f}" for cost in costs)
     parameters = " to ".join(f"{cost.parameters / 1e6:.2f}" for cost in costs)
-    print(f"family {space.family}, input {_size(space.input_size)}, {space.keypoints} keypoints")
+    print(f"family {space.family}, input {_size(space.input_size)}, {keypoints}")
     print(f"{space.size:.1e} networks of {macs} MMACs and {parameters} M parameters")
 
 

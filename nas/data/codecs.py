@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,14 @@ from nas.data.codec_name import CODEC_NAMES, CodecName
 from nas.data.decoding import blur_kernel_size, heatmap_maxima, refine_dark, refine_quarter_pixel, refine_udp
 from search_spaces.errors import InputError
 
-__all__ = ["Codec", "CodecName"]
+__all__ = ["Codec", "CodecName", "is_whole_part"]
+
+
+def is_whole_part(heatmap_size: tuple[int, int], input_size: tuple[int, int]) -> bool:
+    """Whether heatmaps are a half, a third, a quarter … of the input, along both axes: else they lie beside it."""
+    strides = {divmod(size, steps) for size, steps in zip(input_size, heatmap_size, strict=True)}
+    stride, rest = min(strides)
+    return len(strides) == 1 and stride > 1 and rest == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,14 @@ class Codec:
         heatmap_size = (input_size[0] // 4, input_size[1] // 4)
         sigma = max(1.0, input_size[0] / 128) if sigma is None else sigma
         return Codec(name=name, input_size=input_size, heatmap_size=heatmap_size, sigma=sigma)
+
+    def resized(self, heatmap_size: tuple[int, int]) -> Codec:
+        """The codec for heatmaps (height, width) of another size of the same input.
+
+        Sigma changes in proportion, but is not made smaller than a pixel: narrower targets are missed between pixels.
+        """
+        sigma = self.sigma * heatmap_size[0] / self.heatmap_size[0]
+        return replace(self, heatmap_size=heatmap_size, sigma=max(sigma, min(self.sigma, 1.0)))
 
     @property
     def label(self) -> str:

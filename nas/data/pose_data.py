@@ -22,6 +22,7 @@ from nas.data.loader import CropTrainingSet, TrainingSet, ViewSettings
 from nas.data.posetrack import PoseTrackVideos, read_posetrack_videos
 from nas.data.posetrack_folder import images_root, sequence_files
 from nas.data.simcc import SimCCCodec
+from search_spaces import PoseArchitecture, VideoArchitecture
 from search_spaces.errors import InputError
 from search_spaces.parts import HeadOutput
 
@@ -84,8 +85,13 @@ class PeopleData(ABC):
         """Read all that trainings and evaluates need of the annotations."""
 
     @abstractmethod
-    def training_set(self, input_size: tuple[int, int], output: HeadOutput = "heatmaps") -> TrainingSet:
-        """Augmented views of the training people, for inputs of this height and width, with targets for ``output``."""
+    def training_set(
+        self,
+        input_size: tuple[int, int],
+        output: HeadOutput = "heatmaps",
+        heatmap_size: tuple[int, int] | None = None,
+    ) -> TrainingSet:
+        """Augmented views of the training people, with targets; arguments as of :meth:`codec`."""
 
     def unread(self: Data) -> Data:
         """The same for another process: without what this one has read, but knowing what the user was told."""
@@ -121,7 +127,7 @@ class PeopleData(ABC):
         if self.keypoints is not None and len(keypoints) != self.keypoints:
             raise InputError(
                 f"{which_have} {len(keypoints)} keypoints, the network predicts {self.keypoints}; choose a space with "
-                f"keypoints: {len(keypoints)}"
+                f"keypoints: {len(keypoints)}, or leave it out in the space's file"
             )
         for field, pairs, sigmas in (("flip_pairs", config.flip_pairs, None), ("sigmas", None, config.sigmas)):
             try:
@@ -130,8 +136,17 @@ class PeopleData(ABC):
                 raise InputError(f"data.{field}: {error}") from None
         return replace(people, keypoint_set=keypoints)
 
-    def codec(self, input_size: tuple[int, int], output: HeadOutput = "heatmaps") -> Codec:
+    def codec(
+        self,
+        input_size: tuple[int, int],
+        output: HeadOutput = "heatmaps",
+        heatmap_size: tuple[int, int] | None = None,
+    ) -> Codec:
         """The codec for inputs of this height and width, and for what networks give.
+
+        Args:
+            heatmap_size: height and width of heatmaps; by default a quarter of the input's, for which ``data.sigma``
+                is.
 
         Raises:
             InputError: ``data.codec`` is one of heatmaps alone, and the output is SimCC.
@@ -140,19 +155,29 @@ class PeopleData(ABC):
             sigma = self.config.sigma
             sigmas = None if sigma is None else (sigma, sigma)
             return SimCCCodec(name=self.config.codec, input_size=input_size, sigmas=sigmas)
-        return Codec.of(self.config.codec, input_size, self.config.sigma)
+        codec = Codec.of(self.config.codec, input_size, self.config.sigma)
+        return codec if heatmap_size in (None, codec.heatmap_size) else codec.resized(heatmap_size)
+
+    def codec_of(self, network: PoseArchitecture | VideoArchitecture) -> Codec:
+        """As :meth:`codec`, for what this network gives."""
+        if isinstance(network, PoseArchitecture) and network.is_simcc:
+            return self.codec(network.input_size, "simcc")
+        return self.codec(network.input_size, heatmap_size=network.heatmap_size)
 
     @property
     def cache_folder(self) -> Path:
         """Where decoded crops are kept."""
         return cache_folder(self.config)
 
-    def _view_settings(self, input_size: tuple[int, int], output: HeadOutput) -> ViewSettings:
+    def _view_settings(
+        self, input_size: tuple[int, int], output: HeadOutput, heatmap_size: tuple[int, int] | None
+    ) -> ViewSettings:
         config = self.config
         return ViewSettings(
             keypoint_set=self.train.keypoint_set,
-            codec=self.codec(input_size, output),
+            codec=self.codec(input_size, output, heatmap_size),
             augmentation=config.augmentation,
+            final_augmentation=config.final_augmentation,
             padding=config.padding,
             cache_folder=self.cache_folder if config.picture_cache_gb else None,
             cache_limit_gb=config.picture_cache_gb,
@@ -225,8 +250,13 @@ class PoseData(PeopleData):
             people = read_coco(annotations, images, detections, score_threshold=threshold, category=category)
         return self._stated(people, f"{people.images}: the annotations have")
 
-    def training_set(self, input_size: tuple[int, int], output: HeadOutput = "heatmaps") -> CropTrainingSet:
-        return CropTrainingSet(self.train.instances, self._view_settings(input_size, output))
+    def training_set(
+        self,
+        input_size: tuple[int, int],
+        output: HeadOutput = "heatmaps",
+        heatmap_size: tuple[int, int] | None = None,
+    ) -> CropTrainingSet:
+        return CropTrainingSet(self.train.instances, self._view_settings(input_size, output, heatmap_size))
 
     def validation_crops(self, input_size: tuple[int, int]) -> CropCache:
         """One crop a person of :attr:`val`, in its order."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data.codecs import Codec
-from search_spaces import PoseArchitecture
+from search_spaces import PoseArchitecture, VideoArchitecture
 from search_spaces.errors import InputError
 from search_spaces.parts import SIMCC_SPLIT
 from supernet import SimCC
@@ -47,19 +47,26 @@ def projected(output: SimCC) -> Tensor:
 
 
 def fitting_codec(codec: Codec, network: object) -> Codec:
-    """The codec by which a network's output is decoded: the given one, or for SimCC that of inputs of its size.
+    """The codec by which a network's output is decoded: the given one, for SimCC and for heatmaps of its size.
+
+    What targets are drawn by is ``PeopleData.codec_of``: the sigmas of one output do not tell those of another.
 
     Args:
-        network: a module; one without an ``architecture`` gives what the codec is for.
+        network: an architecture, or a module; one without an ``architecture`` gives what the codec is for.
 
     Raises:
         InputError: the codec is one of heatmaps alone, and the network gives SimCC.
     """
-    architecture = getattr(network, "architecture", None)
-    gives_simcc = isinstance(architecture, PoseArchitecture) and architecture.is_simcc
-    if not gives_simcc or isinstance(codec, SimCCCodec):
+    architecture = getattr(network, "architecture", network)
+    if not isinstance(architecture, PoseArchitecture | VideoArchitecture):
         return codec
-    return SimCCCodec(name=codec.name, input_size=codec.input_size)
+    if isinstance(architecture, PoseArchitecture) and architecture.is_simcc:
+        is_simcc = isinstance(codec, SimCCCodec)
+        return codec if is_simcc else SimCCCodec(name=codec.name, input_size=codec.input_size)
+    if isinstance(codec, SimCCCodec):
+        codec = Codec.of(codec.name, codec.input_size)
+    size = architecture.heatmap_size
+    return codec if size == codec.heatmap_size else codec.resized(size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,13 +67,18 @@ class ClipBatch:
 
     def tensors(self, device: torch.device | str = "cpu") -> ClipTensors:
         """What a step computes with. Bytes and keypoints travel to the device; the rest happens there."""
+        targets, weights = self.targets(self.codec, device)
+        return ClipTensors(
+            images=clip_tensors(self.pixels, device),
+            targets=targets,
+            weights=weights,
+            previous_from_current=torch.from_numpy(self.previous_from_current).to(device),
+        )
+
+    def targets(self, codec: Codec, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Targets and weights by any codec of these inputs, as in :class:`ClipTensors`."""
         size = self.pixels.shape[:2]
         keypoints = torch.from_numpy(self.keypoints_px).to(device).flatten(0, 1)
         visibility = torch.from_numpy(self.visibility).to(device).flatten(0, 1)
-        targets, weights = self.codec.encode(keypoints, visibility)
-        return ClipTensors(
-            images=clip_tensors(self.pixels, device),
-            targets=targets.unflatten(0, size),
-            weights=weights.unflatten(0, size),
-            previous_from_current=torch.from_numpy(self.previous_from_current).to(device),
-        )
+        targets, weights = codec.encode(keypoints, visibility)
+        return targets.unflatten(0, size), weights.unflatten(0, size)

@@ -97,11 +97,16 @@ class VideoData(PeopleData):
         order = np.random.default_rng(self.config.sample_seed).permutation(len(clips))
         return tuple(clips[place] for place in order.tolist())
 
-    def training_set(self, input_size: tuple[int, int], output: HeadOutput = "heatmaps") -> ClipTrainingSet:
+    def training_set(
+        self,
+        input_size: tuple[int, int],
+        output: HeadOutput = "heatmaps",
+        heatmap_size: tuple[int, int] | None = None,
+    ) -> ClipTrainingSet:
         video = self.config.video
         return ClipTrainingSet(
             self.train_clips,
-            self._view_settings(input_size, output),
+            self._view_settings(input_size, output, heatmap_size),
             box_jitter=video.box_jitter,
             stills=self.train_stills,
             still_share=video.stills,

@@ -85,7 +85,7 @@ def _usual(architecture: PoseArchitecture) -> Codec:
     size = architecture.input_size
     if architecture.is_simcc:
         return SimCCCodec(input_size=size)
-    return Codec(input_size=size, heatmap_size=architecture.heatmap_size, sigma=max(1.0, size[0] / 128))
+    return Codec.of("gaussian", size).resized(architecture.heatmap_size)
 
 
 def _checked(codec: Codec, architecture: PoseArchitecture) -> Codec:

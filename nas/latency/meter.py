@@ -31,6 +31,7 @@ from evaluators.latency.runtimes import (
 from nas.deploy.deployment import deployment_form
 from search_spaces import PoseArchitecture, PropagatedFrame
 from supernet import PoseNet, PropagatedNet, fold
+from supernet.calibration import calibrating
 from supernet.networks import build_frame
 
 from .blocks import draw_weights
@@ -160,12 +161,10 @@ class LatencyMeter:
                 deployments.append(self.deploy(*subject))
                 if progress and index + 1 < len(subjects):
                     progress(index + 1, len(subjects))
-            ratios = self.ratios(deployments, protocol)
+            readings = self._readings(deployments, protocol)
         if progress:
             progress(len(subjects), len(subjects))
-        for samples in ratios:
-            low, middle, high = np.percentile(samples, (25, 50, 75)) * self.reference_ms
-            yield Reading(float(middle), float(high - low) / 2, len(samples))
+        yield from readings
 
     @property
     def at_once(self) -> int:
@@ -176,6 +175,20 @@ class LatencyMeter:
     def times_file(self) -> Path:
         """Where times that were measured here are kept until a table is complete."""
         return (self._calibrations or cache_folder()) / f"times-{self.fingerprint.id}-{self.config.batch}.jsonl"
+
+    def measure_deployments(
+        self, deployments: Sequence[Deployment], input_sizes: Sequence[tuple[int, int]]
+    ) -> list[Measurement]:
+        """Measure what is in the runtime already, rounds interleaved; ``input_sizes`` are (height, width)."""
+        readings = self._readings(deployments, self.protocol)
+        return [self._measurement(one, size) for one, size in zip(readings, input_sizes, strict=True)]
+
+    def _readings(self, deployments: Sequence[Deployment], protocol: Protocol) -> list[Reading]:
+        found = []
+        for samples in self.ratios(deployments, protocol):
+            low, middle, high = np.percentile(samples, (25, 50, 75)) * self.reference_ms
+            found.append(Reading(float(middle), float(high - low) / 2, len(samples)))
+        return found
 
     def deploy(self, module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Deployment:
         """Bring a module (folded, in eval mode; changed in place) into the runtime of this machine, and check what it
@@ -246,12 +259,28 @@ class LatencyMeter:
 
 
 def network_of(architecture: NetworkArchitecture) -> PoseNet:
-    """The architecture's network in deployment form, with random weights: latency does not depend on them."""
+    """The architecture's network in deployment form, with random weights: latency does not depend on them.
+
+    BatchNorm is calibrated on noise: without it the signal dies in many layers of SiLU, and heatmaps of a softmax are
+    then constant but for rounding, so that nothing could be told from whether two runtimes agree.
+    """
     with torch.device("meta"):
         if isinstance(architecture, PropagatedFrame):
             net = build_frame(architecture)
         else:
             net = PoseNet(architecture)
     net = net.to_empty(device="cpu")
-    draw_weights(net, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    draw_weights(net, generator)
+    with calibrating(net), torch.no_grad():
+        net(*_noise(net, 2, generator))
     return fold(net, in_place=True)
+
+
+def _noise(net: PoseNet, batch: int, generator: torch.Generator) -> list[Tensor]:
+    """What the network takes: images, and that of a video's frame with fusion previous heatmaps too."""
+    architecture = net.architecture
+    inputs = [torch.randn(batch, 3, *architecture.input_size, generator=generator)]
+    if isinstance(net, PropagatedNet):
+        inputs.append(torch.rand(batch, architecture.keypoints, *architecture.heatmap_size, generator=generator))
+    return inputs

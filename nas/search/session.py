@@ -386,17 +386,17 @@ def candidate_factory(
         race_on: see :class:`CandidateEvaluator`.
     """
     size, videos = space.input_size, None
-    output = space.head.output if isinstance(space, SearchSpace) else "heatmaps"
+    networks = space.of_each_head() if isinstance(space, SearchSpace) else (space.key,)
+    codec, *_ = [data.codec_of(network) for network in networks]  # of all: one may be refused
     crops: CropCache | ClipCache
     calibration: CropCache | ClipCache
     if isinstance(data, PoseData):
-        truth, codec = data.val.sample(candidate.persons, data.config.sample_seed), data.codec(size, output)
+        truth = data.val.sample(candidate.persons, data.config.sample_seed)
         truth.require_somebody(f"{data.val_files[0]} (candidate.persons {candidate.persons})")
         crops = CropCache.build(data.cache_folder, truth.instances, codec, padding=data.config.padding)
         calibration = data.calibration_crops(size, candidate.calibration_crops)
         truth = replace(truth, instances=())
     else:
-        codec = data.codec(size, output)
         if ap == "posetrack":  # counts whoever is missed in a frame, so it needs whole videos
             videos = data.val.sample(candidate.persons, data.config.sample_seed)
             crops, truth = data.clips_of(videos, size), videos.people

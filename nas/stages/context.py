@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from nas.config import Config, note_config
+from nas.data.codecs import is_whole_part
 from nas.data.pose_data import PoseData
 from nas.data.video_data import VideoData
 from nas.processes.rank import is_first_process
@@ -16,7 +17,7 @@ from nas.run.folder import RunFolder
 from nas.run.overwriting import refuse_foreign_config
 from nas.run.stopped import keeping_state
 from nas.stages.narrator import Narrator, SilentNarrator
-from search_spaces import InputError, SearchSpace, get_space
+from search_spaces import InputError, SearchSpace, get_space, states_keypoints
 
 __all__ = ["StageContext", "check_heatmaps", "load_space"]
 
@@ -65,6 +66,20 @@ class StageContext:
         if self.config.is_video:
             return self.videos(self.config.video.frames, keypoints)
         return self.images(keypoints)
+
+    def space(self) -> SearchSpace:
+        """The configured space; where it does not say how many keypoints, they are as many as the data's.
+
+        Raises:
+            InputError: as :func:`load_space`; or the annotations cannot be read.
+        """
+        space = load_space(self.config)
+        if states_keypoints(self.config.space):
+            return space
+        data = self.data(None)
+        count = len(data.train.keypoint_set)
+        self._data.setdefault((type(data), self.config.video.frames, count), data)  # read once
+        return replace(space, keypoints=count)
 
     def tell_of_training_people(self, data: PoseData | VideoData) -> None:
         """What is not known of their keypoints, as far as training minds."""
@@ -117,8 +132,8 @@ def load_space(config: Config) -> SearchSpace:
     """The configuration's search space.
 
     Raises:
-        InputError: there is none of that name; or its networks give heatmaps that are not a quarter of their input,
-            which is what the targets are drawn for.
+        InputError: there is none of that name; or some of its networks give heatmaps that are no whole part of their
+            input.
     """
     space = get_space(config.space)
     check_heatmaps(config.space, space)
@@ -126,12 +141,13 @@ def load_space(config: Config) -> SearchSpace:
 
 
 def check_heatmaps(name: str, space: SearchSpace) -> None:
-    """Raise InputError where a space's networks give heatmaps that are not a quarter of their input."""
-    if space.head.output == "simcc":
-        return
-    (height, width), found = space.input_size, space.largest().heatmap_size
-    if found != (height // 4, width // 4):
-        raise InputError(
-            f"{name}: its networks give heatmaps of {found[0]} × {found[1]}, and a quarter of the input, "
-            f"{height // 4} × {width // 4}, is needed; change the stages' strides or the head's layers"
-        )
+    """Raise InputError where networks of a space give heatmaps that are not a half, a quarter, an eighth … of their
+    input."""
+    height, width = space.input_size
+    for network in space.of_each_head():
+        if not network.is_simcc and not is_whole_part(network.heatmap_size, space.input_size):
+            found = network.heatmap_size
+            raise InputError(
+                f"{name}: its networks give heatmaps of {found[0]} × {found[1]}, which are no half, quarter or eighth "
+                f"of the input, {height} × {width}; change the stages' strides or the head's layers"
+            )

@@ -36,7 +36,7 @@ def train_stage(context: StageContext) -> Path:
         return _train_temporal(context)
     config, run = context.config, context.run
     config.train.budget()
-    space = load_space(config)
+    space = context.space()
     _refuse_to_train_over(context, run.supernet, run.supernet_metrics, "a supernet's training")
     data = context.images(space.keypoints)
     data.train  # noqa: B018  read the annotations now: nothing is written for data that cannot be used
@@ -96,7 +96,7 @@ def video_space(config: Config, key: PoseArchitecture) -> VideoSearchSpace:
     Raises:
         InputError: there is no such space; or the key frame's network has another input size, or other keypoints.
     """
-    load_space(config)  # refuses heatmaps that are not a quarter of the input
+    load_space(config)  # refuses heatmaps that are no whole part of the input
     video = config.video
     return get_video_space(config.space, video.frames, key, features=video.features, operations=video.operations)
 

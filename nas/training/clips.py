@@ -14,13 +14,13 @@ from torch import Tensor
 
 from nas.data.batches import Batches
 from nas.data.build_once import content_key
-from nas.data.codecs import Codec
+from nas.data.codecs import Codec, is_whole_part
 from nas.data.loader import TrainingSet
 from nas.data.pose_data import PoseData, mirror_identity
 from nas.data.tensors import ClipTensors
 from nas.data.video_data import VideoData
 from nas.processes.distributed import Processes
-from nas.training.config import TrainingConfig
+from nas.training.config import RetrainConfig, TrainingConfig
 from nas.weights.files import pose_metadata as described
 from search_spaces import InputError, PoseArchitecture
 from search_spaces.parts import HeadOutput
@@ -35,10 +35,10 @@ class TrainingClips:
     Args:
         data: which people, of images (clips of one frame) or of videos (of 1 + T).
         input_size: height and width of the networks' input.
-        heatmap_size: of their output, which the targets must have; None where it is SimCC.
+        heatmap_size: of their output, which the targets have; None where it is SimCC.
 
     Raises:
-        InputError: the networks' heatmaps are not of the size of the targets.
+        InputError: the input's size is no multiple of the heatmaps'.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class TrainingClips:
     ) -> None:
         self.data, self.input_size, self.heatmap_size = data, input_size, heatmap_size
         self.output: HeadOutput = "simcc" if heatmap_size is None else "heatmaps"
-        if self.codec.heatmap_size != heatmap_size and heatmap_size is not None:
+        if heatmap_size is not None and not is_whole_part(heatmap_size, input_size):
             whose, its = ("networks'", "their") if isinstance(data, VideoData) else ("network's", "its")
             raise InputError(
-                f"input_size {input_size}: the {whose} heatmaps are {heatmap_size}, the targets "
-                f"{self.codec.heatmap_size}; choose a height and a width that are multiples of {its} stride, such as 32"
+                f"input_size {input_size}: the {whose} heatmaps are {heatmap_size}, no whole part of it; choose a "
+                f"height and a width that are multiples of {its} stride, such as 32"
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -64,7 +64,11 @@ class TrainingClips:
 
     @property
     def codec(self) -> Codec:
-        return self.data.codec(self.input_size, self.output)
+        return self.data.codec(self.input_size, self.output, self.heatmap_size)
+
+    def codec_of(self, network: PoseArchitecture) -> Codec:
+        """That of another network of the same input."""
+        return self.data.codec_of(network)
 
     @property
     def stride(self) -> tuple[float, float]:
@@ -74,7 +78,7 @@ class TrainingClips:
 
     @cached_property
     def _training_set(self) -> TrainingSet:
-        return self.data.training_set(self.input_size, self.output)
+        return self.data.training_set(self.input_size, self.output, self.heatmap_size)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -97,7 +101,7 @@ class TrainingClips:
         if processes.is_first:
             mirrors = self.data.config.augmentation.flip_probability > 0
             self.data.tell_of_keypoints("train", mirrors=mirrors, evaluates=False)
-        return Batches(
+        batches = Batches(
             self._training_set,
             config.batch_size,
             config.seed,
@@ -105,6 +109,12 @@ class TrainingClips:
             world_size=processes.world,
             workers=self.data.config.workers,
         )
+        if not isinstance(config, RetrainConfig) or not config.final_epochs or config.epochs is None:
+            return batches
+        if self.data.config.final_augmentation is None:
+            given = f"retrain.final_epochs is {config.final_epochs}"
+            raise InputError(f"{given}, and data.final_augmentation does not say what these epochs are to show")
+        return batches.ending((config.epochs - config.final_epochs) * batches.steps_per_epoch)
 
 
 def propagate_heatmaps(

@@ -1,9 +1,9 @@
 """Sandwich training of a supernet (BigNAS, Yu et al. 2020), with distillation of heatmaps within the step.
 
 Each step trains the largest subnet on the ground truth, and the smallest and some random ones on a mixture of the
-ground truth and the largest one's heatmaps; before that the largest may have had some time alone (Cai et al., "Once for
-all", ICLR 2020, begin so). Processes sample different random subnets: gradients are added up locally
-and reduced once a step, so n processes see n times as many of them.
+ground truth and the largest one's output, where it has the form of theirs (:mod:`nas.training.goals`); before that the
+largest may have had some time alone (Cai et al., "Once for all", ICLR 2020, begin so). Processes sample different
+random subnets: gradients are added up locally and reduced once a step, so n processes see n times as many of them.
 
 A supernet of videos is trained on clips, after a key-frame network that is given. A subnet is then one network a frame:
 the largest in every frame, the smallest, or random ones. Fusions are random in all of them, so that each is trained
@@ -32,8 +32,8 @@ from nas.processes.precision import Precision, choose_precision
 from nas.training.clips import TrainingClips, check_length, propagate_heatmaps
 from nas.training.config import SupernetTrainingConfig, TemporalTrainingConfig
 from nas.training.environment import adopt_weights, configure_torch, lock_for_writing, state_key
+from nas.training.goals import Goals, output_forms
 from nas.training.loop import Loss, TrainingLoop, run_identity
-from nas.training.losses import heatmap_loss, target_mixing
 from nas.training.metrics import ProgressCallback
 from nas.weights.files import keypoint_names, save_network
 from search_spaces import (
@@ -43,6 +43,7 @@ from search_spaces import (
     SearchSpace,
     VideoArchitecture,
     VideoSearchSpace,
+    kinds,
 )
 from supernet import Network, PoseNet, Sharing, Supernet
 
@@ -158,7 +159,7 @@ def _train(
         with lock_for_writing(run_dir, f"a {kind}'s training", processes):
             if not loop.begin(resume) and key is None:
                 loop.memory["keypoints"] = clips.pose_metadata["keypoints"]
-            sandwich = _Sandwich(supernet, space, key, config, processes, loop, clips.stride)
+            sandwich = _Sandwich(supernet, space, key, config, processes, loop, clips)
             on_the_way = _OnTheWay(supernet, loop, config) if key is None else None
             loop.run(batches, sandwich.accumulate, progress, on_the_way)
             loop.average.copy_to_live()
@@ -223,7 +224,8 @@ def sampled_subnets(
     extremes = [] if alone else [("smallest", spatial.smallest())]
     if alone or step % config.largest_every == 0:
         extremes.insert(0, ("largest", spatial.largest()))
-    for kind, network in extremes:
+    for kind, extreme in extremes:
+        network = kinds.drawn(spatial, extreme, rng)  # else the costliest and the cheapest kinds alone would be trained
         if video is None:
             yield kind, (network,)
         else:
@@ -231,6 +233,10 @@ def sampled_subnets(
             yield kind, tuple(PropagatedFrame(architecture=network, fusion=fusion) for fusion in fusions)
     for _ in range(0 if alone else config.random_subnets):
         yield "random", _networks(space.sample(rng))
+
+
+def _image_network(network: Network) -> PoseArchitecture:
+    return network.architecture if isinstance(network, PropagatedFrame) else network
 
 
 def _networks(architecture: PoseArchitecture | VideoArchitecture) -> tuple[Network, ...]:
@@ -249,14 +255,14 @@ class _Sandwich:
         config: SupernetTrainingConfig,
         processes: Processes,
         loop: TrainingLoop,
-        stride: tuple[float, float],
+        clips: TrainingClips,
     ) -> None:
-        self.supernet, self.space, self.key, self.config, self.stride = supernet, space, key, config, stride
+        self.supernet, self.space, self.key, self.config, self.stride = supernet, space, key, config, clips.stride
         self.processes, self.loop, self.trains_key = processes, loop, _trains_key(config)
         self.largest = _networks(space.largest())
         architecture = supernet.space.largest() if key is None else key.architecture
-        self.loss = heatmap_loss(config.loss, architecture)
-        self.mix = target_mixing(architecture)
+        networks = supernet.space.of_each_head() if key is None else (key.architecture,)
+        self.forms = output_forms(networks, clips.codec, clips.codec_of, config.loss)
         self.heatmaps = None if key is None else (architecture.keypoints, *architecture.heatmap_size)
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
         if key is not None:
@@ -278,23 +284,24 @@ class _Sandwich:
         check_length(clip, len(self.largest) - (self.key is None))
         images = [self.precision.images(frame) for frame in clip.images.unbind(1)]
         given, losses = None, []
+        goals = Goals(self.forms, clip, batch, self.config.distillation)
         if self.key is not None:
             with torch.set_grad_enabled(self.trains_key), self.precision.autocast():
                 given = self.key(images[0])
             if self.trains_key:
-                loss = self.loss(given, clip.targets[:, 0], clip.weights[:, 0])
+                loss = goals.loss(0, self.key.architecture, given)
                 loss.backward()
                 losses.append(Loss("key", f"the key frame's network ({self.key.architecture.id})", loss.detach()))
-        goals = list(clip.targets.unbind(1))
         subnets = list(sampled_subnets(self.space, self.config, step, self.processes.rank, self.loop.fraction))
         for kind, networks in subnets:
             total = torch.zeros((), device=self.processes.device)
             for position, heatmaps in propagate_heatmaps(clip, given, self._runner(networks, images), self.stride):
-                loss = self.loss(heatmaps, goals[position], clip.weights[:, position]) / len(networks)
+                network = _image_network(networks[position - len(images) + len(networks)])
+                loss = goals.loss(position, network, heatmaps) / len(networks)
                 (loss / len(subnets)).backward()
                 total += loss.detach()
                 if kind == "largest":
-                    goals[position] = self.mix(clip.targets[:, position], heatmaps, self.config.distillation)
+                    goals.teach(position, network, heatmaps)
             losses.append(Loss(kind, _subject(kind, networks), total))
         return losses
 

@@ -77,7 +77,7 @@ class HeatmapMeaning:
                 name=codec or "gaussian",
                 input_size=input_size,
                 heatmap_size=heatmap_size,
-                sigma=_sigma(metadata, input_size),
+                sigma=_sigma(metadata, input_size, heatmap_size),
             )
         said = {"codec": codec or heatmap_size is None, "keypoints": said_names, "padding": padding}
         assumed = tuple(name for name, value in said.items() if not value)
@@ -103,11 +103,11 @@ def _padding(metadata: Mapping[str, str]) -> float | None:
     return found if 0 < found < float("inf") else None
 
 
-def _sigma(metadata: Mapping[str, str], input_size: tuple[int, int]) -> float:
+def _sigma(metadata: Mapping[str, str], input_size: tuple[int, int], heatmap_size: tuple[int, int]) -> float:
     try:
         return float(metadata["sigma"])
     except (KeyError, ValueError):
-        return Codec.of("gaussian", input_size).sigma
+        return Codec.of("gaussian", input_size).resized(heatmap_size).sigma
 
 
 def _sigmas(metadata: Mapping[str, str]) -> tuple[float, float] | None:

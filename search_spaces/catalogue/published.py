@@ -14,7 +14,7 @@ from ..families import family_names
 from ..space import SearchSpace
 from ..yaml_files import is_file_name, read_yaml
 
-__all__ = ["get_space", "published", "published_names", "space_names"]
+__all__ = ["get_space", "published", "published_names", "space_names", "states_keypoints"]
 
 
 EXCLUDES = {"groups": ("group_width",), "group_width": ("groups",)}
@@ -76,6 +76,27 @@ def read_space_file(path: Path, begun: tuple[Path, ...] = ()) -> Any:
     return extended(whole, {"name": path.stem, **changes}, str(path))
 
 
+def states_keypoints(name: str | Path) -> bool:
+    """Whether a space says of itself how many keypoints its networks predict.
+
+    Those of the package do not: 17 stands there because every network has some number. Nor does a file that leaves
+    ``keypoints`` out, and extends none that gives it.
+
+    Raises:
+        InputError: as :func:`get_space`.
+    """
+    if not is_file_name(name):
+        return False
+    read_space_file(Path(name))  # refuses files that extend one another in a circle
+    path = Path(name)
+    while isinstance(content := read_yaml(path), dict) and "keypoints" not in content:
+        base = str(content.get("extends", ""))
+        if not is_file_name(base):
+            return False
+        path = path.parent / base
+    return True
+
+
 def extended(base: Any, changes: Mapping[str, Any], where: str) -> Any:
     """A space's JSON object with some fields changed.
 
@@ -109,8 +130,12 @@ def _merged(part: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]
     if not isinstance(part, dict):
         raise InputError(f"{where}: what it extends has no such part to change")
     excluded = {name for given, others in EXCLUDES.items() if given in changes for name in others}
-    if changes.get("output") == "simcc" or changes.get("layers") == 0:
-        excluded |= {"width", "groups", "normalization"}
+    if changes.get("output") in ("simcc", ["simcc"]):
+        excluded |= {"normalization"}
+    elif changes.get("output") in ("heatmaps", ["heatmaps"]):
+        excluded |= {"attention"}
+    if changes.get("layers") in (0, [0]):
+        excluded |= {"width", "groups", "upsampling"}
     return {**{name: value for name, value in part.items() if name not in excluded}, **changes}
 
 

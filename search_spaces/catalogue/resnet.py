@@ -1,7 +1,8 @@
 """Members and spaces of the ``resnet`` family.
 
-S-ViPNAS-Res50 (ViPNAS, CVPR 2021; layer table of its authors' release) is a member. The ranges of the paper's own
-search space are not published: those of the spaces below are ours.
+S-ViPNAS-Res50 (ViPNAS, CVPR 2021; layer table of its authors' release) is a member, and so is SimpleBaseline with a
+ResNet-50 (Xiao et al., ECCV 2018), which has neither groups nor attention. The ranges of the paper's own search space
+are not published: those of the spaces below are ours.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import cache
 from ..architecture import PoseArchitecture
 from ..choices import HeadChoices, StageChoices, StemChoices
 from ..families.resnet import FAMILY
-from ..parts import Head, Stage, Stem
+from ..parts import SIMPLE_BASELINE_HEAD, Head, Stage, Stem
 from ..space import SearchSpace
 
 __all__ = ["published", "spaces"]
@@ -20,7 +21,8 @@ __all__ = ["published", "spaces"]
 
 @cache
 def published() -> Mapping[str, PoseArchitecture]:
-    """S-ViPNAS-Res50 as released: 7.287 M parameters, 1.464 GMACs at 256×192."""
+    """As released, at 256×192: S-ViPNAS-Res50 of 7.287 M parameters and 1.464 GMACs, SimpleBaseline of 34.000 M and
+    5.426 GMACs."""
     widths, depths, kernels, attention = (80, 160, 304, 608), (4, 6, 7, 3), (3, 5, 5, 5), (True, False, True, True)
     stages = tuple(
         Stage(width=width, depth=depth, kernel_size=kernel, groups=16, attention=has_attention, stride=stride)
@@ -32,8 +34,17 @@ def published() -> Mapping[str, PoseArchitecture]:
     return {
         "s-vipnas-res50": PoseArchitecture(
             family=FAMILY, stem=Stem(width=48, kernel_size=7), stages=stages, head=head, input_size=(256, 192)
-        )
+        ),
+        "simplebaseline-resnet50": PoseArchitecture(
+            family=FAMILY, stem=Stem(width=64, kernel_size=7), stages=_RESNET50, head=SIMPLE_BASELINE_HEAD
+        ),
     }
+
+
+_RESNET50 = tuple(
+    Stage(width=width, depth=depth, expansion=4, stride=stride)
+    for width, depth, stride in ((256, 3, 1), (512, 4, 2), (1024, 6, 2), (2048, 3, 2))
+)
 
 
 @cache

@@ -1,8 +1,8 @@
-"""The static networks: one file a family, one head, one :class:`PoseNet`."""
+"""The static networks: one file a family, the heads of all of them, one :class:`PoseNet`."""
 
 from .blocks import ContextBlock, ConvNorm
 from .fusion import Fusion
-from .head import PoseHead
+from .head import MapsHead, PoseHead
 from .pose_net import PoseNet, build_part, further_block, initialize, part_name, run_part
 from .simcc import SimCC
 from .video import PropagatedNet, VideoPoseNet, build_frame, resample_heatmaps
@@ -11,6 +11,7 @@ __all__ = [
     "ContextBlock",
     "ConvNorm",
     "Fusion",
+    "MapsHead",
     "PoseHead",
     "PoseNet",
     "PropagatedNet",

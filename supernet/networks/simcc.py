@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from search_spaces import Head
 from search_spaces.layers import ATTENTION_EXPANSION, ATTENTION_KEYS, FeatureMap
 
-from .blocks import Conv2d
-from .head import deconvolutions
+from .head import MapsHead
 
 __all__ = ["GatedAttention", "Linear", "ScaleNorm", "SimCC", "SimCCHead"]
 
@@ -79,7 +78,7 @@ class GatedAttention(nn.Module):
         return x * self.shortcut + self.leave(gate * torch.matmul(kernel, values))
 
 
-class SimCCHead(nn.Module):
+class SimCCHead(MapsHead):
     """(N, C, h, w) → :class:`SimCC` of an input of 2W / 2 by 2H / 2 pixels.
 
     Args:
@@ -89,9 +88,7 @@ class SimCCHead(nn.Module):
     """
 
     def __init__(self, features: FeatureMap, head: Head, bins: tuple[int, int]) -> None:
-        super().__init__()
-        self.deconvolutions, channels = deconvolutions(features.channels, head)
-        self.final = Conv2d(channels, head.keypoints, head.kernel_size, padding=head.kernel_size // 2)
+        super().__init__(features.channels, head)
         height, width = features.size
         places = height * width * 4 ** len(head.widths)
         self.mixer: nn.Module = nn.Identity()
@@ -104,5 +101,5 @@ class SimCCHead(nn.Module):
         self.y = Linear(places, bins[1], bias=not head.attention)
 
     def forward(self, features: Tensor) -> SimCC:
-        keypoints = self.mixer(self.final(self.deconvolutions(features)).flatten(2))  # (N, K, places)
+        keypoints = self.mixer(self.maps(features).flatten(2))  # (N, K, places)
         return SimCC(self.x(keypoints), self.y(keypoints))

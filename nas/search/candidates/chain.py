@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nas.data.simcc import packed
-from search_spaces import PropagatedFrame
+from search_spaces import PoseArchitecture, PropagatedFrame
 from supernet import PoseNet, SimCC, Supernet, fold, resample_heatmaps
 from supernet.calibration import Clips, calibrating
 from supernet.networks import run_part
@@ -44,8 +44,8 @@ class Evaluated:
     """Chunk and position → normalised crops (n, 3, H, W), channels-last, of the dtype in which networks run."""
     maps: Callable[[int, int], Tensor]
     """Chunk and position → (n, 2, 3) from input pixels of a frame's crop to those of the frame before it."""
-    decode: Callable[[Tensor], Decoded]
-    """Heatmaps (n, K, h, w) or packed SimCC, float32 → keypoints."""
+    decode: Callable[[Tensor, PoseArchitecture], Decoded]
+    """Heatmaps (n, K, h, w) or packed SimCC, float32, of that network → keypoints."""
     stride: tuple[float, float]
     """Input pixels (x, y) a heatmap pixel."""
 
@@ -142,9 +142,15 @@ class Chain:
     """One candidate, run chunk by chunk; what its parts give is kept for the next candidate that has them."""
 
     def __init__(
-        self, given: list[_Step], frames: list[list[tuple[_Place, _Step]]], evaluated: Evaluated, dtype: torch.dtype
+        self,
+        given: list[_Step],
+        frames: list[list[tuple[_Place, _Step]]],
+        networks: Sequence[PoseArchitecture],
+        evaluated: Evaluated,
+        dtype: torch.dtype,
     ) -> None:
-        self._given, self._frames, self._evaluated, self._dtype = given, frames, evaluated, dtype
+        self._given, self._frames, self._networks = given, frames, networks
+        self._evaluated, self._dtype = evaluated, dtype
 
     def heatmaps(self, chunk: int) -> list[Tensor]:
         """(n, K, h, w) float32 of each position, the given ones first; SimCC packed."""
@@ -153,9 +159,9 @@ class Chain:
     def keypoints(self, chunk: int) -> Decoded:
         """Keypoints (n, F, K, 2) in crop pixels, and scores (n, F, K), of the F positions."""
         heads = self._run(chunk)
-        for head in heads:
+        for head, network in zip(heads, self._networks, strict=True):
             if chunk not in head.decoded:
-                head.decoded[chunk] = self._evaluated.decode(_output(head.outputs[chunk]))
+                head.decoded[chunk] = self._evaluated.decode(_output(head.outputs[chunk]), network)
         places, scores = zip(*(head.decoded[chunk] for head in heads), strict=True)
         return np.stack(places, axis=1), np.stack(scores, axis=1)
 
@@ -212,6 +218,7 @@ class Chains:
         self._kept = _Kept(budget_bytes)
         self._grown: list[_Step] = []
         self._given = [self._give(net, one) for net, one in zip(given, self._images, strict=False)]
+        self._given_networks = [net.architecture for net in given]
 
     def of(self, frames: tuple[PropagatedFrame, ...]) -> Chain:
         """The candidate with these frames after the given ones."""
@@ -231,7 +238,8 @@ class Chains:
             found.append(steps)
             before = maps[0]
         self._grown += [step for steps in found for place, step in steps if place.key is not None]
-        return Chain(self._given, found, self._evaluated, self._dtype)
+        networks = [*self._given_networks, *(frame.architecture for frame in frames)]
+        return Chain(self._given, found, networks, self._evaluated, self._dtype)
 
     @property
     def bytes(self) -> int:

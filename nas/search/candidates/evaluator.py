@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nas.data.codecs import Codec
+from nas.data.simcc import fitting_codec
 from nas.search.candidates.chain import Chain, Chains, Decoded, Evaluated, Looks, to_layout
 from nas.search.candidates.config import CandidateConfig, Precision
 from nas.search.candidates.people import People
@@ -44,7 +45,7 @@ class CandidateEvaluator:
         calibration: normalised training clips (N, F, 3, H, W), crops being clips of one frame, and the maps between
             their crops.
         people: of the validation data, in random order.
-        codec: decodes the heatmaps.
+        codec: decodes what the networks give, where need be as one for their heatmaps' size or for SimCC.
         costs: see :data:`Costs`.
         race_on: names of the costs that the search minimises or bounds: a candidate races only against candidates that
             are no worse in any of them.
@@ -70,6 +71,7 @@ class CandidateEvaluator:
         self.config = config or CandidateConfig()
         self.people, self.codec, self.costs = people, codec, costs
         self.device, self._given, self.with_oks = torch.device(device), len(given), with_oks
+        self._given_networks = [net.architecture for net in given]
         images, maps = (None if one is None else one.to(self.device) for one in calibration)
         assert images is not None
         self.dtype = precision_dtype(self.config.precision, supernet.space, images[:, 0])
@@ -93,7 +95,10 @@ class CandidateEvaluator:
         if not self._first.stop:
             return self.complete(architecture)
         started = time.process_time()
-        found = [self._decode(heatmaps)[0] for heatmaps in self._look(frames_of(architecture))]
+        frames = frames_of(architecture)
+        networks = [*self._given_networks, *(frame.architecture for frame in frames)]
+        outputs = zip(self._look(frames), networks, strict=True)
+        found = [self._decode(output, network)[0] for output, network in outputs]
         similarity = self.people.oks(np.stack(found, axis=1), self._first)
         costs, latencies = self.costs(architecture)
         return {
@@ -172,8 +177,8 @@ class CandidateEvaluator:
         between = None if maps is None else torch.from_numpy(maps).to(self.device)
         return torch.stack(images, dim=1).to(self.device), between
 
-    def _decode(self, heatmaps: Tensor) -> Decoded:
-        return self.codec.decode_batch(heatmaps.cpu().numpy())
+    def _decode(self, output: Tensor, network: PoseArchitecture) -> Decoded:
+        return fitting_codec(self.codec, network).decode_batch(output.cpu().numpy())
 
 
 def _by_position(latencies: Sequence[float]) -> dict[str, list[float]]:
