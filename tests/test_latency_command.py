@@ -202,3 +202,15 @@ def test_a_call_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: 
         time.sleep(0.05)
     else:
         pytest.fail(f"process {child} still runs")
+
+
+def test_a_file_is_measured_here_though_the_run_has_a_command(tmp_path: Path) -> None:
+    from nas.deploy.onnx import export_onnx
+    from nas.latency.deployed import measure_file
+    from nas.latency.meter import network_of
+    from search_spaces import get_space
+
+    network = get_space("resnet-nano").smallest()
+    export_onnx(network_of(network), tmp_path / "net.onnx", network.input_size)
+    config = LatencyConfig(runtime="command", command="false {onnx} {rounds}", rounds=1)
+    assert measure_file(tmp_path / "net.onnx", config, own_process=False).runtime == "onnxruntime"
