@@ -31,7 +31,7 @@ from nas.search.candidates.config import CandidateConfig, Precision
 from nas.search.candidates.costs import Costs, latency_source, meter_of, table_costs
 from nas.search.candidates.evaluator import CandidateEvaluator, precision_dtype
 from nas.search.candidates.people import ClipPeople, CropPeople, People
-from nas.search.record.resume import recorded_identity, recorded_objectives
+from nas.search.record.resume import check_identity, recorded_identity, recorded_objectives
 from nas.search.verdict import NEAR_ZERO_AP
 from nas.search.workers.executor import Factory
 from nas.search.workers.latency_slot import Measure
@@ -246,6 +246,8 @@ def search_networks(
         RunLock(run.path, SEARCHING) as lock,  # a second search should not measure blocks meanwhile
         latency_source(search, latency if needs_latency else None) as fingerprint,
     ):
+        if resume:  # before a table is measured on another device, in place of the one that was
+            check_identity(run.path, {"latency": latency_identity(latency, fingerprint)}, ["latency"])
         if search.objectives is None:
             search = replace(search, objectives=_default_objectives(space, data, candidate, run, ap))
             problem = search.problem()
