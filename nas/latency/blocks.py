@@ -64,7 +64,7 @@ _NEUTRAL: dict[str, Any] = {"width": 1, "attention": False, "stride": 1, "expans
 
 
 def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
-    """Every different block of a space, with a network that has it."""
+    """Every different block of a space, with a network that has it; the input's size decides on all of them."""
     at = {gene.name: index for index, gene in enumerate(space.genes)}
     base = list(space.encode(space.smallest()))
     for gene in space.genes:
@@ -74,6 +74,7 @@ def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
     for part in range(len(space.stages) + 2):
         genes = [gene for gene in space.genes if gene.part == part and gene.field != "depth"]
         genes += [gene for gene in space.genes if gene.part == part - 1 and gene.field == "width"]
+        genes += [gene for gene in space.genes if gene.field == "input_size"]
         for values in product(*(range(len(gene.values)) for gene in genes)):
             vector = list(base)
             for gene, value in zip(genes, values, strict=True):
