@@ -2,10 +2,10 @@
 
     python scripts/benchmark_latency.py [--run RUN] [--space resnet-tiny] [--networks 30]
 
-About four minutes on two quiet cores. First table: the published networks, ResNet-50 SimpleBaseline built for the
-comparison, and with ``--run`` three networks of that run's front, one thread, batch 1. Second: for each runtime a
-latency table of the space is built, and 30 networks that it has not seen are measured end to end, twice; Kendall τ and
-mean error of the table's predictions, of MACs and of eager torch, which both get the one factor that suits best.
+About four minutes on two quiet cores. First table: the published networks, and with ``--run`` three networks of that
+run's front, one thread, batch 1. Second: for each runtime a latency table of the space is built, and 30 networks that
+it has not seen are measured end to end, twice; Kendall τ and mean error of the table's predictions, of MACs and of
+eager torch, which both get the one factor that suits best.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import kendalltau
-from simple_baseline import SimpleBaseline
 from torch import Tensor, nn
 
-from evaluators.complexity import count_module
 from evaluators.errors import MeasureInputError
 from evaluators.latency.protocol import Measurement
 from evaluators.latency.runtimes import Deployment
 from nas.latency import LatencyConfig, LatencyMeter, build_table
-from nas.latency.meter import network_of
 from search_spaces import PoseArchitecture, get_space, published, published_names
 from search_spaces.complexity import count
-from supernet import PoseNet, fold
+from supernet import PoseNet
 
 SETTINGS = (("torch", "fp32"), ("torch", "bf16"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
 
@@ -55,15 +52,13 @@ def main() -> None:
 
 # Networks on runtimes -------------------------------------------------------------------------------------------------
 
-Named = tuple[str, PoseArchitecture | None, tuple[int, int]]
-"""A name, an architecture (None is SimpleBaseline) and the input size."""
+Named = tuple[str, PoseArchitecture]
 
 
 def named_networks(run: Path | None) -> list[Named]:
-    named: list[Named] = [(name, published(name), published(name).input_size) for name in published_names()]
-    named.append(("SimpleBaseline ResNet-50", None, (256, 192)))
+    named: list[Named] = [(name, published(name)) for name in published_names()]
     if run is not None:
-        named += [(f"found {member.id}", member, member.input_size) for member in front_of(run)]
+        named += [(f"found {member.id}", member) for member in front_of(run)]
     return named
 
 
@@ -75,32 +70,26 @@ def front_of(run: Path, networks: int = 3) -> list[PoseArchitecture]:
     return [PoseArchitecture.from_json(records[index]["architecture"]) for index in sorted(chosen)]
 
 
-def build(architecture: PoseArchitecture | None) -> nn.Module:
-    """In deployment form; weights are random."""
-    return network_of(architecture) if architecture else fold(SimpleBaseline(), in_place=True)
-
-
 def compare_networks(named: Sequence[Named], runtimes: Sequence[str]) -> None:
     columns: dict[str, list[Measurement]] = {}
     for runtime, precision in SETTINGS:
         if runtime in runtimes:
             meter = meter_of(runtime, precision)
-            modules, sizes = [build(architecture) for _, architecture, _ in named], [size for *_, size in named]
-            columns[f"{runtime} {precision}"] = meter.measure_modules(modules, sizes)
-    eager = eager_milliseconds([(plain(architecture), size) for _, architecture, size in named])
+            columns[f"{runtime} {precision}"] = meter.measure([architecture for _, architecture in named])
+    eager = eager_milliseconds([(plain(architecture), architecture.input_size) for _, architecture in named])
     head = ["network", "input", "M parameters", "GMACs", "eager torch", *columns]
     rows = []
-    for index, (name, architecture, size) in enumerate(named):
-        parameters, macs = count_module(SimpleBaseline(), size) if architecture is None else count(architecture)[:2]
+    for index, (name, architecture) in enumerate(named):
+        (parameters, macs), size = count(architecture)[:2], architecture.input_size
         measured = [f"{c[index].latency_ms:.2f} ± {c[index].spread_ms:.2f}" for c in columns.values()]
         shape = f"{size[0]} × {size[1]}"
         rows.append([name, shape, f"{parameters / 1e6:.2f}", f"{macs / 1e9:.3f}", f"{eager[index]:.2f}", *measured])
     print_table(head, rows)
 
 
-def plain(architecture: PoseArchitecture | None) -> nn.Module:
+def plain(architecture: PoseArchitecture) -> nn.Module:
     """The network as it was trained: BatchNorm unfolded."""
-    return (PoseNet(architecture) if architecture else SimpleBaseline()).eval().requires_grad_(False)
+    return PoseNet(architecture).eval().requires_grad_(False)
 
 
 def eager_milliseconds(networks: Iterable[tuple[nn.Module, tuple[int, int]]]) -> np.ndarray:

@@ -14,6 +14,7 @@ from .fields import LATER
 __all__ = [
     "OWN_FIELDS",
     "SIMCC_SPLIT",
+    "SIMPLE_BASELINE_HEAD",
     "UPSAMPLING_KERNELS",
     "Activation",
     "Head",
@@ -173,3 +174,7 @@ def _check_kernel(where: str, kernel_size: int) -> None:
 def divisors(value: int) -> list[int]:
     """All numbers that divide ``value``, in their order."""
     return [count for count in range(1, value + 1) if value % count == 0]
+
+
+SIMPLE_BASELINE_HEAD = Head(widths=(256, 256, 256), groups=(1, 1, 1))
+"""Of SimpleBaseline (Xiao et al., ECCV 2018), whatever its backbone."""

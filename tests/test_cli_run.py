@@ -90,7 +90,7 @@ def test_a_stage_refuses_bad_input_before_it_writes(tiny_config: Path, few_peopl
     space.write_text(text.replace("groups: [1, 4]", "groups: [3]"), encoding="utf-8")
     assert_one_line(call(*command, "--space", space), "stage 2: none of groups [3] divides")
     space.write_text(text.replace(", layers: 1", ""), encoding="utf-8")
-    assert_one_line(call(*command, "--space", space), "heatmaps of 64 × 64, and a quarter of the input, 16 × 16, is")
+    assert_one_line(call(*command, "--space", space), "heatmaps of 64 × 64, which are no half, quarter or eighth of")
     space.write_text(text.replace("keypoints: 17", "keypoints: 12"), encoding="utf-8")
     assert_one_line(call(*command, "--space", space), "17 keypoints, the network predicts 12")
     assert not run.exists()

@@ -66,7 +66,7 @@ GOLDEN = {
     "cspnext-s-heatmap": published("rtmpose-s").replace(head=Head(**WIDE_DECONVOLUTIONS)),
     "simcc-resnet50": resnet50(Head(**WIDE_DECONVOLUTIONS, output="simcc")),
     "simcc-resnet50-wo-deconv": resnet50(Head(**NO_DECONVOLUTIONS, output="simcc")),
-    "simplebaseline-resnet50": resnet50(Head(**WIDE_DECONVOLUTIONS)),
+    "simplebaseline-resnet50": published("simplebaseline-resnet50"),
 }
 
 

@@ -13,7 +13,7 @@ from evaluators.complexity import count_module
 from nas.data.simcc import SimCCCodec, packed
 from nas.latency.blocks import blocks_of, build_block, space_blocks
 from nas.search.candidates.chain import Chains, Evaluated
-from search_spaces import PoseArchitecture, PropagatedFrame, SearchSpace, get_space
+from search_spaces import HeadChoices, PoseArchitecture, PropagatedFrame, SearchSpace, get_space
 from supernet import Sharing, SimCC, Supernet, calibrate, fold
 from supernet.sharing import readers
 from tests.sharing_rules import SHARINGS
@@ -22,10 +22,11 @@ SIZE = (64, 64)
 
 
 def small_space() -> SearchSpace:
-    """``cspnext-tiny`` for small images, with some more choices."""
+    """``cspnext-tiny`` for small images, with some more choices, and RTMPose's head alone."""
     space = get_space("cspnext-tiny")
     first = dataclasses.replace(space.stages[0], attention=(False, True), kernel_size=(3, 5), expansion=(1, 2, 4))
-    return space.replace(input_size=SIZE, stages=(first, *space.stages[1:]))
+    head = HeadChoices(layers=0, output="simcc", kernel_size=7, attention=128)
+    return space.replace(input_size=SIZE, stages=(first, *space.stages[1:]), head=head)
 
 
 def images(seed: int = 0) -> torch.Tensor:
@@ -131,7 +132,7 @@ def test_a_chain_of_parts_gives_what_the_calibrated_network_gives() -> None:
     evaluated = Evaluated(
         lambda chunk, position: shown,
         lambda chunk, position: torch.zeros(3, 2, 3),
-        lambda output: codec.decode_batch(output.numpy()),
+        lambda output, network: codec.decode_batch(output.numpy()),
         (1.0, 1.0),
     )
     chains = Chains(supernet, (), (images(1)[:, None], None), evaluated)

@@ -37,15 +37,16 @@ class Meter:
 
 def test_a_published_network_is_measured_as_the_run_would_use_it_and_as_it_is() -> None:
     space = dataclasses.replace(SPACE, keypoints=21)
-    (name, here), (same, own) = published_beside(space)
-    assert name == same == "s-vipnas-res50"
+    found = published_beside(space)
+    assert [name for name, _ in found] == ["s-vipnas-res50"] * 2 + ["simplebaseline-resnet50"] * 2
+    (name, here), (_, own) = found[:2]
     assert own == published(name)
     assert (here.input_size, here.keypoints) == (space.input_size, 21)
     assert here.stages == own.stages
 
 
 def test_one_that_has_the_run_s_size_is_measured_once() -> None:
-    assert len(published_beside(dataclasses.replace(SPACE, input_size=(256, 192)))) == 1
+    assert len(published_beside(dataclasses.replace(SPACE, input_size=(256, 192)))) == 2
 
 
 def test_they_are_measured_once_a_run_and_machine(tmp_path: Path) -> None:
@@ -55,8 +56,8 @@ def test_they_are_measured_once_a_run_and_machine(tmp_path: Path) -> None:
     assert meter.asked == 1
     found = read_published(run)
     assert found is not None
-    assert [one.latency_ms for one in found.networks] == [128.0, 256.0]
-    assert [one.is_as_published for one in found.networks] == [False, True]
+    assert [one.latency_ms for one in found.networks] == [128.0, 256.0] * 2
+    assert [one.is_as_published for one in found.networks] == [False, True] * 2
     assert found.networks[0].title == "s-vipnas-res50 128×96"
     measure_published(run, SPACE, dataclasses.replace(MACHINE, cpu="slide rule"), 1, meter)
     measure_published(run, SPACE, dataclasses.replace(MACHINE, cpu="slide rule"), 8, meter)
@@ -70,8 +71,9 @@ def test_the_meter_measures_them(tmp_path: Path) -> None:
     measure_published(run, space, meter.fingerprint, 1, lambda networks: frame_latencies(meter, networks))
     found = read_published(run)
     assert found is not None
-    small, large = found.networks
-    assert 0 < small.latency_ms < large.latency_ms
+    small, large, small_baseline, baseline = found.networks
+    assert 0 < small.latency_ms < large.latency_ms < baseline.latency_ms
+    assert small_baseline.latency_ms < baseline.latency_ms
 
 
 def test_where_they_cannot_be_measured_it_is_said_and_nothing_is_written(

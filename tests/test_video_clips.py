@@ -64,6 +64,8 @@ def test_a_file_of_weights_says_what_heatmaps_mean(folder: Path) -> None:
     assert clips(folder).stride == (4.0, 4.0)
 
 
-def test_heatmaps_must_be_of_the_targets_size(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"heatmaps are \(32, 24\), the targets \(16, 12\)"):
-        TrainingClips(clips(folder).data, (64, 48), (32, 24))
+def test_heatmaps_must_be_a_whole_part_of_the_input(folder: Path) -> None:
+    assert TrainingClips(clips(folder).data, (64, 48), (32, 24)).codec.heatmap_size == (32, 24)
+    for size in ((16, 13), (64, 48), (32, 12)):
+        with pytest.raises(InputError, match="no whole part of it; choose a height and a width that are multiples"):
+            TrainingClips(clips(folder).data, (64, 48), size)

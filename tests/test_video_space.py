@@ -22,6 +22,7 @@ from search_spaces import (
     VideoSearchSpace,
     get_space,
     get_video_space,
+    published,
     space_names,
 )
 from search_spaces.complexity import count
@@ -225,7 +226,7 @@ def test_a_video_costs_what_its_frames_cost() -> None:
 def test_simcc_has_no_heatmaps_to_hand_on() -> None:
     with pytest.raises(InputError, match="SimCC, and frames of a video hand heatmaps on"):
         get_video_space("cspnext-tiny", 2)
-    key = get_space("cspnext-tiny").smallest()
+    key = published("rtmpose-t")
     with pytest.raises(InputError, match="the key frame's network gives SimCC"):
         VideoArchitecture(key=key, frames=(PropagatedFrame(architecture=key),))
     with pytest.raises(InputError, match="SimCC, not heatmaps"):

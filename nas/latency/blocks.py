@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from search_spaces import Head, PoseArchitecture, SearchSpace, Stage, Stem
 from search_spaces.layers import FeatureMap
 from supernet import fold
-from supernet.networks import build_part, further_block
+from supernet.networks import MapsHead, build_part, further_block
 
 __all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks"]
 
@@ -159,7 +159,10 @@ def build_block(
 
 @torch.no_grad()
 def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
-    """Random weights for measuring: no zeros anywhere, so that a layer which a runtime gets wrong shows."""
+    """Random weights for measuring: no zeros anywhere, so that a layer which a runtime gets wrong shows.
+
+    A head's maps are small: of large ones a softmax is all peak, and its rounding many standard deviations.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             fan_in = layer.weight[0].numel()
@@ -175,3 +178,6 @@ def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
         else:
             for parameter in layer.parameters(recurse=False):  # scales and shifts
                 parameter.uniform_(0.5, 1.5, generator=generator)
+    for layer in module.modules():
+        if isinstance(layer, MapsHead):
+            layer.final.weight.mul_(0.1)

@@ -29,6 +29,7 @@ from evaluators.latency.runtimes import (
 from nas.deploy.deployment import deployment_form
 from search_spaces import PoseArchitecture, PropagatedFrame
 from supernet import PoseNet, PropagatedNet, fold
+from supernet.calibration import calibrating
 from supernet.networks import build_frame
 
 from .blocks import draw_weights
@@ -191,12 +192,28 @@ class LatencyMeter:
 
 
 def network_of(architecture: NetworkArchitecture) -> PoseNet:
-    """The architecture's network in deployment form, with random weights: latency does not depend on them."""
+    """The architecture's network in deployment form, with random weights: latency does not depend on them.
+
+    BatchNorm is calibrated on noise: without it the signal dies in many layers of SiLU, and heatmaps of a softmax are
+    then constant but for rounding, so that nothing could be told from whether two runtimes agree.
+    """
     with torch.device("meta"):
         if isinstance(architecture, PropagatedFrame):
             net = build_frame(architecture)
         else:
             net = PoseNet(architecture)
     net = net.to_empty(device="cpu")
-    draw_weights(net, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    draw_weights(net, generator)
+    with calibrating(net), torch.no_grad():
+        net(*_noise(net, 2, generator))
     return fold(net, in_place=True)
+
+
+def _noise(net: PoseNet, batch: int, generator: torch.Generator) -> list[Tensor]:
+    """What the network takes: images, and that of a video's frame with fusion previous heatmaps too."""
+    architecture = net.architecture
+    inputs = [torch.randn(batch, 3, *architecture.input_size, generator=generator)]
+    if isinstance(net, PropagatedNet):
+        inputs.append(torch.rand(batch, architecture.keypoints, *architecture.heatmap_size, generator=generator))
+    return inputs

@@ -1,11 +1,14 @@
 """Members and spaces of the ``mobilenetv3`` family.
 
-S-ViPNAS-MobileNetV3 (ViPNAS, CVPR 2021; layer table of its authors' release) is a member. So is the backbone
-MobileNetV3-Large (Howard et al., ICCV 2019) with the head of SimpleBaseline, as near as the family comes to it: a stage
-has one expansion here, where three of the original's vary theirs from block to block, and the last 1×1 convolution to
-960 channels, which is for classifying, is left out. How the network of the paper's table was made is not published. The ranges of the paper's own
-search space are not published: those of the spaces below are ours. Groups are chosen by their width (channels a group),
-because that is what decides how fast a grouped convolution is, and because it fits every width.
+S-ViPNAS-MobileNetV3 (ViPNAS, CVPR 2021; layer table of its authors' release) is a member. So is MobileNetV3-Large
+(Howard et al., ICCV 2019) with the head of SimpleBaseline, as near as the family comes to it: a stage has one expansion
+here, where two of the original's vary theirs from block to block, and one kind of activation and attention; and its
+last 1×1 convolution to 960 channels, which is for classifying, is left out. How the MobileNetV3 of the paper's table
+was made is not published.
+
+The ranges of the paper's own search space are not published either: those of the spaces below are ours. Groups are
+chosen by their width (channels a group), because that is what decides how fast a grouped convolution is, and because it
+fits every width.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from functools import cache
 from ..architecture import PoseArchitecture
 from ..choices import HeadChoices, StageChoices, StemChoices
 from ..families.mobilenetv3 import FAMILY
-from ..parts import Activation, Head, Stage, Stem
+from ..parts import SIMPLE_BASELINE_HEAD, Activation, Head, Stage, Stem
 from ..space import SearchSpace
 
 __all__ = ["published", "spaces"]
@@ -25,7 +28,7 @@ __all__ = ["published", "spaces"]
 @cache
 def published() -> Mapping[str, PoseArchitecture]:
     """At 256×192: S-ViPNAS-MobileNetV3 as released, 5.896 M parameters and 0.734 GMACs, and the SimpleBaseline with
-    MobileNetV3-Large, PARAMS M and MACS G."""
+    MobileNetV3-Large, 6.081 M and 1.284 G."""
     widths, expansions, depths = (16, 24, 40, 80, 112, 160), (1, 5, 4, 5, 5, 6), (1, 4, 4, 4, 4, 4)
     kernels, groups = (3, 7, 7, 5, 7, 5), (8, 120, 20, 100, 280, 240)
     stages = tuple(
@@ -48,16 +51,21 @@ def published() -> Mapping[str, PoseArchitecture]:
             family=FAMILY, stem=stem, stages=stages, head=head, input_size=(256, 192)
         ),
         "simplebaseline-mobilenetv3": PoseArchitecture(
-            family=FAMILY, stem=stem, stages=_large(), head=Head(widths=(256, 256, 256), groups=(1, 1, 1)),
-            input_size=(256, 192),
-        ),  # fmt: skip
+            family=FAMILY, stem=stem, stages=_large(), head=SIMPLE_BASELINE_HEAD, input_size=(256, 192)
+        ),
     }
 
 
 def _large() -> tuple[Stage, ...]:
     """MobileNetV3-Large: depthwise, with attention in three of six stages."""
-    rows = ((16, 1, 1, 3, False), (24, 2, 3, 3, False), (40, 3, 3, 5, True), (80, 4, 3, 3, False), (112, 2, 6, 3, True),
-            (160, 3, 6, 5, True))  # fmt: skip
+    rows = (
+        (16, 1, 1, 3, False),
+        (24, 2, 3, 3, False),
+        (40, 3, 3, 5, True),
+        (80, 4, 3, 3, False),
+        (112, 2, 6, 3, True),
+        (160, 3, 6, 5, True),
+    )
     return tuple(
         Stage(
             width=width, depth=depth, kernel_size=kernel_size, groups=width * expansion, attention=attention,

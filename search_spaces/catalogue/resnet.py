@@ -1,8 +1,8 @@
 """Members and spaces of the ``resnet`` family.
 
 S-ViPNAS-Res50 (ViPNAS, CVPR 2021; layer table of its authors' release) is a member, and so is SimpleBaseline with a
-ResNet-50 (Xiao et al., ECCV 2018), which has neither groups nor attention, and blocks a quarter as wide inside. The ranges of the paper's own
-search space are not published: those of the spaces below are ours.
+ResNet-50 (Xiao et al., ECCV 2018), which has neither groups nor attention. The ranges of the paper's own search space
+are not published: those of the spaces below are ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from ..architecture import PoseArchitecture
 from ..choices import HeadChoices, StageChoices, StemChoices
 from ..families.resnet import FAMILY
-from ..parts import Head, Stage, Stem
+from ..parts import SIMPLE_BASELINE_HEAD, Head, Stage, Stem
 from ..space import SearchSpace
 
 __all__ = ["published", "spaces"]
@@ -36,9 +36,8 @@ def published() -> Mapping[str, PoseArchitecture]:
             family=FAMILY, stem=Stem(width=48, kernel_size=7), stages=stages, head=head, input_size=(256, 192)
         ),
         "simplebaseline-resnet50": PoseArchitecture(
-            family=FAMILY, stem=Stem(width=64, kernel_size=7), stages=_RESNET50,
-            head=Head(widths=(256, 256, 256), groups=(1, 1, 1)), input_size=(256, 192),
-        ),  # fmt: skip
+            family=FAMILY, stem=Stem(width=64, kernel_size=7), stages=_RESNET50, head=SIMPLE_BASELINE_HEAD
+        ),
     }
 
 
