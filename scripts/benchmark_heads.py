@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from nas.latency import LatencyConfig, LatencyMeter
 from nas.latency.blocks import draw_weights
-from nas.latency.table import measure_alone
+from nas.latency.device import Subject
+from nas.latency.kept import BLOCK_PROTOCOL
 from supernet import fold
 from supernet.networks.blocks import ConvNorm
 from supernet.networks.head import UpsampledConvNorm
@@ -61,7 +62,8 @@ def main() -> None:
         cells = []
         for kind in kinds:
             module = layers_of(kind, channels, width, count, groups)
-            cells.append(f"{measure_alone(meter, module, (features,), kind):.3f}")
+            [reading] = meter.times([Subject(module, (features,), kind)], BLOCK_PROTOCOL)
+            cells.append(f"{reading.latency_ms:.3f}")
         print(f"| {channels} → {count} × {width}, {groups} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -74,7 +74,7 @@ _REPEATS = ("depth", "modules")
 
 
 def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
-    """Every different block of a space, with a network that has it."""
+    """Every different block of a space, with a network that has it; the input's size decides on all of them."""
     at = {gene.name: index for index, gene in enumerate(space.genes)}
     base = list(space.encode(space.smallest()))
     for gene in space.genes:
@@ -85,7 +85,7 @@ def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
         widths = {space.width_gene(index) for index in (part, part - 1) if index >= 0}
         genes = [
             gene for gene in space.genes
-            if gene.name in widths or (gene.part == part and gene.field not in _REPEATS)
+            if gene.name in widths or gene.field == "input_size" or (gene.part == part and gene.field not in _REPEATS)
         ]  # fmt: skip
         for values in product(*(range(len(gene.values)) for gene in genes)):
             vector = list(base)
