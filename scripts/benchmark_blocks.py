@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from evaluators.complexity import count_module
 from nas.latency import LatencyConfig, LatencyMeter
 from nas.latency.blocks import draw_weights
-from nas.latency.table import measure_alone, measure_call
+from nas.latency.device import Subject
+from nas.latency.kept import BLOCK_PROTOCOL
 from supernet import fold
 from supernet.networks import ConvNorm
 
@@ -103,7 +104,8 @@ def print_table(meter: LatencyMeter) -> None:
     places = [(size, width) for size, widths in PLACES.items() for width in widths]
     print("| kind | " + " | ".join(f"{width} at {height}×{wide}" for (height, wide), width in places) + " |")
     print("| --- |" + " --: |" * len(places))
-    call_ms, generator = measure_call(meter), torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    call_ms = alone_ms(meter, nn.ReLU(), torch.ones(1, 1, 1, 1), "an empty call")
     for name, build in KINDS.items():
         cells = []
         for size, width in places:
@@ -111,9 +113,15 @@ def print_table(meter: LatencyMeter) -> None:
             draw_weights(block, generator)
             gmacs = count_module(block, size, width).macs / 1e9
             features = torch.randn(1, width, *size, generator=generator)
-            block_ms = measure_alone(meter, fold(block, in_place=True), (features,), name) - call_ms
+            block_ms = alone_ms(meter, fold(block, in_place=True), features, name) - call_ms
             cells.append(f"{block_ms:.2f} ({block_ms / gmacs:.0f})")
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def alone_ms(meter: LatencyMeter, module: nn.Module, features: Tensor, name: str) -> float:
+    """Milliseconds of a block by itself, a call of the runtime included."""
+    [reading] = meter.times([Subject(module, (features,), name)], BLOCK_PROTOCOL)
+    return reading.latency_ms
 
 
 if __name__ == "__main__":

@@ -11,7 +11,16 @@ from .errors import InputError
 from .fields import LATER
 from .parts import Activation, HeadOutput, Normalization, Upsampling, check_output
 
-__all__ = ["HEAD_GENES", "Gene", "HeadChoices", "StageChoices", "StemChoices", "check_combinations", "listing"]
+__all__ = [
+    "HEAD_GENES",
+    "Gene",
+    "HeadChoices",
+    "StageChoices",
+    "StemChoices",
+    "check_combinations",
+    "listing",
+    "size_words",
+]
 
 MAX_CHOICES = 256
 MAX_HEAD_CHOICES = 16
@@ -147,12 +156,18 @@ HEAD_GENES = ("layers", "upsampling", "kernel_size", "output", "attention")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gene:
-    """One choice of a genome: which part it belongs to (0 stem, 1… stages, last head), its field and its values."""
+    """One choice of a genome: which part it belongs to (0 stem, 1… stages, then head, then the input), its field and
+    its values."""
 
     part: int
     name: str
     field: str
     values: tuple[Any, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The values as people read them."""
+        return tuple(size_words(value) if self.field == "input_size" else str(value) for value in self.values)
 
 
 def _check_choices(where: str, part: Any, names: tuple[str, ...]) -> None:
@@ -166,6 +181,11 @@ def _check_choices(where: str, part: Any, names: tuple[str, ...]) -> None:
             raise InputError(f"{where}: {name} {listing(values)} names a choice twice")
         if any(type(value) is int and value < 1 for value in values):
             raise InputError(f"{where}: {name} {listing(values)}: every choice must be 1 or more")
+
+
+def size_words(size: Sequence[int]) -> str:
+    """Height × width."""
+    return f"{size[0]}×{size[1]}"
 
 
 def listing(values: Sequence[Any]) -> str:

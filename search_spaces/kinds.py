@@ -59,10 +59,12 @@ def with_each(space: Space, member: PoseArchitecture) -> Iterator[PoseArchitectu
 
 def drawn(space: Space, member: PoseArchitecture, rng: np.random.Generator) -> PoseArchitecture:
     """The member with random kinds. Nothing is drawn where a space has no choice of them."""
+    choices = {index: len(space.genes[index].values) for index in places(space.genes)}
+    if max(choices.values(), default=1) == 1:
+        return member
     vector = list(space.encode(member))
-    for index in places(space.genes):
-        choices = len(space.genes[index].values)
-        vector[index] = int(rng.integers(choices)) if choices > 1 else 0
+    for index, count in choices.items():
+        vector[index] = int(rng.integers(count)) if count > 1 else 0
     return space.decode(vector)
 
 

@@ -21,11 +21,12 @@ import numpy as np
 
 from . import kinds, operators
 from .architecture import PoseArchitecture
-from .choices import HEAD_GENES, Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing
+from .choices import HEAD_GENES, Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing, size_words
 from .errors import InputError
 from .families import Family, check_own_fields, family
-from .fields import canonical_json, from_tagged, read_json_object, to_fields
+from .fields import LATER, canonical_json, from_tagged, read_json_object, to_fields
 from .heads import count_heads, extreme_index, head_genes, head_kinds, head_of, head_values, legal_groups
+from .input_sizes import check_strides, size_genes, sorted_sizes
 from .limits import MAX_WEIGHTS, check_size
 from .parts import Head, Stage, Stem
 
@@ -36,7 +37,8 @@ FORMAT = "vipnas-space/1"
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """Choices for a family's stem, stages and head. Immutable; two equal spaces have the same :attr:`id`."""
+    """Choices for a family's stem, stages and head, and for the input's size. Immutable; two equal spaces have the same
+    :attr:`id`."""
 
     name: str
     family: str
@@ -45,8 +47,12 @@ class SearchSpace:
     head: HeadChoices
     input_size: tuple[int, int] = (256, 192)
     keypoints: int = 17
+    input_sizes: tuple[tuple[int, int], ...] = dataclasses.field(default=(), metadata=LATER)
+    """Where there are several, of which ``input_size`` is the largest: from the smallest to the largest."""
 
     def __post_init__(self) -> None:
+        sizes = sorted_sizes(self.name, self.input_sizes, self.input_size, self.head)
+        object.__setattr__(self, "input_sizes", sizes)
         if not 1 <= len(self.stages) <= 32:
             raise InputError(f"space {self.name}: {len(self.stages)} stages; from 1 to 32 are possible")
         check_own_fields(self.family, self.stages)
@@ -66,6 +72,7 @@ class SearchSpace:
         # The extremes check every bound of an architecture (family, kernel sizes, input size, number of weights);
         # what a family asks of neighbouring widths needs every pair of them.
         self.largest()
+        check_strides(self.name, self.of_each_head(), self.input_sizes)
         self._check_storage()
         self._check_neighbours(self.smallest())
 
@@ -182,9 +189,15 @@ class SearchSpace:
         }
         return max(total // count for total, count in counts) * 2 ** (stage.branches - 1)
 
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """All input sizes, (height, width), from the smallest to the largest."""
+        return self.input_sizes or (self.input_size,)
+
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
-        """The genome's layout, in the order in which the network is run."""
+        """The genome's layout, in the order in which the network is run; then the input's size, where there are
+        several."""
         genes = [
             Gene(part=0, name=f"stem.{name}", field=name, values=getattr(self.stem, name))
             for name in ("width", "kernel_size")
@@ -193,7 +206,8 @@ class SearchSpace:
             for name in self._genes_of(stage):
                 values = stage.group_choices if name == "groups" else getattr(stage, name)
                 genes.append(Gene(part=part, name=f"stage{part}.{name}", field=name, values=values))
-        return (*genes, *head_genes(self.head, len(self.stages) + 1))
+        head = len(self.stages) + 1
+        return (*genes, *head_genes(self.head, head), *size_genes(self.input_sizes, head + 1))
 
     @cached_property
     def _stage_genes(self) -> tuple[str, ...]:
@@ -235,7 +249,7 @@ class SearchSpace:
                 * (count_heads(self.head, w) if run is runs[-1] else 1)
                 for w in run[0].width
             )
-        return total
+        return total * len(self.sizes)
 
     # Vectors --------------------------------------------------------------------------------------------------------
 
@@ -247,14 +261,15 @@ class SearchSpace:
         """
         if len(vector) != len(self.genes):
             raise InputError(f"space {self.name}: a genome has {len(self.genes)} genes, got {len(vector)}")
-        parts: list[dict[str, int]] = [{} for _ in range(len(self.stages) + 2)]
+        parts: list[dict[str, int]] = [{} for _ in range(len(self.stages) + 3)]
         for gene, index in zip(self.genes, vector, strict=True):
             if not 0 <= int(index) < len(gene.values):
                 last = len(gene.values) - 1
                 raise InputError(f"space {self.name}: {gene.name}={index}; from 0 to {last} are possible")
             parts[gene.part][gene.field] = int(index)
+        *_, of_head, of_input = parts
         stages: list[Stage] = []
-        for choices, genes in zip(self.stages, parts[1:-1], strict=True):
+        for choices, genes in zip(self.stages, parts[1:-2], strict=True):
             width = choices.width[genes["width"]] if choices.width else stages[-1].width
             stages.append(self._decode_stage(choices, genes, width))
         return PoseArchitecture(
@@ -266,8 +281,8 @@ class SearchSpace:
                 activation=self.stem.activation,
             ),
             stages=tuple(stages),
-            head=self._decode_head(parts[-1], stages[-1].width),
-            input_size=self.input_size,
+            head=self._decode_head(of_head, stages[-1].width),
+            input_size=self.sizes[of_input.get("input_size", 0)],
         )
 
     def _decode_stage(self, choices: StageChoices, genes: dict[str, int], width: int) -> Stage:
@@ -307,7 +322,8 @@ class SearchSpace:
             raise InputError(f"space {self.name}: {len(architecture.stages)} stages where {len(self.stages)} are asked")
         for gene, value in zip(self.genes, self._values(architecture), strict=True):
             if value not in gene.values:
-                raise InputError(f"space {self.name}: {gene.name}={value} is not a choice; {listing(gene.values)} are")
+                shown = size_words(value) if gene.field == "input_size" else value
+                raise InputError(f"space {self.name}: {gene.name}={shown} is not a choice; {listing(gene.words)} are")
             vector.append(gene.values.index(value))
         decoded = self.decode(vector)
         if decoded != architecture:
@@ -322,6 +338,8 @@ class SearchSpace:
             for name in self._genes_of(choices):
                 yield group if name == "groups" else getattr(stage, name)
         yield from head_values(self.head, architecture.head)
+        if self.input_sizes:
+            yield architecture.input_size
 
     def contains(self, architecture: PoseArchitecture) -> bool:
         """Whether the architecture is a member, exactly (input size and keypoints included)."""
@@ -426,6 +444,8 @@ class SearchSpace:
                 values = self._weights_of_groups(gene, widths, pick)
             elif gene.field == "expansion":
                 values = tuple(inner(widths[-1], expansion) or 0 for expansion in gene.values)
+            elif gene.field == "input_size":
+                values = tuple(range(len(gene.values)))
             vector.append(extreme_index(values, pick))
             if gene.field == "width":
                 widths.append(gene.values[vector[-1]])

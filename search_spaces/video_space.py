@@ -57,6 +57,11 @@ class VideoSearchSpace:
 
     def __post_init__(self) -> None:
         where = f"space {self.name}"
+        if self.spatial.input_sizes:
+            raise InputError(
+                f"{where}: the networks of a clip have one input size, {self.spatial.name} has "
+                f"{len(self.spatial.sizes)}; leave input_sizes out"
+            )
         if not 1 <= self.length <= MAX_FRAMES:
             raise InputError(f"{where}: {self.length} propagated frames; from 1 to {MAX_FRAMES} are possible")
         for field in ("features", "operations"):

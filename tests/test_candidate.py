@@ -15,9 +15,9 @@ from evaluators.oks import COCO_SIGMAS
 from nas.data.cache import CropCache
 from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
-from nas.search.candidates.chain import Chains, Evaluated, Looks
+from nas.search.candidates.chain import Chains, Evaluated, Kept, Looks
 from nas.search.candidates.evaluator import CandidateConfig, CandidateEvaluator, average_recall
-from nas.search.candidates.people import CropPeople
+from nas.search.candidates.people import CropPeople, Shown
 from nas.search.candidates.race import Rival
 from search_spaces import PoseArchitecture, get_space
 from search_spaces.video import frames_of
@@ -87,11 +87,12 @@ def evaluator(crops: CropCache, **settings: object) -> CandidateEvaluator:
     config = dataclasses.replace(CandidateConfig(precision="float32", chunk=10, racing=False), **settings)
     people = CropPeople(crops, CocoKeypointAP(truth(crops)), COCO_SIGMAS)
     calibration = (crops.tensor(slice(0, 8))[:, None], None)
-    return CandidateEvaluator(supernet(), calibration, people, CODEC, lambda a: (cost(a), []), (), config, device)
+    shown = Shown(calibration, people, CODEC)
+    return CandidateEvaluator(supernet(), shown, lambda a: (cost(a), []), (), config, device)
 
 
 def looks_of(people: torch.Tensor, dtype: torch.dtype, budget: int) -> Looks:
-    return Looks(supernet(), (), (people[:, None], None), (4.0, 4.0), dtype, budget)
+    return Looks(supernet(), (), (people[:, None], None), (4.0, 4.0), dtype, Kept(budget))
 
 
 def test_a_chain_of_shared_parts_equals_the_calibrated_network(crops: CropCache) -> None:
@@ -176,9 +177,9 @@ def test_crops_and_parts_share_one_budget(crops: CropCache, cache_mb: int) -> No
     for _ in range(4):
         evaluate(SPACE.sample(rng))
         images = sum(image.nbytes for image in evaluate._images.values())
-        assert images + evaluate._chains.bytes <= cache_mb << 20
+        assert images + evaluate._kept.bytes <= cache_mb << 20
     assert images > 0
-    assert evaluate._chains.bytes > cache_mb << 18  # a quarter
+    assert evaluate._kept.bytes > cache_mb << 18  # a quarter
 
 
 def test_a_clearly_worse_candidate_is_dropped_and_says_why(crops: CropCache) -> None:

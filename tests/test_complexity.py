@@ -11,12 +11,27 @@ import torch
 from evaluators.complexity import count_module, fvcore_gmacs
 from search_spaces import get_space, published, published_names, space_names
 from search_spaces.complexity import count
+from search_spaces.parts import SIMPLE_BASELINE_HEAD
 from supernet import PoseNet
 
 
 def on_meta(architecture):
     with torch.device("meta"):
         return PoseNet(architecture)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "gmacs"),
+    [("simplebaseline-resnet50", 33_999_697, 5.426), ("simplebaseline-mobilenetv3", 6_081_115, 1.284)],
+)
+def test_the_baselines_have_the_head_of_simple_baseline(name: str, parameters: int, gmacs: float) -> None:
+    architecture = published(name)
+    assert architecture.head == SIMPLE_BASELINE_HEAD
+    cost = count(architecture)
+    assert (cost.parameters, round(cost.macs / 1e9, 3)) == (parameters, gmacs)
+    with torch.device("meta"):
+        measured = count_module(PoseNet(architecture), architecture.input_size)
+    assert (measured.parameters, measured.macs) == (cost.parameters, cost.macs)
 
 
 def test_published_resnet_has_the_published_figures() -> None:

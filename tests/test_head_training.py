@@ -17,7 +17,7 @@ from nas.data.simcc import SimCCCodec, fitting_codec, packed
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.crops import predict_keypoints
 from nas.search.candidates.chain import Chains, Evaluated
-from nas.training.goals import Goals, output_forms, resized_heatmaps
+from nas.training.goals import Goals, OutputKey, output_forms, resized_heatmaps
 from nas.training.losses import simcc_loss
 from nas.training.supernet import sampled_subnets, train_supernet
 from search_spaces import HeadChoices, InputError, PoseArchitecture, PropagatedFrame, SearchSpace
@@ -127,12 +127,12 @@ def test_each_network_learns_targets_of_its_form_and_the_largest_teaches_heatmap
         own = data.codec_of(architecture)
         assert own.label == codec_name
         target, weights = (values[:, 0] for values in batch.targets(own))
-        expected = forms[None if architecture.is_simcc else (16, 12)].loss(outputs[architecture], target, weights)
+        expected = forms[OutputKey.of(architecture)].loss(outputs[architecture], target, weights)
         assert torch.equal(truth[architecture], expected)
     target, weights = (values[:, 0] for values in batch.targets(data.codec_of(BINS)))
     assert torch.equal(taught[BINS], simcc_loss(outputs[BINS], target, weights, 96))
     assert not torch.equal(taught[COARSE], truth[COARSE])
-    fine, coarse = forms[(32, 24)], forms[(16, 12)]
+    fine, coarse = forms[OutputKey.of(FINE)], forms[OutputKey.of(COARSE)]
     target, weights = (values[:, 0] for values in batch.targets(coarse.codec))
     goal = target.lerp(resized_heatmaps(teacher, fine, coarse), 0.5)
     assert torch.equal(taught[COARSE], coarse.loss(outputs[COARSE], goal, weights))

@@ -319,6 +319,18 @@ def test_every_head_of_a_space_is_a_block_that_costs_what_is_counted() -> None:
             assert count_module(module, inputs.size, inputs.channels).macs == carrier.parts[-1].macs
 
 
+@pytest.mark.parametrize("activation", ["silu", "relu"])
+def test_a_network_that_is_measured_keeps_its_signal_to_a_softmax(activation: Any) -> None:
+    """Else its heatmaps are constant but for rounding, and runtimes could not be compared."""
+    net = published("rtmpose-t")
+    stages = tuple(dataclasses.replace(stage, activation=activation) for stage in net.stages)
+    head = Head(widths=(16,) * 3, groups=(1,) * 3, normalization="softmax")
+    network = net.replace(stages=stages, stem=dataclasses.replace(net.stem, activation=activation), head=head,
+                          input_size=(64, 64))  # fmt: skip
+    heatmaps = network_of(network)(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
+    assert 0.3 < float((heatmaps.flatten(2).std(dim=2) / heatmaps.flatten(2).mean(dim=2)).mean()) < 5
+
+
 def test_a_simcc_head_s_block_has_its_bins_in_its_name() -> None:
     head = Head(widths=(), groups=(), kernel_sizes=(), output="simcc")
     network = published("rtmpose-t").replace(head=head)

@@ -16,7 +16,7 @@ from nas.data.video_data import VideoData
 from nas.evaluation.clips import people_shown, posetrack_measures
 from nas.search.candidates.config import CandidateConfig
 from nas.search.candidates.evaluator import CandidateEvaluator
-from nas.search.candidates.people import ClipPeople
+from nas.search.candidates.people import ClipPeople, Shown
 from nas.search.candidates.race import Rival
 from search_spaces import InputError, VideoArchitecture
 from search_spaces.video_costs import count_video
@@ -63,9 +63,11 @@ def evaluator(
     people = ClipPeople(clips, people_shown(data.val.people, clips), data.val if whole_videos else None)
     return CandidateEvaluator(
         supernet,
-        (calibration.tensor(), torch.from_numpy(calibration.previous_from_current())),
-        people,
-        data.codec(SPACE.input_size),
+        Shown(
+            (calibration.tensor(), torch.from_numpy(calibration.previous_from_current())),
+            people,
+            data.codec(SPACE.input_size),
+        ),
         costs,
         config=config,
         given=(key(),),
@@ -98,7 +100,7 @@ def test_a_candidate_gives_the_heatmaps_of_its_network(data: VideoData, supernet
     clips = clips_of(evaluate).subset(slice(0, 2))
     with torch.no_grad():
         expected = net(clips.tensor(), torch.from_numpy(clips.previous_from_current()))
-    for position, heatmaps in enumerate(evaluate._chains.of(architecture.frames).heatmaps(0)):
+    for position, heatmaps in enumerate(evaluate.at(SPACE.input_size).chains.of(architecture.frames).heatmaps(0)):
         shown = torch.from_numpy(clips.present[:, position])
         assert shown.any()
         # What a frame is calibrated with is normalised by its batch in the one case, by its statistics in the other.
@@ -128,7 +130,7 @@ def test_frames_in_common_are_made_once_and_change_no_figure(
     evaluate = evaluator(data, supernet, cache_mb=cache_mb)
     assert [evaluate(architecture)["metrics"] for architecture in family] == alone
     assert len(made) == (5 if cache_mb else 6)
-    assert evaluate._chains.bytes <= cache_mb << 20
+    assert evaluate._kept.bytes <= cache_mb << 20
 
 
 def test_the_key_frame_is_run_once(
@@ -136,7 +138,7 @@ def test_the_key_frame_is_run_once(
 ) -> None:
     evaluate = evaluator(data, supernet)
     evaluate(with_fusion(3))
-    monkeypatch.setattr(evaluate._chains._given[0].module, "forward", None)
+    monkeypatch.setattr(evaluate.at(SPACE.input_size).chains._given[0].module, "forward", None)
     assert evaluate(with_fusion(4))["status"] == "complete"
 
 
@@ -156,7 +158,7 @@ def test_a_clearly_worse_candidate_is_dropped(data: VideoData, supernet: Superne
 def test_ap_may_be_posetracks(data: VideoData, supernet: Supernet) -> None:
     evaluate, architecture = evaluator(data, supernet, whole_videos=True), with_fusion(3)
     record = evaluate(architecture)
-    chain = evaluate._chains.of(architecture.frames)
+    chain = evaluate.at(SPACE.input_size).chains.of(architecture.frames)
     found = [chain.keypoints(chunk) for chunk in range(evaluate._chunks)]
     places, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     expected = posetrack_measures(data.val, clips_of(evaluate), places, scores)["AP"]["Total"] / 100

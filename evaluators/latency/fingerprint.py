@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import MeasureInputError
 
-__all__ = ["Fingerprint", "machine_fingerprint", "require_same_fingerprint"]
+__all__ = ["Fingerprint", "device_fingerprint", "machine_fingerprint", "require_same_fingerprint"]
 
 # Instruction sets that decide how fast a convolution is.
 _RELEVANT_FLAGS = frozenset(
@@ -31,11 +31,13 @@ class Fingerprint:
     cpu: str
     flags: tuple[str, ...]
     cores: int
+    """0: not known, of a device that a command measures on."""
     system: str
     runtime: str
     runtime_version: str
     precision: str
     threads: int
+    """0: not known, as the command has it."""
 
     @property
     def id(self) -> str:
@@ -58,8 +60,8 @@ class Fingerprint:
             raise MeasureInputError(f"{where}: not a fingerprint of this version; measure again") from None
 
     def __str__(self) -> str:
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{self.cpu}, {self.runtime} {self.runtime_version}, {self.precision}, {threads}"
+        threads = f", {self.threads} thread{'s' if self.threads > 1 else ''}" if self.threads else ""
+        return f"{self.cpu}, {self.runtime} {self.runtime_version}, {self.precision}{threads}"
 
 
 def machine_fingerprint(runtime: str, runtime_version: str, threads: int, precision: str) -> Fingerprint:
@@ -75,6 +77,30 @@ def machine_fingerprint(runtime: str, runtime_version: str, threads: int, precis
         precision=precision,
         threads=threads,
     )
+
+
+def device_fingerprint(name: str | None, command: str, threads: int) -> Fingerprint:
+    """The fingerprint of what a user's command measures on.
+
+    Args:
+        name: what the command calls its device; None takes this machine's processor, from which the command runs.
+        command: its template: another one may measure another device, or in another way.
+        threads: what the command was told; 0 where it was told nothing.
+    """
+    return Fingerprint(
+        cpu=name or _cpu()[0],
+        flags=(),
+        cores=0,
+        system="",
+        runtime="command",
+        runtime_version=command,
+        precision=COMMANDS_PRECISION,
+        threads=threads,
+    )
+
+
+COMMANDS_PRECISION = "fp32 files"
+"""The files have it; in what the command computes, the command knows."""
 
 
 def require_same_fingerprint(fingerprints: Iterable[Fingerprint], where: str = "front") -> None:

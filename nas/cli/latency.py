@@ -1,4 +1,4 @@
-"""Measure the latency of networks on this machine, in a process of its own.
+"""Measure the latency of networks on this machine, in a process of its own, or on a device, by a command of yours.
 
 The rounds of all networks are interleaved with those of a reference network, so that a busy machine does not
 decide which is faster. With one thread CPU time counts, with more the time of the wall. Latencies of two
@@ -69,10 +69,12 @@ def _show(names: list[str], architectures: list[PoseArchitecture], measurements:
     for name, architecture, measurement in zip(names, architectures, measurements, strict=True):
         height, width = architecture.input_size
         complexity = count(architecture)
-        latency = f"{measurement.latency_ms:.2f}", f"± {measurement.spread_ms:.2f}"
+        is_known = measurement.spread_ms or measurement.rounds > 1  # a command may print one number alone
+        latency = f"{measurement.latency_ms:.2f}", f"± {measurement.spread_ms:.2f}" if is_known else "not known"
         rows.append((name, f"{height} × {width}", *latency, f"{complexity.macs / 1e6:,.0f}",
                      f"{complexity.parameters / 1e6:,.2f}"))  # fmt: skip
     print_table("Latency", ("network", "input", "median ms", "spread", "MACs (M)", "parameters (M)"), rows)
     first = measurements[0]
-    print(f"{first.fingerprint} (fingerprint {first.fingerprint.id}); batch {first.batch}, {first.rounds} rounds,")
+    rounds = f"{first.rounds} round{'s' if first.rounds > 1 else ''}"
+    print(f"{first.fingerprint} (fingerprint {first.fingerprint.id}); batch {first.batch}, {rounds},")
     print(f"reference network {first.reference_ms:.2f} ms")

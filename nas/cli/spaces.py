@@ -45,7 +45,7 @@ def _list() -> None:
         "Search spaces",
         ("name", "family", "networks", "genes", "input (height × width)", "output"),
         [
-            (s.name, s.family, f"{s.size:.1e}", str(len(s.gene_names)), _size(s.input_size), _outputs(s))
+            (s.name, s.family, f"{s.size:.1e}", str(len(s.gene_names)), _sizes(s), _outputs(s))
             for s in spaces
         ],
     )
@@ -69,13 +69,13 @@ def _show(space: SearchSpace, keypoints: str) -> None:
     from nas.cli.output import print_table
     from search_spaces.complexity import count
 
-    chosen = [(gene.name, ", ".join(str(value) for value in gene.values)) for gene in space.genes]
+    chosen = [(gene.name, ", ".join(gene.words)) for gene in space.genes]
     several = [row for row, gene in zip(chosen, space.genes, strict=True) if len(gene.values) > 1]
     print_table(f"{space.name}: the genes that have a choice", ("gene", "choices"), several)
     costs = [count(network) for network in (space.smallest(), space.largest())]
     macs = " to ".join(f"{cost.macs / 1e6:.1f}" for cost in costs)
     parameters = " to ".join(f"{cost.parameters / 1e6:.2f}" for cost in costs)
-    print(f"family {space.family}, input {_size(space.input_size)}, {keypoints}")
+    print(f"family {space.family}, input {_sizes(space)}, {keypoints}")
     print(f"{space.size:.1e} networks of {macs} MMACs and {parameters} M parameters")
 
 
@@ -92,6 +92,10 @@ def _without_empty(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_empty(one) for key, one in value.items() if one not in ((), [])}
     return [_without_empty(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _sizes(space: SearchSpace) -> str:
+    return " to ".join(_size(size) for size in dict.fromkeys((space.sizes[0], space.sizes[-1])))
 
 
 def _size(size: tuple[int, int]) -> str:

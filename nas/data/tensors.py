@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data.codecs import Codec
+from nas.data.resizing import Resizing
 from nas.data.transfer import constant, sent
 
 __all__ = ["IMAGE_MEAN", "IMAGE_STD", "ClipBatch", "ClipTensors", "clip_tensors", "to_tensor"]
@@ -76,9 +77,12 @@ class ClipBatch:
         )
 
     def targets(self, codec: Codec, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Targets and weights by any codec of these inputs, as in :class:`ClipTensors`."""
-        size = self.pixels.shape[:2]
+        """Targets and weights by any codec of these inputs, as in :class:`ClipTensors`, or of smaller ones: then of the
+        crops that :class:`~nas.data.resizing.Resizing` makes of these."""
+        size, given = self.pixels.shape[:2], (self.pixels.shape[2], self.pixels.shape[3])
         keypoints = sent(torch.from_numpy(self.keypoints_px), device).flatten(0, 1)
         visibility = sent(torch.from_numpy(self.visibility), device).flatten(0, 1)
+        if codec.input_size != given:
+            keypoints = Resizing(given, codec.input_size).keypoints_px(keypoints)
         targets, weights = codec.encode(keypoints, visibility)
         return targets.unflatten(0, size), weights.unflatten(0, size)

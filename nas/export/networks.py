@@ -221,10 +221,11 @@ def _lender(run: RunFolder, data: PoseData | VideoData, calibration: int) -> Len
 
 
 def _lender_of_crops(supernet: Supernet, data: PoseData, count: int) -> Lender:
-    size, people = supernet.space.input_size, data.val
-    crops, validation = data.calibration_crops(size, count), data.validation_crops(size)
+    people = data.val
 
     def lend(architecture: PoseArchitecture) -> _Lent:
+        size = architecture.input_size
+        crops, validation = data.calibration_crops(size, count), data.validation_crops(size)
         net = calibrate(supernet.extract(architecture), crops.batches(CROPS))
         metrics = evaluate_network(net, validation, people, data.codec_of(architecture), PLAIN).metrics
         accuracy = (

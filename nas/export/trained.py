@@ -222,5 +222,5 @@ def _latency_record(weights: Path, architecture_id: str) -> tuple[Mapping[str, A
         front = run.load_front_file()
     except InputError:
         return None, "", ""
-    record = next((one for one in front["front"] if one["id"] == architecture_id), None)
-    return (record, latency_source(record, front), front_machine(front)) if record else (None, "", "")
+    member = next((one for one in front["front"] if one["id"] == architecture_id), None)
+    return (member, latency_source(member, front), front_machine(front)) if member else (None, "", "")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from search_spaces import Head, PoseArchitecture, SearchSpace, Stage, Stem
 from search_spaces.layers import FeatureMap
 from supernet import fold
-from supernet.networks import MapsHead, build_part, further_block
+from supernet.networks import build_part, further_block
 
 __all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks", "weights_of"]
 
@@ -74,7 +74,7 @@ _REPEATS = ("depth", "modules")
 
 
 def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
-    """Every different block of a space, with a network that has it."""
+    """Every different block of a space, with a network that has it; the input's size decides on all of them."""
     at = {gene.name: index for index, gene in enumerate(space.genes)}
     base = list(space.encode(space.smallest()))
     for gene in space.genes:
@@ -85,7 +85,7 @@ def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
         widths = {space.width_gene(index) for index in (part, part - 1) if index >= 0}
         genes = [
             gene for gene in space.genes
-            if gene.name in widths or (gene.part == part and gene.field not in _REPEATS)
+            if gene.name in widths or gene.field == "input_size" or (gene.part == part and gene.field not in _REPEATS)
         ]  # fmt: skip
         for values in product(*(range(len(gene.values)) for gene in genes)):
             vector = list(base)
@@ -182,10 +182,7 @@ def build_block(
 
 @torch.no_grad()
 def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
-    """Random weights for measuring: no zeros anywhere, so that a layer which a runtime gets wrong shows.
-
-    A head's maps are small: of large ones a softmax is all peak, and its rounding many standard deviations.
-    """
+    """Random weights for measuring: no zeros anywhere, so that a layer which a runtime gets wrong shows."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             fan_in = layer.weight[0].numel()
@@ -201,6 +198,3 @@ def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
         else:
             for parameter in layer.parameters(recurse=False):  # scales and shifts
                 parameter.uniform_(0.5, 1.5, generator=generator)
-    for layer in module.modules():
-        if isinstance(layer, MapsHead):
-            layer.final.weight.mul_(0.1)

@@ -39,7 +39,7 @@ def measure_file(path: Path, config: LatencyConfig | None = None, *, own_process
 def _measure(path: Path, config: LatencyConfig) -> Measurement:
     file = open_image_file(path)
     batch = file.batch or config.batch
-    meter = LatencyMeter(replace(config, runtime=file.runtime, precision="fp32", batch=batch))
+    meter = LatencyMeter(replace(config, runtime=file.runtime, command=None, precision="fp32", batch=batch))
     images = np.random.default_rng(0).standard_normal((batch, 3, *file.input_size), dtype=np.float32)
     with meter.settled():
         deployment = _deploy(path, file, images, config.threads)

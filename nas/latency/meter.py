@@ -1,4 +1,4 @@
-"""Latency of networks, measured on this machine by the protocol of ``evaluators.latency``."""
+"""Latency of networks: measured on this machine by the protocol of ``evaluators.latency``, or by the user's command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluators.latency.calibration import reference_milliseconds
+from evaluators.errors import MeasureInputError
+from evaluators.latency.answers import Reading
+from evaluators.latency.calibration import cache_folder, reference_milliseconds
 from evaluators.latency.fingerprint import machine_fingerprint
 from evaluators.latency.protocol import Measurement, Protocol, interleave, milliseconds, pinned
 from evaluators.latency.runtimes import (
@@ -29,11 +31,11 @@ from evaluators.latency.runtimes import (
 from nas.deploy.deployment import deployment_form
 from search_spaces import PoseArchitecture, PropagatedFrame
 from supernet import PoseNet, PropagatedNet, fold
-from supernet.calibration import calibrating
-from supernet.networks import build_frame
+from supernet.networks import MapsHead, build_frame
 
 from .blocks import draw_weights
 from .config import LatencyConfig
+from .device import CommandDevice, Subject
 
 __all__ = ["LatencyMeter", "NetworkArchitecture", "measure_architecture", "measure_architectures"]
 
@@ -61,14 +63,15 @@ def measure_architectures(
 ) -> list[Measurement]:
     """Measure networks of these architectures with random weights, their rounds interleaved.
 
-    With ``own_process`` a fresh process does it, in which nothing else runs, and ``progress`` is not called.
+    With ``own_process`` a fresh process does it, in which nothing else runs, and ``progress`` is not called. (A command
+    is a process of its own in any case.)
 
     Raises:
-        MeasureInputError: the runtime is not installed.
+        MeasureInputError: the runtime is not installed; the command failed.
         WrongOutputError: the runtime's output differs from torch's.
     """
     config = config or LatencyConfig()
-    if own_process:
+    if own_process and config.runtime != "command":
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             return pool.apply(measure_architectures, (list(architectures), config))
     return LatencyMeter(config).measure(architectures, progress)
@@ -84,10 +87,15 @@ class LatencyMeter:
             calibrations: the folder that keeps the reference's milliseconds; None takes the user's cache folder.
         """
         self.config = config or LatencyConfig()
-        version = runtime_version(self.config.runtime)
-        self.fingerprint = machine_fingerprint(
-            self.config.runtime, version, self.config.threads, self.config.precision
-        )
+        self._device: CommandDevice | None = None
+        if self.config.runtime == "command":
+            self._device = CommandDevice(self.config)
+            self.fingerprint = self._device.fingerprint
+        else:
+            version = runtime_version(self.config.runtime)
+            self.fingerprint = machine_fingerprint(
+                self.config.runtime, version, self.config.threads, self.config.precision
+            )
         self.protocol = Protocol(rounds=self.config.rounds, max_rounds=4 * self.config.rounds)
         self._calibrations = calibrations
 
@@ -113,32 +121,79 @@ class LatencyMeter:
             input_sizes: (height, width) of each network's images.
             progress: told the number of networks that are deployed, then called once more at the end.
         """
-        deployments = []
+        subjects = []
         generator = torch.Generator().manual_seed(0)
-        with self.settled():
-            for index, (module, size) in enumerate(zip(modules, input_sizes, strict=True)):
-                inputs = [torch.randn(self.config.batch, 3, *size, generator=generator)]
-                if isinstance(module, PropagatedNet):
-                    shape = (module.architecture.keypoints, *module.architecture.heatmap_size)
-                    inputs.append(torch.rand(self.config.batch, *shape, generator=generator))
-                deployments.append(self.deploy(module, tuple(inputs), f"network {index + 1}"))
-                if progress:
-                    progress(index, len(modules))
-        found = self.measure_deployments(deployments, input_sizes)
+        for index, (module, size) in enumerate(zip(modules, input_sizes, strict=True)):
+            inputs = [torch.randn(self.config.batch, 3, *size, generator=generator)]
+            if isinstance(module, PropagatedNet):
+                shape = (module.architecture.keypoints, *module.architecture.heatmap_size)
+                inputs.append(torch.rand(self.config.batch, *shape, generator=generator))
+            subjects.append(Subject(module, tuple(inputs), f"network {index + 1}"))
+        measured: list[Measurement] = []
+        for reading, size in zip(self.times(subjects, self.protocol, progress), input_sizes, strict=True):
+            if not reading.latency_ms:
+                raise MeasureInputError(f"network {len(measured) + 1} takes 0 ms, says {self.fingerprint}")
+            measured.append(self._measurement(reading, size))
+        return measured
+
+    def times(
+        self, subjects: Sequence[Subject], protocol: Protocol, progress: Progress | None = None
+    ) -> Iterator[Reading]:
+        """The latency of each, their rounds interleaved; by a command, each as soon as it is known.
+
+        Args:
+            subjects: their modules become the runtime's own.
+            protocol: of the runtimes of this machine; a command has its own.
+            progress: told the number of those that are ready, and all at the end.
+        """
         if progress:
-            progress(len(modules), len(modules))
-        return found
+            progress(0, len(subjects))
+        if self._device is not None:
+            for index, reading in enumerate(self._device.times(subjects)):
+                yield reading
+                if progress:
+                    progress(index + 1, len(subjects))
+            return
+        deployments = []
+        with self.settled():
+            for index, subject in enumerate(subjects):
+                deployments.append(self.deploy(*subject))
+                if progress and index + 1 < len(subjects):
+                    progress(index + 1, len(subjects))
+            readings = self._readings(deployments, protocol)
+        if progress:
+            progress(len(subjects), len(subjects))
+        yield from readings
+
+    @property
+    def at_once(self) -> int:
+        """How many subjects :meth:`times` had best be given at once: those of one call of a command."""
+        return 1 if self._device is None else self._device.files_at_once
+
+    @property
+    def times_file(self) -> Path:
+        """Where times that were measured here are kept until a table is complete."""
+        return (self._calibrations or cache_folder()) / f"times-{self.fingerprint.id}-{self.config.batch}.jsonl"
 
     def measure_deployments(
         self, deployments: Sequence[Deployment], input_sizes: Sequence[tuple[int, int]]
     ) -> list[Measurement]:
         """Measure what is in the runtime already, rounds interleaved; ``input_sizes`` are (height, width)."""
-        ratios = self.ratios(deployments)
-        return [self._measurement(row, size) for row, size in zip(ratios, input_sizes, strict=True)]
+        readings = self._readings(deployments, self.protocol)
+        return [self._measurement(one, size) for one, size in zip(readings, input_sizes, strict=True)]
+
+    def _readings(self, deployments: Sequence[Deployment], protocol: Protocol) -> list[Reading]:
+        found = []
+        for samples in self.ratios(deployments, protocol):
+            low, middle, high = np.percentile(samples, (25, 50, 75)) * self.reference_ms
+            found.append(Reading(float(middle), float(high - low) / 2, len(samples)))
+        return found
 
     def deploy(self, module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Deployment:
-        """Bring a module (folded, in eval mode; changed in place) into the runtime, and check what it computes."""
+        """Bring a module (folded, in eval mode; changed in place) into the runtime of this machine, and check what it
+        computes."""
         runtime, precision, threads = self.config.runtime, self.config.precision, self.config.threads
+        assert runtime != "command"
         with torch.inference_mode():
             expected = joined(module(*inputs))
         module = deployment_form(module, runtime)
@@ -164,7 +219,9 @@ class LatencyMeter:
 
     @cached_property
     def reference_ms(self) -> float:
-        """What the reference network takes on this machine, by this runtime."""
+        """What the reference network takes on this machine, by this runtime; or on the command's device."""
+        if self._device is not None:
+            return self._device.reference_ms
 
         def calibrate() -> float:
             protocol = Protocol(rounds=CALIBRATION_ROUNDS, max_rounds=CALIBRATION_ROUNDS)
@@ -181,16 +238,18 @@ class LatencyMeter:
     @contextmanager
     def settled(self) -> Iterator[None]:
         """Bound to the cores, and with the threads, of the setting. What is done around a measurement wants it too:
-        on a busy machine threads that wait for each other take a hundred times as long."""
+        on a busy machine threads that wait for each other take a hundred times as long. A command is not bound."""
+        if self._device is not None:
+            yield
+            return
         with pinned(self.config.threads), torch_threads(self.config.threads):
             yield
 
-    def _measurement(self, ratios: np.ndarray, input_size: tuple[int, int]) -> Measurement:
-        low, middle, high = np.percentile(ratios, (25, 50, 75)) * self.reference_ms
+    def _measurement(self, reading: Reading, input_size: tuple[int, int]) -> Measurement:
         return Measurement(
-            latency_ms=float(middle),
-            spread_ms=float(high - low) / 2,
-            rounds=len(ratios),
+            latency_ms=reading.latency_ms,
+            spread_ms=reading.spread_ms,
+            rounds=reading.rounds,
             reference_ms=self.reference_ms,
             batch=self.config.batch,
             input_size=input_size,
@@ -199,11 +258,7 @@ class LatencyMeter:
 
 
 def network_of(architecture: NetworkArchitecture) -> PoseNet:
-    """The architecture's network in deployment form, with random weights: latency does not depend on them.
-
-    BatchNorm is calibrated on noise: without it the signal dies in many layers of SiLU, and heatmaps of a softmax are
-    then constant but for rounding, so that nothing could be told from whether two runtimes agree.
-    """
+    """The architecture's network in deployment form, with random weights: latency does not depend on them."""
     with torch.device("meta"):
         if isinstance(architecture, PropagatedFrame):
             net = build_frame(architecture)
@@ -212,9 +267,31 @@ def network_of(architecture: NetworkArchitecture) -> PoseNet:
     net = net.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
     draw_weights(net, generator)
-    with calibrating(net), torch.no_grad():
-        net(*_noise(net, 2, generator))
+    _scale_maps(net.eval(), _noise(net, 2, generator))
     return fold(net, in_place=True)
+
+
+@torch.no_grad()
+def _scale_maps(net: PoseNet, inputs: list[Tensor]) -> None:
+    """Scale the last convolution so that the keypoints' maps vary by 1 from place to place.
+
+    In many layers with random weights the signal all but dies: heatmaps of a softmax would then be constant but for
+    rounding, and it could not be told whether two runtimes agree. (Tried: BatchNorm calibrated on noise. It amplifies
+    rounding where a channel hardly varies.)
+    """
+    features: list[Tensor] = []
+    hook = net.head.register_forward_pre_hook(lambda _, given: features.append(given[0]))
+    net(*inputs)
+    hook.remove()
+    assert isinstance(net.head, MapsHead)
+    final = net.head.final
+    assert final.bias is not None
+    bias = final.bias.clone()
+    final.bias.zero_()  # a dying signal would be lost in it
+    deviation = net.head.maps(features[0]).flatten(2).std(dim=2).mean()
+    final.bias.copy_(bias)
+    if bool(deviation > 0):  # a single place does not vary
+        final.weight.div_(deviation)
 
 
 def _noise(net: PoseNet, batch: int, generator: torch.Generator) -> list[Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from supernet import PoseNet
 from supernet.networks import run_part
 
 from .config import LatencyConfig
+from .device import Subject
 from .meter import LatencyMeter, network_of
 
 __all__ = ["part_latencies"]
@@ -29,7 +29,7 @@ def part_latencies(architecture: PoseArchitecture, config: LatencyConfig | None 
     The parts' sum is near the whole, but not equal: caches, and what a runtime fuses across parts.
 
     Raises:
-        MeasureInputError: the runtime is not installed.
+        MeasureInputError: the runtime is not installed; the command failed.
         WrongOutputError: the runtime's output differs from torch's.
     """
     meter = LatencyMeter(config)
@@ -40,13 +40,13 @@ def part_latencies(architecture: PoseArchitecture, config: LatencyConfig | None 
         net = network_of(architecture)
         assert isinstance(net, PoseNet)
         whole = copy.deepcopy(net)  # a module that is deployed is no longer what it was
-        deployments = []
+        subjects = []
         for index, part in enumerate(net.parts):
             with torch.no_grad():
                 outputs = run_part(part, maps)
-            deployments.append(meter.deploy(part, maps, f"part {index + 1}"))
+            subjects.append(Subject(part, maps, f"part {index + 1}"))
             maps = outputs
-        deployments.append(meter.deploy(whole, (images,), "the network"))
-        ratios = meter.ratios(deployments, dataclasses.replace(meter.protocol, patience_s=PATIENCE_S))
-    # each has rounds of its own: what is sure is measured no more
-    return [float(np.median(samples)) * meter.reference_ms for samples in ratios]
+        subjects.append(Subject(whole, (images,), "the network"))
+        # each has rounds of its own: what is sure is measured no more
+        readings = meter.times(subjects, dataclasses.replace(meter.protocol, patience_s=PATIENCE_S))
+        return [reading.latency_ms for reading in readings]

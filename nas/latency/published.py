@@ -61,18 +61,19 @@ class PublishedLatencies:
 def published_beside(space: SearchSpace) -> list[tuple[str, PoseArchitecture]]:
     """(name, network) of the published networks of a space's family.
 
-    Each at the space's input size and with its keypoints, if it can be made so, and as it was published.
+    Each at the space's input sizes and with its keypoints, if it can be made so, and as it was published.
     """
     found = []
     for name in published_names():
         network = published(name)
         if network.family != space.family:
             continue
-        try:
-            head = replace(network.head, keypoints=space.keypoints)
-            found.append((name, network.replace(input_size=space.input_size, head=head)))
-        except InputError as error:
-            _log.warning("%s is not measured at the run's input size: %s", name, error)
+        for size in reversed(space.sizes):
+            try:
+                head = replace(network.head, keypoints=space.keypoints)
+                found.append((name, network.replace(input_size=size, head=head)))
+            except InputError as error:
+                _log.warning("%s is not measured at the run's input size: %s", name, error)
         found.append((name, network))
     return list(dict.fromkeys(found))
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from evaluators.errors import MeasureInputError
 from evaluators.latency.fingerprint import Fingerprint
-from evaluators.latency.protocol import Protocol
 from nas.run.files import atomic_write_json
 from search_spaces import PoseArchitecture, SearchSpace
 from search_spaces.complexity import count
@@ -28,13 +27,12 @@ from search_spaces.fields import canonical_json
 
 from .blocks import Block, blocks_of, build_block, measured_terms, space_blocks, weights_of
 from .config import LatencyConfig
+from .kept import KeptTimes, measure_alone
 from .meter import LatencyMeter, Progress
 
-__all__ = ["Fit", "LatencyTable", "block_name", "build_table", "fit_sums", "measure_alone", "measure_call"]
+__all__ = ["Fit", "LatencyTable", "block_name", "build_table", "fit_sums"]
 
 FORMAT = "vipnas-latency-table/2"
-BLOCK_PROTOCOL = Protocol(rounds=11, max_rounds=33, error=0.02, min_sample_ms=2.0)
-"""Less sure than for a network: the errors of its blocks average out."""
 LEAST_MS = 1e-3
 """A block takes some time, whatever the deltas of noisy measurements say."""
 
@@ -164,6 +162,8 @@ def build_table(
 ) -> LatencyTable:
     """Measure the blocks of a space once, and fit their sums to some random networks of it.
 
+    What was measured of a table that was interrupted is not measured again (:mod:`nas.latency.kept`).
+
     Args:
         space: whose networks are to be predicted.
         config: runtime, threads, batch, precision.
@@ -181,7 +181,14 @@ def build_table(
         if progress:
             progress(done, len(needed) + networks)
 
-    measured = _measure_blocks(meter, {block: carriers[block] for block in needed}, step)
+    generator = torch.Generator().manual_seed(0)
+    builds = {
+        block_name(block): partial(build_block, block, carriers[block], meter.config.batch, generator)
+        for block in needed
+    }
+    kept = KeptTimes(meter.times_file)
+    alone_ms = measure_alone(meter, kept, builds, step)
+    measured = {block: alone_ms[block_name(block)] for block in needed}
     sums = {block: sum(times * measured[term] for term, times in counts.items()) for block, counts in terms.items()}
     rng = np.random.default_rng(seed)
     whole = [space.sample(rng) for _ in range(networks)]
@@ -202,32 +209,8 @@ def build_table(
     )
     if path is not None:
         table.save(path)
+    kept.remove()
     return table
-
-
-def _measure_blocks(
-    meter: LatencyMeter, carriers: Mapping[Block, PoseArchitecture], step: Callable[[int], None]
-) -> dict[Block, float]:
-    """Milliseconds of each block, less what a call of the runtime costs by itself: a network pays that once."""
-    generator = torch.Generator().manual_seed(0)
-    call_ms = measure_call(meter)
-    measured = {}
-    for block, architecture in carriers.items():
-        module, inputs = build_block(block, architecture, meter.config.batch, generator)
-        measured[block] = measure_alone(meter, module, inputs, block_name(block)) - call_ms
-        step(len(measured))
-    return measured
-
-
-def measure_alone(meter: LatencyMeter, module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> float:
-    """Milliseconds of a block by itself, a call of the runtime included."""
-    deployment = meter.deploy(module, inputs, what)
-    return float(np.median(meter.ratios([deployment], BLOCK_PROTOCOL)[0])) * meter.reference_ms
-
-
-def measure_call(meter: LatencyMeter) -> float:
-    """Milliseconds of a call in which nothing is computed."""
-    return measure_alone(meter, nn.ReLU(), (torch.ones(1, 1, 1, 1),), "an empty call")
 
 
 def fit_sums(

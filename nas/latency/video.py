@@ -11,11 +11,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evaluators.errors import MeasureInputError
 from evaluators.latency.fingerprint import Fingerprint
@@ -25,8 +26,9 @@ from supernet import fold
 from supernet.networks import Fusion
 
 from .blocks import draw_weights
+from .kept import KeptTimes, measure_alone
 from .meter import LatencyMeter, Progress
-from .table import LEAST_MS, LatencyTable, measure_alone, measure_call
+from .table import LEAST_MS, LatencyTable
 
 __all__ = ["VideoLatencyTable", "build_video_table", "frame_latencies", "networks_of"]
 
@@ -110,20 +112,18 @@ def build_video_table(
 ) -> VideoLatencyTable:
     """Measure the key frame's network, and each fusion of the space at each width of its stage."""
     frames = _fusion_carriers(space)
-    generator = torch.Generator().manual_seed(0)
     [key] = meter.measure([space.key])
-    call_ms = measure_call(meter)
-    fusions = {}
-    for done, (name, frame) in enumerate(frames.items()):
+
+    def step(done: int) -> None:
         if progress:
             progress(done, len(frames))
-        channels, size = frame.architecture.features[frame.fusion.feature - 1]
-        feature = torch.randn(meter.config.batch, channels, *size, generator=generator)
-        maps = torch.rand(meter.config.batch, space.keypoints, *space.heatmap_size, generator=generator)
-        alone_ms = measure_alone(meter, _fusion(frame, generator), (feature, maps), f"fusion {name}")
-        fusions[name] = max(LEAST_MS, alone_ms - call_ms)
-    if progress:
-        progress(len(frames), len(frames))
+
+    build = partial(_build_fusion, space, meter.config.batch, torch.Generator().manual_seed(0))
+    names = {name: f"fusion {name} of {space.id}" for name in frames}
+    kept = KeptTimes(meter.times_file)
+    alone_ms = measure_alone(meter, kept, {names[name]: partial(build, frame) for name, frame in frames.items()}, step)
+    step(len(frames))
+    fusions = {name: max(LEAST_MS, alone_ms[names[name]]) for name in frames}
     table = VideoLatencyTable(
         fingerprint=meter.fingerprint,
         batch=meter.config.batch,
@@ -134,6 +134,7 @@ def build_video_table(
     )
     if path is not None:
         table.save(path)
+    kept.remove()
     return table
 
 
@@ -153,12 +154,18 @@ def _fusion_carriers(space: VideoSearchSpace) -> dict[str, PropagatedFrame]:
     return found
 
 
-def _fusion(frame: PropagatedFrame, generator: torch.Generator) -> nn.Module:
+def _build_fusion(
+    space: VideoSearchSpace, batch: int, generator: torch.Generator, frame: PropagatedFrame
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The frame's fusion in deployment form, with random weights; a feature and previous heatmaps for it."""
     with torch.device("meta"):
         module = Fusion(frame.architecture, frame.fusion)
     module = module.to_empty(device="cpu")
     draw_weights(module, generator)
-    return fold(module, in_place=True)
+    channels, size = frame.architecture.features[frame.fusion.feature - 1]
+    feature = torch.randn(batch, channels, *size, generator=generator)
+    maps = torch.rand(batch, space.keypoints, *space.heatmap_size, generator=generator)
+    return fold(module, in_place=True), (feature, maps)
 
 
 def frame_latencies(

@@ -49,7 +49,7 @@ def machine_text(fingerprint: Mapping[str, Any], batch: int | None = None) -> st
         f"batch {batch}" if batch is not None else "",
         runtime,
         str(fingerprint.get("precision", "")),
-        f"{threads} thread{'' if threads == 1 else 's'}" if threads is not None else "",
+        f"{threads} thread{'' if threads == 1 else 's'}" if threads else "",
         str(fingerprint.get("cpu", "")),
     ]
     return ", ".join(part for part in parts if part)

@@ -56,7 +56,7 @@ def genes_section(run: RunFolder, records: RunRecords) -> str:
             [space.encode(architecture) for architecture, _ in usable],
             values.reshape(-1, len(measures)) * factors,
             space.gene_names,
-            [gene.values for gene in space.genes],
+            [gene.words for gene in space.genes],
             [record["status"] for _, record in usable],
         )
     except TooFewCandidates as few:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +31,9 @@ from nas.run.lock import RunLock
 from nas.search.candidates.config import CandidateConfig, Precision
 from nas.search.candidates.costs import Costs, latency_source, meter_of, table_costs
 from nas.search.candidates.evaluator import CandidateEvaluator, precision_dtype
-from nas.search.candidates.people import ClipPeople, CropPeople, People
-from nas.search.record.resume import recorded_identity, recorded_objectives
+from nas.search.candidates.people import ClipPeople, CropPeople, People, Shown
+from nas.search.candidates.sized_crops import SizedCrops
+from nas.search.record.resume import check_identity, recorded_identity, recorded_objectives
 from nas.search.verdict import NEAR_ZERO_AP
 from nas.search.workers.executor import Factory
 from nas.search.workers.latency_slot import Measure
@@ -46,6 +48,7 @@ from search_spaces import (
     published,
     published_names,
 )
+from search_spaces.layers import Size
 
 from .checks import (
     candidate_identity,
@@ -83,6 +86,7 @@ class CandidateFactory:
     key: Path | None
     """The key frame's network; None for a search of image networks."""
     calibration: CropCache | ClipCache
+    """As ``crops``, of the space's largest input size."""
     crops: CropCache | ClipCache
     truth: CocoKeypoints
     """Of exactly the people that the crops show."""
@@ -95,6 +99,8 @@ class CandidateFactory:
     """Whether mean OKS is an objective."""
     videos: PoseTrackVideos | None = None
     """Where AP is PoseTrack's: the whole videos that the clips are of."""
+    others: tuple[SizedCrops, ...] = ()
+    """Of images: the same people at the space's other input sizes."""
 
     def quicker_precision(self) -> Precision:
         """In which the networks run faster on this machine's CPU."""
@@ -119,17 +125,19 @@ class CandidateFactory:
         images, maps, people = self.calibration.tensor(), None, self._people()
         if isinstance(self.calibration, ClipCache):
             maps = torch.from_numpy(self.calibration.previous_from_current())
+        others: dict[Size, Callable[[], Shown]] = {}
+        if isinstance(people, CropPeople):
+            others = {one.codec.input_size: partial(one.shown, people) for one in self.others}
         return CandidateEvaluator(
             Supernet.load(self.supernet),
-            (images[:, None] if maps is None else images, maps),
-            people,
-            self.codec,
+            Shown((images[:, None] if maps is None else images, maps), people, self.codec),
             self.costs,
             self.race_on,
             self.config,
             self.device,
             () if self.key is None else (load_network(self.key, PoseArchitecture),),
             self.with_oks,
+            others,
         )
 
     def _people(self) -> People:
@@ -137,15 +145,22 @@ class CandidateFactory:
             return ClipPeople(self.crops, self.truth, self.videos)
         return CropPeople(self.crops, CocoKeypointAP(self.truth.ground_truth, self.truth.sigmas), self.truth.sigmas)
 
+    @property
+    def _caches(self) -> list[CropCache | ClipCache]:
+        """Pairs, of the largest input size first: to calibrate on, and to evaluate on."""
+        pairs = ((self.calibration, self.crops), *((one.calibration, one.crops) for one in self.others))
+        return [cache for pair in pairs for cache in pair]
+
     def portable(self) -> tuple[Factory, dict[str, Path]]:
         """For workers that may not see this machine's files: see :mod:`nas.search.workers.node_files`."""
         weights = tuple(NodeFiles.of(path.parent, [path.name]) for path in (self.supernet, self.key) if path)
-        caches = tuple(NodeFiles.of(_crops(cache).path, CropCache.FILES) for cache in (self.calibration, self.crops))
+        caches = tuple(NodeFiles.of(_crops(cache).path, CropCache.FILES) for cache in self._caches)
         labels = [sequence.file for sequence in self.videos.sequences] if self.videos else []
         truth = tuple(NodeFiles.of(path.parent, [path.name]) for path in labels)
         nothing: Any = None
         rows = tuple(cache.rows if isinstance(cache, ClipCache) else None for cache in (self.calibration, self.crops))
-        bare = replace(self, supernet=nothing, key=nothing, calibration=nothing, crops=nothing)
+        others = tuple(replace(one, calibration=nothing, crops=nothing) for one in self.others)
+        bare = replace(self, supernet=nothing, key=nothing, calibration=nothing, crops=nothing, others=others)
         found = _PortableFactory(bare, weights, caches, rows, truth)
         return found, {digest: path for one in found.files for digest, path in one.paths.items()}
 
@@ -158,9 +173,9 @@ class _PortableFactory:
     weights: tuple[NodeFiles, ...]
     """Of the supernet, and of a key frame's network."""
     caches: tuple[NodeFiles, ...]
-    """Of the calibration crops and of those to evaluate on."""
+    """Of the calibration crops and of those to evaluate on; then of both at other input sizes."""
     rows: tuple[Any, ...]
-    """Of each of these, what makes clips of its crops; None for images."""
+    """Of the first two, what makes clips of their crops; None for images."""
     truth: tuple[NodeFiles, ...]
     """The files of the videos' labels, one each."""
 
@@ -180,17 +195,21 @@ class _PortableFactory:
             raise FilesMissing(missing)
         named = [folder / next(iter(files.digests)) for files, folder in zip(self.files, folders, strict=True)]
         first = len(self.weights)
+        labels = first + len(self.caches)
         calibration, crops = (
             CropCache(folder) if rows is None else ClipCache(CropCache(folder), rows)
             for folder, rows in zip(folders[first : first + 2], self.rows, strict=True)
         )
+        further = [CropCache(folder) for folder in folders[first + 2 : labels]]
+        pairs = zip(self.factory.others, further[::2], further[1::2], strict=True)
+        others = tuple(replace(one, calibration=its, crops=people) for one, its, people in pairs)
         videos = self.factory.videos
         if videos is not None:
-            moved = zip(videos.sequences, named[first + 2 :], strict=True)
+            moved = zip(videos.sequences, named[labels:], strict=True)
             videos = replace(videos, sequences=tuple(replace(sequence, file=file) for sequence, file in moved))
         key = named[1] if first == 2 else None
         factory = replace(
-            self.factory, supernet=named[0], key=key, calibration=calibration, crops=crops, videos=videos
+            self.factory, supernet=named[0], key=key, calibration=calibration, crops=crops, videos=videos, others=others
         )
         return factory()
 
@@ -246,6 +265,8 @@ def search_networks(
         RunLock(run.path, SEARCHING) as lock,  # a second search should not measure blocks meanwhile
         latency_source(search, latency if needs_latency else None) as fingerprint,
     ):
+        if resume:  # before a table is measured on another device, in place of the one that was
+            check_identity(run.path, {"latency": latency_identity(latency, fingerprint)}, ["latency"])
         if search.objectives is None:
             search = replace(search, objectives=_default_objectives(space, data, candidate, run, ap))
             problem = search.problem()
@@ -388,11 +409,18 @@ def candidate_factory(
     codec, *_ = [data.codec_of(network) for network in networks]  # of all: one may be refused
     crops: CropCache | ClipCache
     calibration: CropCache | ClipCache
+    others: tuple[SizedCrops, ...] = ()
     if isinstance(data, PoseData):
         truth = data.val.sample(candidate.persons, data.config.sample_seed)
         truth.require_somebody(f"{data.val_files[0]} (candidate.persons {candidate.persons})")
         crops = CropCache.build(data.cache_folder, truth.instances, codec, padding=data.config.padding)
         calibration = data.calibration_crops(size, candidate.calibration_crops)
+        assert isinstance(space, SearchSpace)
+        others = tuple(
+            SizedCrops.of(networks[0].replace(input_size=one), data, truth, candidate.calibration_crops)
+            for one in space.sizes
+            if one != size
+        )
         truth = replace(truth, instances=())
     else:
         if ap == "posetrack":  # counts whoever is missed in a frame, so it needs whole videos
@@ -416,7 +444,9 @@ def candidate_factory(
         config=candidate,
         device=device,
         videos=videos,
+        others=others,
     )
+
 
 
 def _identity(
@@ -432,6 +462,7 @@ def _identity(
         **({} if factory.key is None else {"key": digest(factory.key)}),
         "validation": _crops_identity(factory.crops),
         "calibration": _crops_identity(factory.calibration),
+        **({} if not factory.others else {"other_sizes": [_crops_identity(one.crops) for one in factory.others]}),
         "codec": factory.codec.label,
         **({} if factory.key is None else {"ap": ap}),
         "candidate": candidate_identity(factory.config),

@@ -143,7 +143,7 @@ def load_space(config: Config) -> SearchSpace:
 def check_heatmaps(name: str, space: SearchSpace) -> None:
     """Raise InputError where networks of a space give heatmaps that are not a half, a quarter, an eighth … of their
     input."""
-    height, width = space.input_size
+    height, width = space.input_size  # at other sizes heatmaps are the same part of it: the space sees to that
     for network in space.of_each_head():
         if not network.is_simcc and not is_whole_part(network.heatmap_size, space.input_size):
             found = network.heatmap_size

@@ -18,6 +18,7 @@ from nas.run.folder import RunFolder, read_json_lines
 from nas.training.validation import CropEvaluator
 from nas.weights.order import require_keypoints
 from search_spaces import PoseArchitecture
+from search_spaces.layers import Size
 from supernet import PoseNet, Supernet, calibrate
 
 __all__ = ["Inheritance", "Setting"]
@@ -52,7 +53,7 @@ class Inheritance:
         # As the search does: what is asked is whether keypoints are found, not whether a detector found the people.
         self.data = PoseData(replace(config.data, detections=None), self.space.keypoints)
         plain = EvaluationConfig(flip_test=False, oks_nms="none")
-        self._evaluator = CropEvaluator(self.data, self.space.input_size, plain)
+        self._evaluators = {size: CropEvaluator(self.data, size, plain) for size in self.space.sizes}
 
     def of(
         self, architectures: Sequence[PoseArchitecture], settings: Sequence[Setting], progress: Progress
@@ -67,9 +68,12 @@ class Inheritance:
         found: dict[str, dict[str, dict[str, float]]] = {one.id: {} for one in architectures}
         done, total = 0, len(settings) * len(architectures)
         for setting in settings:
-            identity = self._identity(setting)
             supernet: Supernet | None = None
+            identities: dict[Size, str] = {}
             for architecture in architectures:
+                if (size := architecture.input_size) not in identities:
+                    identities[size] = self._identity(setting, size)
+                identity = identities[size]
                 values = kept.get((architecture.id, identity))
                 if not isinstance(values, dict):
                     supernet = supernet or self._supernet(setting)
@@ -82,12 +86,12 @@ class Inheritance:
                 progress(done, total)
         return found
 
-    def _identity(self, setting: Setting) -> str:
+    def _identity(self, setting: Setting, size: Size) -> str:
         """What decides the values beside the network."""
-        calibration = self._calibration(setting.draw)
+        people, calibration = self._evaluators[size].crops, self._calibration(size, setting.draw)
         of_weights = hashlib.sha256(setting.weights.read_bytes()).hexdigest()
         codec, tolerances = self.data.config.codec, repr(sigma_identity(self.data.config))
-        return content_key(of_weights, self._evaluator.crops.path.name, calibration.path.name, codec, tolerances)
+        return content_key(of_weights, people.path.name, calibration.path.name, codec, tolerances)
 
     def _supernet(self, setting: Setting) -> Supernet:
         self.data.read()
@@ -95,11 +99,13 @@ class Inheritance:
         return Supernet.load(setting.weights, self.space)
 
     def _evaluate(self, supernet: Supernet, architecture: PoseArchitecture, draw: int) -> dict[str, float]:
-        found = self._evaluator(self._calibrated(supernet, architecture, draw), Processes())
+        evaluate = self._evaluators[architecture.input_size]
+        found = evaluate(self._calibrated(supernet, architecture, draw), Processes())
         return {"ap": found["AP"], "mean_oks": found["mean_oks"]}
 
     def _calibrated(self, supernet: Supernet, architecture: PoseArchitecture, draw: int) -> PoseNet:
-        return calibrate(supernet.extract(architecture), self._calibration(draw).batches(64))
+        crops = self._calibration(architecture.input_size, draw)
+        return calibrate(supernet.extract(architecture), crops.batches(64))
 
-    def _calibration(self, draw: int) -> CropCache:
-        return self.data.calibration_crops(self.space.input_size, self.crops_count, draw)
+    def _calibration(self, size: Size, draw: int) -> CropCache:
+        return self.data.calibration_crops(size, self.crops_count, draw)

@@ -243,7 +243,8 @@ def read_people(context: StageContext, synthetic: SyntheticConfig | None) -> Pos
     mirrors = config.data.augmentation.flip_probability > 0 or config.retrain.validation.flip_test
     data.tell_of_keypoints("val", mirrors=mirrors, evaluates=True)
     data.training_set(space.input_size)
-    data.validation_crops(space.input_size)
+    for size in space.sizes:
+        data.validation_crops(size)
     return data
 
 

@@ -67,7 +67,7 @@ class TrainingClips:
         return self.data.codec(self.input_size, self.output, self.heatmap_size)
 
     def codec_of(self, network: PoseArchitecture) -> Codec:
-        """That of another network of the same input."""
+        """That of another network."""
         return self.data.codec_of(network)
 
     @property

@@ -5,6 +5,8 @@ ground truth and the largest one's output, where it has the form of theirs (:mod
 largest may have had some time alone (Cai et al., "Once for all", ICLR 2020, begin so). Processes sample different
 random subnets: gradients are added up locally and reduced once a step, so n processes see n times as many of them.
 
+Where networks have inputs of several sizes, each is shown the batch's crops at its own (:mod:`nas.data.resizing`).
+
 A supernet of videos is trained on clips, after a key-frame network that is given. A subnet is then one network a frame:
 the largest in every frame, the smallest, or random ones. Fusions are random in all of them, so that each is trained
 with the extremes too. A video network runs its own chain: a frame is given what the network of the frame before it
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.pose_data import PoseData
+from nas.data.resizing import Resizing
 from nas.data.simcc import packed
 from nas.data.tensors import ClipBatch
 from nas.processes.distributed import Processes, joined
@@ -32,7 +35,7 @@ from nas.processes.precision import Precision, choose_precision
 from nas.training.clips import TrainingClips, check_length, propagate_heatmaps
 from nas.training.config import SupernetTrainingConfig, TemporalTrainingConfig
 from nas.training.environment import adopt_weights, configure_torch, lock_for_writing, state_key
-from nas.training.goals import Goals, output_forms
+from nas.training.goals import Goals, of_each_output, output_forms
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.metrics import ProgressCallback
 from nas.weights.files import keypoint_names, save_network
@@ -263,7 +266,7 @@ class _Sandwich:
         self.processes, self.loop, self.trains_key = processes, loop, _trains_key(config)
         self.largest = _networks(space.largest())
         architecture = supernet.space.largest() if key is None else key.architecture
-        networks = supernet.space.of_each_head() if key is None else (key.architecture,)
+        networks = of_each_output(supernet.space) if key is None else [key.architecture]
         self.forms = output_forms(networks, clips.codec, clips.codec_of, config.loss)
         self.heatmaps = None if key is None else (architecture.keypoints, *architecture.heatmap_size)
         self.precision = choose_precision(config, processes, self._train_once, loop.memory)
@@ -311,11 +314,18 @@ class _Sandwich:
         first = len(images) - len(networks)
 
         def run(position: int, previous: Tensor | None) -> Tensor:
-            before = () if previous is None else (previous,)
+            before, network = () if previous is None else (previous,), networks[position - first]
+            shown = self._shown(images[position], _image_network(network))
             with self.precision.autocast():
-                return packed(self.supernet(images[position], networks[position - first], *before))
+                return packed(self.supernet(shown, network, *before))
 
         return run
+
+    def _shown(self, images: Tensor, network: PoseArchitecture) -> Tensor:
+        """The images (N, 3, H, W) at the network's own input size."""
+        if network.input_size == self.space.input_size:
+            return images
+        return self.precision.images(Resizing(self.space.input_size, network.input_size).images(images))
 
 
 class _OnTheWay:

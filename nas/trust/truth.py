@@ -106,7 +106,7 @@ def gene_choices(architecture: PoseArchitecture, space: SearchSpace) -> dict[str
     if not space.contains(architecture):
         return {}
     pairs = zip(space.genes, space.encode(architecture), strict=True)
-    return {gene.name: str(gene.values[index]) for gene, index in pairs if len(gene.values) > 1}
+    return {gene.name: gene.words[index] for gene, index in pairs if len(gene.values) > 1}
 
 
 def load_truth(folder: Path | str) -> Truth:

@@ -89,7 +89,8 @@ def _cspnext() -> SearchSpace:
 def _cspnext_tiny() -> SearchSpace:
     """Total stride 16 in place of 32; and heatmaps, of an eighth or a quarter of the input, beside SimCC, which learns
     next to nothing in minutes (docs/usage.md). An attention unit of RTMPose's width would be half of the smallest
-    network's time."""
+    network's time. ReLU in place of SiLU is quicker by a tenth, and no worse in a short training (docs/benchmarks.md).
+    """
     widths = ((16, 32), (32, 48, 64), (64, 96, 128), (96, 128, 192))
     depths = ((1,), (1, 2), (1, 2, 3), (1, 2))
     kernels = ((3,), (3, 5), (3, 5, 7), (3, 5, 7))
@@ -99,7 +100,7 @@ def _cspnext_tiny() -> SearchSpace:
         name="cspnext-tiny",
         family=FAMILY,
         input_size=(128, 96),
-        stem=StemChoices(width=(16, 32), kernel_size=(3,), activation="silu"),
+        stem=StemChoices(width=(16, 32), kernel_size=(3,)),
         stages=tuple(
             StageChoices(
                 width=width,
@@ -109,7 +110,6 @@ def _cspnext_tiny() -> SearchSpace:
                 attention=attention,
                 expansion=expansion,
                 stride=stride,
-                activation="silu",
                 pyramid=stride == 1,
             )
             for width, depth, kernel, attention, expansion, stride in zip(

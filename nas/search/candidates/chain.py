@@ -4,7 +4,8 @@ A candidate is a row of searched frames after some given ones: an image network 
 T frames after the key frame. A frame is a sequence of parts: stem, stages, perhaps a fusion after one of them, head. A
 part's BatchNorm statistics, and what it gives, depend on the parts before it in its frame alone, and from a fusion on
 also on the frames that its heatmaps come from. So two candidates that are equal up to there have the part in common: it
-is extracted, calibrated and run once.
+is extracted, calibrated and run once. Candidates with inputs of different sizes are shown other crops: each size has
+chains of its own, which may keep what they keep within one budget.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nas.data.simcc import packed
-from search_spaces import PoseArchitecture, PropagatedFrame
+from search_spaces import Head, PoseArchitecture, PropagatedFrame
 from supernet import PoseNet, SimCC, Supernet, fold, resample_heatmaps
 from supernet.calibration import Clips, calibrating
 from supernet.networks import run_part
 
-__all__ = ["Chain", "Chains", "Decoded", "Evaluated", "Looks", "to_layout"]
+__all__ = ["Chain", "Chains", "Decoded", "Evaluated", "Kept", "Looks", "to_layout"]
 
 Module = TypeVar("Module", bound=nn.Module)
 Maps = tuple[Tensor, ...]
@@ -69,7 +70,7 @@ def _places(frames: tuple[PropagatedFrame, ...], given: int) -> list[list[_Place
     since = 0  # the first frame that the last heatmaps depend on
     for offset, frame in enumerate(frames):
         architecture, places = frame.architecture, []
-        key: tuple[Hashable, ...] = (given + offset,)
+        key: tuple[Hashable, ...] = (architecture.input_size, given + offset)
         for index, spec in enumerate((architecture.stem, *architecture.stages, architecture.head)):
             key = (*key, spec)
             places.append(_Place(frame, given + offset, index, key))
@@ -97,7 +98,7 @@ class _Step:
     decoded: dict[int, Decoded] = field(default_factory=dict)
     """Of a head, by chunk."""
     counted_bytes: int = 0
-    """What :class:`_Kept` takes it for."""
+    """What :class:`Kept` takes it for."""
     _weight_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,8 +111,9 @@ class _Step:
         return self._weight_bytes + kept + sum(array.nbytes for pair in self.decoded.values() for array in pair)
 
 
-class _Kept:
-    """Steps by key, up to a budget; the least recently used are forgotten first."""
+class Kept:
+    """Parts of candidates, what they gave, by what decides it, up to a budget; the least recently used are forgotten
+    first."""
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget, self.bytes = budget_bytes, 0
@@ -200,7 +202,7 @@ class Chains:
             supernet is.
         evaluated: whom candidates are evaluated on.
         dtype: in which the networks run: float32 or bfloat16 (then calibration runs under autocast too).
-        budget_bytes: for what is kept between candidates beside the given frames.
+        kept: what is kept between candidates beside the given frames; those of other input sizes may share it.
     """
 
     def __init__(
@@ -210,12 +212,12 @@ class Chains:
         calibration: Clips,
         evaluated: Evaluated,
         dtype: torch.dtype = torch.float32,
-        budget_bytes: int = 1 << 30,
+        kept: Kept | None = None,
     ) -> None:
         images, self._maps = calibration
         self._supernet, self._evaluated, self._dtype = supernet.train(), evaluated, dtype
         self._images = [one.contiguous(memory_format=torch.channels_last) for one in images.unbind(1)]
-        self._kept = _Kept(budget_bytes)
+        self._kept = kept or Kept(1 << 30)
         self._grown: list[_Step] = []
         self._given = [self._give(net, one) for net, one in zip(given, self._images, strict=False)]
         self._given_networks = [net.architecture for net in given]
@@ -289,7 +291,7 @@ class Looks:
         people: see :data:`~supernet.calibration.Clips`; candidates run on their device, wherever the supernet is.
         stride: input pixels (x, y) a heatmap pixel.
         dtype: in which they run: float32 or bfloat16; BatchNorm's parameters are float32 in any case.
-        budget_bytes: for parts and activations that are kept between candidates.
+        kept: parts and activations that are kept between candidates; looks at other input sizes may share it.
     """
 
     def __init__(
@@ -299,12 +301,12 @@ class Looks:
         people: Clips,
         stride: tuple[float, float],
         dtype: torch.dtype,
-        budget_bytes: int,
+        kept: Kept,
     ) -> None:
         images, self._maps = people
         self._supernet, self._stride, self._dtype = supernet.train(), stride, dtype
         self._images = [one.to(dtype=dtype, memory_format=torch.channels_last) for one in images.unbind(1)]
-        self._kept = _Kept(budget_bytes)
+        self._kept = kept
         with torch.no_grad():
             nets = [to_layout(fold(net.to(images.device).eval()), dtype) for net in given]
             self._given = [net(one).float() for net, one in zip(nets, self._images, strict=False)]
@@ -344,12 +346,13 @@ class Looks:
 
     def _part(self, place: _Place) -> nn.Module:
         architecture, fusion = place.frame.architecture, place.frame.fusion
-        # What decides its weights: itself, and how many channels come into it.
+        # What decides its weights: itself, and how many channels come into it; a head scales by its heatmaps' size.
         if place.index == FUSION:
             key: Hashable = ("part", architecture.features[fusion.feature - 1], fusion)
         else:
             part = architecture.parts[place.index]
-            key = ("part", tuple(one.channels for one in part.inputs), part.spec)
+            scale = architecture.input_size if isinstance(part.spec, Head) else None
+            key = ("part", tuple(one.channels for one in part.inputs), part.spec, scale)
         step = self._kept.get(key)
         if step is None:
             module = to_layout(_extract(self._supernet, place).to(self._images[0].device), torch.float32)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from evaluators import MeasureInputError
@@ -63,7 +64,7 @@ class Costs:
 
             return latencies_in_slot(self.latency, self.fingerprint, architecture)
         with one_at_a_time():
-            [measured] = frame_latencies(meter_of(self.latency, self.fingerprint), [architecture])
+            [measured] = frame_latencies(_kept_meter(self.latency, self.fingerprint), [architecture])
         return list(measured.get("latency_by_position", [measured["latency_ms"]]))
 
 
@@ -76,6 +77,12 @@ def meter_of(latency: LatencyConfig, expected: Fingerprint | None) -> LatencyMet
     meter = LatencyMeter(latency)
     require_same_fingerprint([one for one in (expected, meter.fingerprint) if one is not None], "latency slot")
     return meter
+
+
+@lru_cache(maxsize=1)
+def _kept_meter(latency: LatencyConfig, expected: Fingerprint | None) -> LatencyMeter:
+    """Kept in a worker: the next candidate finds the reference network, or the command's device, ready."""
+    return meter_of(latency, expected)
 
 
 @contextmanager

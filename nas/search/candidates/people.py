@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,12 +15,14 @@ from evaluators.oks import oks
 from nas.data.cache import CropCache
 from nas.data.clip_cache import ClipCache
 from nas.data.coco import CocoKeypoints
+from nas.data.codecs import Codec
 from nas.data.posetrack import PoseTrackVideos
 from nas.evaluation.clips import ClipMeasure, posetrack_measures
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.resampling import Resampling, standard_errors
+from supernet.calibration import Clips
 
-__all__ = ["ClipPeople", "CropPeople", "People"]
+__all__ = ["ClipPeople", "CropPeople", "People", "Shown"]
 
 Points = NDArray[np.float32]
 """Keypoints (n, F, K, 2) in crop pixels, or their scores (n, F, K), of rows of F crops."""
@@ -54,6 +58,18 @@ class People(Protocol):
 
     def measure(self, keypoints_px: Points, scores: Points) -> tuple[float, dict[str, Any]]:
         """The objective AP, and all measures, of predictions for all rows."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What networks of one input size see."""
+
+    calibration: Clips
+    """Normalised training clips (N, F, 3, H, W), crops being clips of one frame, and the maps between their crops."""
+    people: People
+    """Of the validation data, in random order; the same ones, in the same order, at every size."""
+    codec: Codec
+    """Decodes what the networks give, where need be as one for their heatmaps' size or for SimCC."""
 
 
 class CropPeople:
@@ -102,6 +118,13 @@ class CropPeople:
             mean_oks=self._resampling.mean_oks(image_ids, similarity),
         )
         return metrics["AP"], {**metrics, "mean_oks": float(similarity.mean()), **errors}
+
+
+    def shown_by(self, crops: CropCache) -> CropPeople:
+        """The same people in other crops, by the same ground truth."""
+        found = copy.copy(self)
+        found.crops = crops
+        return found
 
 
 class ClipPeople:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,11 @@ def recorded_objectives(folder: Path) -> tuple[str, ...] | None:
     return None
 
 
-def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+def check_identity(folder: Path, identity: Mapping[str, Any], names: Collection[str] | None = None) -> None:
     """Before the evaluations of a run's folder are used.
+
+    Args:
+        names: what of the identity is looked at; None looks at all.
 
     Raises:
         InputError: they belong to a search of another identity and cannot be compared.
@@ -78,7 +81,7 @@ def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
     known = recorded_identity(folder)
     if known is None:
         return
-    for name in sorted({*known, *identity}):
+    for name in sorted({*known, *identity} if names is None else names):
         if known.get(name) != identity.get(name):
             raise InputError(
                 f"{folder}: its evaluations were made with {name}={known.get(name)}, now it is "
