@@ -72,7 +72,7 @@ class AdditiveLatency:
 
     def __init__(self, space: SearchSpace, table: LatencyTable) -> None:
         if space.input_sizes:
-            raise InputError(f"space {space.name}: the knapsack adds up blocks of one input size; leave input_sizes out")
+            raise InputError(f"space {space.name}: the knapsack is of one input size; leave input_sizes out")
         self.space = space
         self.places = [[i for i, gene in enumerate(space.genes) if gene.part == part] for part in range(self._count)]
         """Of each part, where its genes stand in a vector; the first is its width."""
