@@ -5,7 +5,7 @@
 #   make quickstart VIDEO=1          then video networks too: a quarter of an hour (DATA=DIR: images and videos, as synthesized)
 #   make quickstart RESUME=1         go on with the last one, which was interrupted (VIDEO=1 RESUME=1: the one on videos)
 #   make test                        the tests
-# Also: make lint, make type, make clean.
+# Also: make lint, make type, make docs (site/), make clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +18,7 @@ INPUTS := pyproject.toml constraints.txt scripts/setup_environment.sh
 # Long tests are run by name (make test TESTS='-m slow'), the rest on every change.
 TESTS := -m "not slow"
 
-.PHONY: quickstart test lint type environment clean
+.PHONY: quickstart test lint type docs environment clean
 
 quickstart: $(VENV)/.ready
 	@trap : INT; \
@@ -37,6 +37,9 @@ lint: $(VENV)/.ready-dev
 type: $(VENV)/.ready-dev
 	@$(VENV)/bin/mypy $(ROOMS)
 
+docs: $(VENV)/.ready-docs
+	@$(VENV)/bin/mkdocs build --strict
+
 environment: $(VENV)/.ready
 
 $(VENV)/.ready: $(INPUTS)
@@ -47,5 +50,9 @@ $(VENV)/.ready-dev: $(INPUTS)
 	@PYTHON="$(PYTHON)" bash scripts/setup_environment.sh $(VENV) dev
 	@touch $@ $(VENV)/.ready
 
+$(VENV)/.ready-docs: $(INPUTS)
+	@PYTHON="$(PYTHON)" bash scripts/setup_environment.sh $(VENV) docs
+	@touch $@ $(VENV)/.ready
+
 clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ import numpy as np
 
 from evaluators.latency.protocol import Measurement
 from nas.config import Config, load_config
+from nas.deploy.network_file import is_deployed
 from nas.export.networks import ExportedNetwork
 from nas.export.trained import ExportedWeights, export_weights
 from nas.latency import LatencyConfig, measure_architectures
@@ -134,7 +135,7 @@ def export_trained(
 
     Args:
         network: weights (.safetensors), the folder that they lie in, or ``RUN:id``.
-        formats: ``safetensors``, ``onnx``, ``mmpose``.
+        formats: ``safetensors``, ``onnx``, ``onnx-decoded``, ``pt2``, ``openvino``, ``mmpose``.
 
     Raises:
         InputError: there are no such weights; or the folder holds something else.
@@ -207,14 +208,17 @@ def evaluate_networks(
     """Evaluate networks on the validation people by COCO's measures, and on videos by PoseTrack's too.
 
     Args:
-        weights: files, folders or ``RUN:id``; None: the run's retrained networks, or else its exported ones.
+        weights: files (also ``.onnx``, or OpenVINO's ``.xml``), folders or ``RUN:id``; None: the run's retrained
+            networks, or else its exported ones.
         out: the folder for the results of one network; None: beside its weights.
         every_frame: evaluate image networks on every frame of the videos.
 
     Raises:
         InputError: a network or the data cannot be used.
     """
-    files = None if weights is None else [network_file(str(one)) for one in weights]
+    files = None
+    if weights is not None:
+        files = [Path(one) if is_deployed(Path(one)) else network_file(str(one)) for one in weights]
     return evaluate_stage(_context(config, False, None), files, out, every_frame=every_frame)
 
 

@@ -11,8 +11,8 @@ The truth lies in docs/truth (--truth): space.yaml; recipe.yaml, with which ever
 which networks and of which population; trainings.jsonl and latencies.jsonl. `train` takes what is planned and not yet
 trained, in the order of the plan; several of them share the work, and one that is stopped goes on from its checkpoint.
 FOLDER keeps the weights. docs/truth/README.md says what the figures mean. `short` trains each network of the truth an
-epoch further from the weights that it inherits from a run's supernet, and says how that ranks them; what it did is
-kept in --lines, and not done again.
+epoch further from the weights that it inherits from a run's supernet, and says how that ranks them, and what is lost by
+taking the best of a few finalists so; what it did is kept in --lines, and not done again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,10 +33,16 @@ import numpy as np
 import torch
 
 from nas import LatencyConfig, PoseArchitecture, SearchSpace, get_space, load_config, measure_latency, retrain_networks
+from nas.cli.output import print_table
 from nas.run.files import append_json_line
 from nas.run.folder import RunFolder, read_json_lines
-from nas.trust.intervals import correlation, resamples
-from nas.trust.orders import kendall_tau
+from nas.trust.assessment import trust_report
+from nas.trust.file import load_trust
+from nas.trust.intervals import Measure, percentiles, resamples
+from nas.trust.networks import RankedNetwork
+from nas.trust.orders import FloatArray
+from nas.trust.rows import measure_rows
+from nas.trust.sources import TRUST
 from nas.trust.truth import load_truth
 from nas.trust.words import interval
 from search_spaces.complexity import count
@@ -46,6 +51,7 @@ TRUTH = Path(__file__).parents[1] / "docs" / "truth"
 SEEDS = 3
 """Of the first random networks of a plan: how far a training's chance moves the figures."""
 PARTS = ("train", "val")
+TITLES = {"ap": "AP", "mean_oks": "mean OKS"}
 
 
 def main() -> None:
@@ -66,6 +72,7 @@ def main() -> None:
     short.add_argument("run", type=Path)
     short.add_argument("--data", type=Path, required=True)
     short.add_argument("--epochs", type=int, default=1)
+    short.add_argument("--finalists", type=int, default=6, help="of the best by inherited values within a latency")
     short.add_argument("--lines", type=Path, required=True)
     latency = commands.add_parser("latency", help="measure all planned networks")
     latency.add_argument("--runtime", choices=("torch", "onnxruntime", "openvino"), default="onnxruntime")
@@ -227,12 +234,58 @@ def train_short(arguments: argparse.Namespace) -> None:
         }  # fmt: skip
         append_json_line(arguments.lines, found[network.id])
         print(found[network.id], flush=True)
-    truth = [float(np.mean([training.ap for training in network.trainings])) for network in networks]
-    weights = resamples(len(networks), np.random.default_rng(0))
-    for measure in ("ap", "mean_oks"):
-        values = [found[network.id][measure] for network in networks]
-        tau = correlation(partial(kendall_tau, values, truth), weights, "tau")
-        print(f"{measure} after {arguments.epochs} epochs from inherited weights: τ {interval(tau)}, n {len(networks)}")
+    print_short(arguments, found)
+
+
+def print_short(arguments: argparse.Namespace, found: dict[str, dict[str, Any]]) -> None:
+    """How that ranks the networks, and what a user loses who trains so the best few by what they inherit."""
+    known = load_truth(arguments.truth).trained()
+    measures = ("ap", "mean_oks")
+    further = [replace(one, inherited={name: found[one.id][name] for name in measures}) for one in known]
+    epochs = f"after {arguments.epochs} epoch{'' if arguments.epochs == 1 else 's'} from inherited weights"
+    report = trust_report(further, f"networks of {arguments.truth.name}")
+    columns = ["", *(f"by {TITLES[name]}" for name in report.rankings)]
+    print_table(f"{report.n} networks, {epochs}", columns, measure_rows(report))
+    path = arguments.run / TRUST
+    if not path.is_file():
+        print(f"{path}: no such file; with what `vipnas trust {arguments.run} --truth` finds, finalists are told")
+        return
+    inherited = {one.id: one.inherited for one in load_trust(path).networks}
+    members = [one for one in further if one.id in inherited and one.latency_ms is not None]
+    weights = resamples(len(members), np.random.default_rng(0))
+    for measure in measures:
+        x = np.array([inherited[one.id][measure] for one in members])
+        for budget in (one.budget_ms for one in report.rankings[measure].regrets):
+            losses = finalists_losses(x, members, measure, budget, arguments.finalists, weights)
+            value = finalists_losses(x, members, measure, budget, arguments.finalists, np.ones((1, len(members))))[0]
+            lost = interval(Measure.of(float(value), *percentiles(losses)), 4)
+            print(f"{arguments.finalists} finalists within {budget:.2f} ms, all by {TITLES[measure]}: AP lost {lost}")
+
+
+def finalists_losses(
+    inherited: FloatArray,
+    networks: Sequence[RankedNetwork],
+    measure: str,
+    budget_ms: float,
+    count: int,
+    weights: FloatArray,
+) -> FloatArray:
+    """AP lost within a latency by training further the best ``count`` by ``inherited``, and taking the best of these.
+
+    Args:
+        networks: with what they come to by that, as ``inherited``.
+        weights: (B, n), how often each network is in a draw.
+    """
+    truth = np.array([one.ap for one in networks])
+    further = np.array([one.inherited[measure] for one in networks])
+    latency = np.array([one.latency_ms for one in networks])
+    losses = np.full(len(weights), np.nan)
+    for draw, present in enumerate(weights > 0):
+        within = np.flatnonzero(present & (latency <= budget_ms))
+        if len(within):
+            finalists = within[np.argsort(-inherited[within], kind="stable")[:count]]
+            losses[draw] = truth[within].max() - truth[finalists[np.argmax(further[finalists])]]
+    return losses
 
 
 # Latency -------------------------------------------------------------------------------------------------------------

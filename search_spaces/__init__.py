@@ -1,7 +1,7 @@
 """Architectures as immutable values, the spaces they come from, and the published architectures. No torch here."""
 
 from .architecture import PoseArchitecture
-from .catalogue import get_space, published, published_names, space_names
+from .catalogue import get_space, published, published_names, space_names, states_keypoints
 from .choices import HeadChoices, StageChoices, StemChoices
 from .errors import InputError
 from .families import family_names
@@ -32,5 +32,6 @@ __all__ = [
     "published",
     "published_names",
     "space_names",
+    "states_keypoints",
     "to_mmpose",
 ]

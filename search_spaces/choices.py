@@ -44,9 +44,12 @@ class StemChoices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageChoices:
-    """Choices for one stage. Groups are given as counts, or as ``group_width``, the channels of one group."""
+    """Choices for one stage. Groups are given as counts, or as ``group_width``, the channels of one group.
 
-    width: tuple[int, ...]
+    A stage without choices of ``width`` has the width of the stage before it: one gene decides both.
+    """
+
+    width: tuple[int, ...] = field(default=(), metadata=LATER)
     depth: tuple[int, ...]
     kernel_size: tuple[int, ...] = (3,)
     groups: tuple[int, ...] = ()
@@ -56,12 +59,18 @@ class StageChoices:
     stride: int = 2
     activation: Activation = "relu"
     pyramid: bool = field(default=False, metadata=LATER)
+    branches: int = field(default=1, metadata=LATER)
+    modules: tuple[int, ...] = field(default=(1,), metadata=LATER)
+    merge: bool = field(default=False, metadata=LATER)
+    block: tuple[str, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if bool(self.groups) == bool(self.group_width):
             raise InputError("stage: give either groups or group_width, with one choice at least")
-        _check_choices("stage", self, ("width", "depth", "kernel_size", "attention", "expansion"))
-        _check_choices("stage", self, ("groups",) if self.groups else ("group_width",))
+        groups = "groups" if self.groups else "group_width"
+        names = ("depth", "kernel_size", "attention", "expansion", "modules", groups)
+        optional = tuple(name for name in ("width", "block") if getattr(self, name))
+        _check_choices("stage", self, (*optional, *names))
 
     @property
     def group_choices(self) -> tuple[int, ...]:
@@ -170,7 +179,7 @@ def _check_choices(where: str, part: Any, names: tuple[str, ...]) -> None:
             raise InputError(f"{where}: {name} has {len(values)} choices; at most {MAX_CHOICES}")
         if len(set(values)) != len(values):
             raise InputError(f"{where}: {name} {listing(values)} names a choice twice")
-        if any(not isinstance(value, bool) and value < 1 for value in values):
+        if any(type(value) is int and value < 1 for value in values):
             raise InputError(f"{where}: {name} {listing(values)}: every choice must be 1 or more")
 
 
@@ -192,11 +201,11 @@ def check_combinations(where: str, stem: StemChoices, stages: Sequence[StageChoi
     """
     before = len(stem.width)
     for index, stage in enumerate(stages, 1):
-        own = len(stage.width) * len(stage.expansion)
+        own = len(stage.width or (before,)) * len(stage.expansion)
         for others, kind in ((len(stage.group_choices), "groups"), (before, "widths before it")):
             if own * others > MAX_COMBINATIONS:
                 raise InputError(
                     f"{where}: stage {index}: {own * others:,} combinations of its widths and expansions "
                     f"with {others} {kind} are too many; at most {MAX_COMBINATIONS:,}"
                 )
-        before = len(stage.width)
+        before = len(stage.width) or before

@@ -46,7 +46,9 @@ class FeatureMap(NamedTuple):
 class Block(NamedTuple):
     """``repeats`` equal blocks one after the other; costs are those of one of them.
 
-    A part's first block gives the maps that the part gives: of a stage it is the whole stage where its depth is 1.
+    A part's first block gives the maps that the part gives: of a stage it is the whole stage where its depth is 1 (and
+    its modules are). The second is what a further one of its depth adds; the third, where there is one, what a further
+    module of depth 1 does.
     """
 
     repeats: int

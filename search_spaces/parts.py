@@ -44,6 +44,7 @@ SIMCC_SPLIT = 2
 # Bounds that no pose network needs to pass.
 MAX_WIDTH = 16384
 MAX_DEPTH = 64
+MAX_BRANCHES = 8
 MAX_KERNEL = 31
 MAX_KEYPOINTS = 1024
 
@@ -68,8 +69,12 @@ class Stage:
     """``depth`` equal blocks; the first one has the stride and changes the width.
 
     ``expansion`` relates the block's inner width to ``width``; the family says how (``resnet`` and ``cspnext`` divide,
-    ``mobilenetv3`` multiplies). ``pyramid``, of ``cspnext`` alone, puts a spatial pyramid pooling before the blocks,
-    which then have no shortcuts.
+    ``mobilenetv3`` and ``fast`` multiply). ``pyramid``, of ``cspnext`` alone, puts a spatial pyramid pooling before the
+    blocks, which then have no shortcuts. ``block``, of ``fast`` alone, is the kind of the blocks.
+
+    Of ``hrnet`` alone: ``branches`` lie side by side, each of half the resolution and twice the channels of the one
+    before it; ``width`` is the finest's. ``modules`` times, ``depth`` blocks a branch are followed by an exchange of
+    what they found; with ``merge`` the last exchange gives the finest branch alone.
     """
 
     width: int
@@ -81,6 +86,10 @@ class Stage:
     expansion: int = 1
     activation: Activation = "relu"
     pyramid: bool = field(default=False, metadata=LATER)
+    branches: int = field(default=1, metadata=LATER)
+    modules: int = field(default=1, metadata=LATER)
+    merge: bool = field(default=False, metadata=LATER)
+    block: str = field(default="", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_range("stage", "width", self.width, 1, MAX_WIDTH)
@@ -89,9 +98,11 @@ class Stage:
         check_range("stage", "groups", self.groups, 1, MAX_WIDTH)
         check_range("stage", "stride", self.stride, 1, 4)
         check_range("stage", "expansion", self.expansion, 1, 64)
+        check_range("stage", "branches", self.branches, 1, MAX_BRANCHES)
+        check_range("stage", "modules", self.modules, 1, MAX_DEPTH)
 
 
-OWN_FIELDS = ("pyramid",)
+OWN_FIELDS = ("pyramid", "branches", "modules", "merge", "block")
 """Fields of a stage that not every family has; a family says which it has."""
 
 

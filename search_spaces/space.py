@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import operators
+from . import kinds, operators
 from .architecture import PoseArchitecture
 from .choices import HEAD_GENES, Gene, HeadChoices, StageChoices, StemChoices, check_combinations, listing, size_words
 from .errors import InputError
@@ -55,11 +56,14 @@ class SearchSpace:
         if not 1 <= len(self.stages) <= 32:
             raise InputError(f"space {self.name}: {len(self.stages)} stages; from 1 to 32 are possible")
         check_own_fields(self.family, self.stages)
+        if not self.stages[0].width:
+            raise InputError(f"space {self.name}: stage 1: width has no choice, nor is a stage before it that has one")
+        kinds.check(f"space {self.name}", self._rules.OWN_FIELDS, self.stages)
         check_combinations(f"space {self.name}", self.stem, self.stages)
         for index, stage in enumerate(self.stages, 1):
-            for width, expansion in product(stage.width, stage.expansion):
+            for width, expansion in product(self._widths[index - 1], stage.expansion):
                 self._check_stage(index, stage, width, expansion)
-        for last, width in product(self.stages[-1].width, self.head.width_choices):
+        for last, width in product(self._widths[-1], self.head.width_choices):
             if not self._head_groups(last, width):
                 raise InputError(
                     f"space {self.name}: head: no choice of groups {listing(self.head.groups)} divides both the last "
@@ -74,40 +78,45 @@ class SearchSpace:
 
     def _check_storage(self) -> None:
         """The weights that the networks share: a supernet stores them without groups, or as a band."""
-        largest = self.largest()
+        shared = {}
+        for largest in (*kinds.with_each(self, self.largest()), *self.of_each_head()):
+            stored, bands = self._stored(largest)
+            try:
+                check_size(stored.parts)
+            except InputError as error:
+                where = f"space {self.name}: its shared weights, which are stored without groups"
+                raise InputError(f"{where}: {error}") from None
+            if bands > MAX_WEIGHTS:
+                raise InputError(
+                    f"space {self.name}: {bands / 1e9:.1f} billion shared weights of grouped convolutions are too "
+                    "many; at most 2 billion"
+                )
+            shared.update({(index, part.spec): part.parameters for index, part in enumerate(stored.parts)})
+        if sum(shared.values()) > MAX_WEIGHTS:
+            raise InputError(
+                f"space {self.name}: {sum(shared.values()) / 1e9:.1f} billion shared weights of all kinds of blocks "
+                "and heads are too many; at most 2 billion"
+            )
+
+    def _stored(self, largest: PoseArchitecture) -> tuple[PoseArchitecture, int]:
+        """The network as its weights are stored but for bands, of which there are as many weights as said."""
         bands, stages = 0, []
         for index, stage in enumerate(largest.stages, 1):
             inner = self._rules.inner_width(stage.width, stage.expansion) or 1
             columns = 2 * self.widest_group(index) - 1
             banded = columns < inner
-            bands += columns * inner * stage.kernel_size**2 * stage.depth if banded else 0
+            channels = inner * (2**stage.branches - 1) * stage.modules  # of all branches, each twice the one before
+            bands += columns * channels * stage.kernel_size**2 * stage.depth if banded else 0
             stages.append(dataclasses.replace(stage, groups=inner if banded else 1))
-        heads = []
-        try:
-            for network in self.of_each_head():
-                head = dataclasses.replace(network.head, groups=(1,) * len(network.head.groups))
-                heads.append(largest.replace(stages=tuple(stages), head=head).parts)
-                check_size(heads[-1])
-        except InputError as error:
-            where = f"space {self.name}: its shared weights, which are stored without groups"
-            raise InputError(f"{where}: {error}") from None
-        if (weights := sum(parts[-1].parameters for parts in heads)) > MAX_WEIGHTS:
-            raise InputError(
-                f"space {self.name}: {weights / 1e9:.1f} billion weights of {len(heads)} kinds of heads are too many; "
-                "at most 2 billion"
-            )
-        if bands > MAX_WEIGHTS:
-            raise InputError(
-                f"space {self.name}: {bands / 1e9:.1f} billion shared weights of grouped convolutions are too many; at "
-                "most 2 billion"
-            )
+        head = dataclasses.replace(largest.head, groups=(1,) * len(largest.head.groups))
+        return largest.replace(stages=tuple(stages), head=head), bands
 
     def _check_neighbours(self, smallest: PoseArchitecture) -> None:
         vector = list(self.encode(smallest))
         at = {gene.name: index for index, gene in enumerate(self.genes)}
         for part in range(1, len(self.stages) + 1):
-            before = f"stage{part - 1}.width" if part > 1 else "stem.width"
-            chosen = [at[name] for name in (before, f"stage{part}.width", f"stage{part}.expansion")]
+            names = (self.width_gene(part - 1), self.width_gene(part), f"stage{part}.expansion")
+            chosen = [at[name] for name in dict.fromkeys(names)]
             for values in product(*(range(self.gene_sizes[index]) for index in chosen)):
                 trial = list(vector)
                 for index, value in zip(chosen, values, strict=True):
@@ -134,6 +143,20 @@ class SearchSpace:
 
     # What is legal --------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _widths(self) -> tuple[tuple[int, ...], ...]:
+        """The widths that each stage may have: its choices, or without any those of the stage before."""
+        found: list[tuple[int, ...]] = []
+        for stage in self.stages:
+            found.append(stage.width or found[-1])
+        return tuple(found)
+
+    def width_gene(self, part: int) -> str:
+        """The name of the gene that decides the width of the stem (0), a stage or the head (after the last stage)."""
+        if part in (0, len(self.stages) + 1):
+            return "head.width" if part else "stem.width"
+        return f"stage{part}.width" if self.stages[part - 1].width else self.width_gene(part - 1)
+
     def _stage_groups(self, stage: StageChoices, width: int, expansion: int) -> list[int]:
         """Indices of the group choices that fit."""
         inner = self._rules.inner_width(width, expansion) or 0
@@ -146,25 +169,25 @@ class SearchSpace:
         """All group counts that occur in a part: a stage (from 1) or the head (after the last stage)."""
         counts: set[int] = set()
         if part > len(self.stages):
-            for last, width in product(self.stages[-1].width, self.head.width_choices):
+            for last, width in product(self._widths[-1], self.head.width_choices):
                 counts.update(self.head.groups[index] for index in self._head_groups(last, width))
             return tuple(sorted(counts))
         stage = self.stages[part - 1]
-        for width, expansion in product(stage.width, stage.expansion):
+        for width, expansion in product(self._widths[part - 1], stage.expansion):
             inner = self._rules.inner_width(width, expansion) or 0
             counts.update(stage.group_count(choice, inner) or 0 for choice in stage.group_choices)
         return tuple(sorted(counts - {0}))
 
     def widest_group(self, index: int) -> int:
-        """The most channels that a group has in stage ``index`` (from 1)."""
+        """The most channels that a group has in stage ``index`` (from 1), of several branches in the widest."""
         stage, inner_width = self.stages[index - 1], self._rules.inner_width
-        inner = {(w, e): inner_width(w, e) or 0 for w, e in product(stage.width, stage.expansion)}
+        inner = {(w, e): inner_width(w, e) or 0 for w, e in product(self._widths[index - 1], stage.expansion)}
         counts = {
             (total, stage.group_count(stage.group_choices[choice], total) or 1)
             for pair, total in inner.items()
             for choice in self._stage_groups(stage, *pair)
         }
-        return max(total // count for total, count in counts)
+        return max(total // count for total, count in counts) * 2 ** (stage.branches - 1)
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -180,7 +203,7 @@ class SearchSpace:
             for name in ("width", "kernel_size")
         ]
         for part, stage in enumerate(self.stages, 1):
-            for name in self._stage_genes:
+            for name in self._genes_of(stage):
                 values = stage.group_choices if name == "groups" else getattr(stage, name)
                 genes.append(Gene(part=part, name=f"stage{part}.{name}", field=name, values=values))
         head = len(self.stages) + 1
@@ -192,6 +215,10 @@ class SearchSpace:
         own = (name for name in self._rules.OWN_FIELDS if isinstance(getattr(self.stages[0], name), tuple))
         return (*_STAGE_FIELDS, *own)
 
+    def _genes_of(self, stage: StageChoices) -> tuple[str, ...]:
+        """As :attr:`_stage_genes`, without the width where another stage's gene decides it."""
+        return self._stage_genes if stage.width else tuple(name for name in self._stage_genes if name != "width")
+
     @property
     def gene_names(self) -> tuple[str, ...]:
         return tuple(gene.name for gene in self.genes)
@@ -201,6 +228,11 @@ class SearchSpace:
         """How many choices each gene has."""
         return tuple(len(gene.values) for gene in self.genes)
 
+    @property
+    def unordered_genes(self) -> tuple[int, ...]:
+        """Which genes have choices without an order."""
+        return kinds.places(self.genes)
+
     @cached_property
     def size(self) -> int:
         """The exact number of different networks."""
@@ -208,13 +240,17 @@ class SearchSpace:
         for stage in self.stages:
             for name in set(self._stage_genes) - {"width", "expansion", "groups"}:
                 total *= len(getattr(stage, name))
-        for stage in self.stages[:-1]:
-            total *= sum(len(self._stage_groups(stage, w, e)) for w, e in product(stage.width, stage.expansion))
-        last = self.stages[-1]
-        return total * len(self.sizes) * sum(
-            len(self._stage_groups(last, w, e)) * count_heads(self.head, w)
-            for w, e in product(last.width, last.expansion)
-        )
+        total *= len(self.sizes)
+        runs: list[list[StageChoices]] = []
+        for stage in self.stages:
+            runs = [*runs, [stage]] if stage.width else [*runs[:-1], [*runs[-1], stage]]
+        for run in runs:  # of one width; the last one's decides the heads too
+            total *= sum(
+                prod(sum(len(self._stage_groups(stage, w, e)) for e in stage.expansion) for stage in run)
+                * (count_heads(self.head, w) if run is runs[-1] else 1)
+                for w in run[0].width
+            )
+        return total
 
     # Vectors --------------------------------------------------------------------------------------------------------
 
@@ -233,9 +269,10 @@ class SearchSpace:
                 raise InputError(f"space {self.name}: {gene.name}={index}; from 0 to {last} are possible")
             parts[gene.part][gene.field] = int(index)
         *_, of_head, of_input = parts
-        stages = tuple(
-            self._decode_stage(choices, genes) for choices, genes in zip(self.stages, parts[1:-2], strict=True)
-        )
+        stages: list[Stage] = []
+        for choices, genes in zip(self.stages, parts[1:-2], strict=True):
+            width = choices.width[genes["width"]] if choices.width else stages[-1].width
+            stages.append(self._decode_stage(choices, genes, width))
         return PoseArchitecture(
             family=self.family,
             stem=Stem(
@@ -244,13 +281,13 @@ class SearchSpace:
                 stride=self.stem.stride,
                 activation=self.stem.activation,
             ),
-            stages=stages,
+            stages=tuple(stages),
             head=self._decode_head(of_head, stages[-1].width),
             input_size=self.sizes[of_input.get("input_size", 0)],
         )
 
-    def _decode_stage(self, choices: StageChoices, genes: dict[str, int]) -> Stage:
-        width, expansion = choices.width[genes["width"]], choices.expansion[genes["expansion"]]
+    def _decode_stage(self, choices: StageChoices, genes: dict[str, int], width: int) -> Stage:
+        expansion = choices.expansion[genes["expansion"]]
         group = choices.group_choices[_nearest(self._stage_groups(choices, width, expansion), genes["groups"])]
         inner = self._rules.inner_width(width, expansion) or 0
         return Stage(
@@ -299,7 +336,7 @@ class SearchSpace:
         for choices, stage in zip(self.stages, architecture.stages, strict=True):
             inner = self._rules.inner_width(stage.width, stage.expansion) or 0
             group = stage.groups if choices.groups else inner // stage.groups
-            for name in self._stage_genes:
+            for name in self._genes_of(choices):
                 yield group if name == "groups" else getattr(stage, name)
         yield from head_values(self.head, architecture.head)
         if self.input_sizes:
@@ -313,6 +350,32 @@ class SearchSpace:
             return False
         return True
 
+    def with_features_of(self, architecture: PoseArchitecture) -> PoseArchitecture:
+        """The member with another network's stem and stages, whatever its head and input; the head is the largest's.
+
+        Raises:
+            InputError: the stem and the stages are none of the space.
+        """
+        largest = self.largest()
+        if architecture.family != self.family:
+            raise InputError(f"space {self.name}: is of the {self.family} family, not {architecture.family}")
+        if len(architecture.stages) != len(self.stages):
+            raise InputError(f"space {self.name}: {len(architecture.stages)} stages where {len(self.stages)} are asked")
+        vector = list(self.encode(largest))
+        for place, (gene, value) in enumerate(zip(self.genes, self._values(architecture), strict=True)):
+            if gene.part > len(self.stages):
+                break
+            if value not in gene.values:
+                raise InputError(
+                    f"space {self.name}: {gene.name}={value} is not a choice; {listing(gene.values)} are"
+                )
+            vector[place] = gene.values.index(value)
+        member = self.decode(vector)
+        if (member.stem, member.stages) != (architecture.stem, architecture.stages):
+            wanted = architecture.replace(head=member.head, input_size=member.input_size)
+            raise InputError(f"space {self.name}: {_difference(member, wanted)}")
+        return member
+
     # Operators ------------------------------------------------------------------------------------------------------
 
     def sample(self, rng: np.random.Generator) -> PoseArchitecture:
@@ -320,10 +383,10 @@ class SearchSpace:
         vector = [int(rng.integers(size)) for size in self.gene_sizes]
         at = {gene.name: index for index, gene in enumerate(self.genes)}
         for part, stage in enumerate(self.stages, 1):
-            width = stage.width[vector[at[f"stage{part}.width"]]]
+            width = self._widths[part - 1][vector[at[self.width_gene(part)]]]
             expansion = stage.expansion[vector[at[f"stage{part}.expansion"]]]
             vector[at[f"stage{part}.groups"]] = int(rng.choice(self._stage_groups(stage, width, expansion)))
-        last = self.stages[-1].width[vector[at[f"stage{len(self.stages)}.width"]]]
+        last = self._widths[-1][vector[at[self.width_gene(len(self.stages))]]]
         head = self.head.width_choices[vector[at["head.width"]]]
         vector[at["head.groups"]] = int(rng.choice(self._head_groups(last, head)))
         return self.decode(vector)
@@ -348,8 +411,11 @@ class SearchSpace:
         return self._extreme(min)
 
     def largest(self) -> PoseArchitecture:
-        """The member with the most of everything, and the fewest groups: the one that holds every shared weight, but
-        for those that heads of other kinds have for themselves."""
+        """The member with the most of everything, and the fewest groups.
+
+        It holds every shared weight, but for those of other kinds of blocks (:func:`search_spaces.kinds.with_each`) and
+        those that heads of other kinds have for themselves (:meth:`of_each_head`).
+        """
         return self._extreme(max)
 
     def of_each_head(self) -> tuple[PoseArchitecture, ...]:
@@ -368,10 +434,13 @@ class SearchSpace:
     def _extreme(self, pick: Any) -> PoseArchitecture:
         """Group counts are picked after the widths, because those decide which counts are legal."""
         inner = self._rules.inner_width
-        vector = []
+        vector: list[int] = []
         widths: list[int] = []
         for gene in self.genes:
             values: tuple[Any, ...] = gene.values
+            if gene.field in kinds.KIND_FIELDS:  # which kind costs most depends on all else
+                vector.append(0)
+                continue
             if gene.field == "groups":
                 values = self._weights_of_groups(gene, widths, pick)
             elif gene.field == "expansion":
@@ -381,7 +450,7 @@ class SearchSpace:
             vector.append(extreme_index(values, pick))
             if gene.field == "width":
                 widths.append(gene.values[vector[-1]])
-        return self.decode(vector)
+        return kinds.extreme(self, vector, pick)
 
     def _weights_of_groups(self, gene: Gene, widths: list[int], pick: Any) -> tuple[float, ...]:
         """A score a group choice, higher for more weights; the worst for choices that do not fit."""
@@ -429,7 +498,7 @@ class SearchSpace:
 
 
 _STAGE_FIELDS = ("width", "depth", "kernel_size", "expansion", "groups", "attention")
-_SINGLE = frozenset({"stride", "activation", "pyramid"})
+_SINGLE = frozenset({"stride", "activation", "pyramid", "branches", "merge"})
 _SINGLE_OF_HEAD = _SINGLE | {"normalization", *HEAD_GENES}
 
 

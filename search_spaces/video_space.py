@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from . import operators
+from . import kinds, operators
 from .architecture import PoseArchitecture
-from .catalogue import get_space
+from .catalogue import get_space, states_keypoints
 from .choices import Gene
 from .errors import InputError
 from .fields import canonical_json, from_tagged, read_json_object, to_fields
@@ -98,6 +98,11 @@ class VideoSearchSpace:
     @property
     def gene_names(self) -> tuple[str, ...]:
         return tuple(gene.name for gene in self.genes)
+
+    @property
+    def unordered_genes(self) -> tuple[int, ...]:
+        """Which genes have choices without an order."""
+        return kinds.places(self.genes)
 
     @property
     def gene_sizes(self) -> tuple[int, ...]:
@@ -271,7 +276,8 @@ def get_video_space(
         name: of a spatial space (``resnet-tiny``, …), or the path of a file with a spatial space. A file that holds a
             video space (it has a field ``spatial``) says everything itself.
         frames: T, the number of propagated frames.
-        key: the key frame's network; by default the spatial space's largest.
+        key: the key frame's network; by default the spatial space's largest. Where the spatial space does not say how
+            many keypoints, they are as many as this network's.
         features: stages (from 1) after which a fusion may be; by default all whose size fits the heatmaps'.
         operations: what a fusion may be.
 
@@ -283,6 +289,8 @@ def get_video_space(
         if isinstance(content, dict) and "spatial" in content:
             return VideoSearchSpace.from_json(content, where=str(name))
     spatial = get_space(name)
+    if key is not None and not states_keypoints(name):
+        spatial = dataclasses.replace(spatial, keypoints=key.keypoints)
     return VideoSearchSpace(
         name=_name(spatial),
         spatial=spatial,

@@ -15,7 +15,10 @@ def _stage_text(stage: Stage) -> str:
     groups = f" g{stage.groups}" if stage.groups > 1 else ""
     expansion = f" e{stage.expansion}" if stage.expansion > 1 else ""
     flags = f"{' att' if stage.attention else ''}{' pyramid' if stage.pyramid else ''}"
-    return f"{stage.depth} × {stage.width}{expansion} k{stage.kernel_size}{groups}{flags}"
+    kind = f" {stage.block}" if stage.block else ""
+    widths = "/".join(str(stage.width * 2**branch) for branch in range(stage.branches))
+    modules = f"{stage.modules} × " if stage.branches > 1 else ""
+    return f"{modules}{stage.depth} × {widths}{kind}{expansion} k{stage.kernel_size}{groups}{flags}"
 
 
 def _head_text(head: Head) -> str:
@@ -29,7 +32,7 @@ def _head_text(head: Head) -> str:
 
 
 def architecture_lines(architecture: PoseArchitecture) -> list[str]:
-    """One line a part: depth × width, kernel size, groups, attention."""
+    """One line a part: depth × width, kernel size, groups, attention; of several branches modules × depth × widths."""
     lines = [f"stem: {architecture.stem.width} k{architecture.stem.kernel_size}"]
     lines += [f"stage {index}: {_stage_text(stage)}" for index, stage in enumerate(architecture.stages, 1)]
     return [*lines, f"head: {_head_text(architecture.head)}"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from search_spaces import PoseArchitecture, SearchSpace, Stage
+from search_spaces import PoseArchitecture, SearchSpace, Stage, kinds
 from search_spaces.families import family
 
 from .networks import ConvNorm, MapsHead, build_part, part_name
@@ -30,7 +30,7 @@ class Layout:
     bands: dict[int, int]
     """Stage (from 1) → channels of its widest group, where a band of that width is smaller than the dense storage."""
     band_widths: dict[str, int]
-    """The same by weight name."""
+    """The same by weight name; and 1 of what is depthwise in every network."""
     has_head_kinds: bool
     """Whether heads are of several kinds (:attr:`search_spaces.Head.kind`), each with a store of its own for what
     follows the layers that double the resolution."""
@@ -42,7 +42,8 @@ class Layout:
             _elastic_kernels(space),
             _elastic_groups(space, grouped),
             bands,
-            {name: bands[part] for name, part in grouped.items() if part in bands},
+            dict.fromkeys(_depthwise(space), 1)
+            | {name: bands[part] for name, part in grouped.items() if part in bands},
             len(space.of_each_head()) > 1,
         )
 
@@ -91,7 +92,7 @@ def layout_parts(space: SearchSpace, banded: Collection[int] = ()) -> Iterator[t
     """Parts (prefix of their names, module on the meta device) that between them have every parameter of the space.
 
     The largest network comes first. It lacks a shortcut's projection where its own widths happen to be equal; some
-    member that differs in one width has it. It has one kind of head; others have the others.
+    member that differs in one width has it. It has one kind of blocks and of heads; others have the others.
     """
     seen = set()
     for member in (dense(member, banded) for member in _members_of_every_form(space)):
@@ -104,27 +105,27 @@ def layout_parts(space: SearchSpace, banded: Collection[int] = ()) -> Iterator[t
 
 
 def _members_of_every_form(space: SearchSpace) -> Iterator[PoseArchitecture]:
-    largest = space.largest()
-    vector = space.encode(largest)
-    yield largest
-    for index, gene in enumerate(space.genes):
-        if gene.field in ("width", "expansion"):
-            for value in range(len(gene.values)):
-                yield space.decode([*vector[:index], value, *vector[index + 1 :]])
+    for largest in kinds.with_each(space, space.largest()):
+        vector = space.encode(largest)
+        yield largest
+        for index, gene in enumerate(space.genes):
+            if gene.field in ("width", "expansion"):
+                for value in range(len(gene.values)):
+                    yield space.decode([*vector[:index], value, *vector[index + 1 :]])
     yield from space.of_each_head()
 
 
 def _elastic_kernels(space: SearchSpace) -> dict[str, tuple[int, ...]]:
-    largest = space.largest()
-    stem = dataclasses.replace(largest.stem, kernel_size=_another_kernel(largest.stem.kernel_size))
-    stages = tuple(dataclasses.replace(s, kernel_size=_another_kernel(s.kernel_size)) for s in largest.stages)
     choices = {gene.part: gene.values for gene in space.genes if gene.field == "kernel_size"}
-    other = largest.replace(stem=stem, stages=stages)
-    return {
-        name: tuple(choices[part])
-        for (name, part, conv), (_, _, another) in zip(_convolutions(largest), _convolutions(other), strict=True)
-        if conv.kernel_size != another.kernel_size and len(choices[part]) > 1
-    }
+    found: dict[str, tuple[int, ...]] = {}
+    for largest in kinds.with_each(space, space.largest()):
+        stem = dataclasses.replace(largest.stem, kernel_size=_another_kernel(largest.stem.kernel_size))
+        stages = tuple(dataclasses.replace(s, kernel_size=_another_kernel(s.kernel_size)) for s in largest.stages)
+        other = largest.replace(stem=stem, stages=stages)
+        for (name, part, conv), (_, _, another) in zip(_convolutions(largest), _convolutions(other), strict=True):
+            if conv.kernel_size != another.kernel_size and len(choices[part]) > 1:
+                found[name] = tuple(choices[part])
+    return found
 
 
 def _elastic_groups(space: SearchSpace, grouped: dict[str, int]) -> dict[str, tuple[int, ...]]:
@@ -136,12 +137,29 @@ def _grouped_weights(space: SearchSpace) -> dict[str, int]:
     """Weight name → part (a stage from 1, or the head) of the convolutions that may have groups."""
     found = {}
     for network in space.of_each_head():
-        stages = tuple(dataclasses.replace(s, groups=_inner_width(network, s)) for s in network.stages)
+        stages = tuple(
+            dataclasses.replace(s, groups=_inner_width(network, s)) if space.group_counts(index) != (1,) else s
+            for index, s in enumerate(network.stages, 1)
+        )
         channels = (network.stages[-1].width, *network.head.widths)
         counts = tuple(math.gcd(*pair) for pair in itertools.pairwise(channels))
         grouped = network.replace(stages=stages, head=dataclasses.replace(network.head, groups=counts))
-        found.update({name: part for name, part, conv in _convolutions(grouped) if conv.groups > 1})
+        found.update(
+            {
+                name: part
+                for name, part, conv in _convolutions(grouped)
+                if conv.groups > 1 and space.group_counts(part) != (1,)
+            }
+        )
     return found
+
+
+def _depthwise(space: SearchSpace) -> Iterator[str]:
+    """The weights of convolutions that are depthwise by their kind of block, not by a choice of groups."""
+    for largest in kinds.with_each(space, space.largest()):
+        for name, _, conv in _convolutions(dense(largest)):
+            if conv.groups > 1:
+                yield name
 
 
 def _inner_width(architecture: PoseArchitecture, stage: Stage) -> int:

@@ -1,8 +1,9 @@
 """State dicts of MMPose's networks, read into ours and written from ours.
 
 The names: ``backbone.`` and ``head.`` (``keypoint_head.`` in 0.x) before the modules of the backbones ``ViPNAS_ResNet``
-(and ``ResNet``), ``ViPNAS_MobileNetV3`` and ``CSPNeXt`` and of the heads ``ViPNASHead`` (and ``HeatmapHead``),
-``SimCCHead`` and ``RTMCCHead``. The blocks of ``ViPNAS_MobileNetV3`` are numbered through (``layer1`` …).
+(and ``ResNet``), ``ViPNAS_MobileNetV3``, ``CSPNeXt`` and ``HRNet`` and of the heads ``ViPNASHead`` (and
+``HeatmapHead``), ``SimCCHead`` and ``RTMCCHead``. The blocks of ``ViPNAS_MobileNetV3`` are numbered through
+(``layer1`` …).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .mmpose_forms import FoundWeights, find_weights
 from .networks import ConvNorm, PoseNet
 from .networks.blocks import ContextBlock
 from .networks.cspnext import ChannelAttention, CspBlock, CspStage, Pyramid
+from .networks.hrnet import BranchStage, ExchangeModule, Upwards
 from .networks.mobilenetv3 import InvertedResidual, SqueezeExcitation
 from .networks.resnet import Bottleneck
 from .networks.simcc import SimCCHead
@@ -79,6 +81,8 @@ def _modules(net: PoseNet) -> Iterator[Pair]:
         yield from _mobilenetv3(net)
     elif net.architecture.family == "cspnext":
         yield from _cspnext(net)
+    elif net.architecture.family == "hrnet":
+        yield from _hrnet(net)
     else:
         raise InputError(f"MMPose has no network of the family {net.architecture.family!r}")
     upsampling = net.architecture.head.upsampling
@@ -121,18 +125,22 @@ def _attention_scales(head: SimCCHead) -> Iterator[tuple[str, Tensor]]:
 def _resnet(net: PoseNet) -> Iterator[Pair]:
     yield from _pair(net.stem.get_submodule("conv"), "backbone.conv1", "backbone.bn1")
     for number, stage in enumerate(net.stages, 1):
-        for index, block in enumerate(stage.children()):
-            assert isinstance(block, Bottleneck)
-            prefix = f"backbone.layer{number}.{index}"
-            for position, layer in enumerate((block.conv1, block.conv2, block.conv3), 1):
-                yield from _pair(layer, f"{prefix}.conv{position}", f"{prefix}.bn{position}")
-            if isinstance(block.attention, ContextBlock):
-                yield block.attention.mask, f"{prefix}.attention.conv_mask"
-                yield block.attention.reduce, f"{prefix}.attention.channel_add_conv.0"
-                yield block.attention.norm, f"{prefix}.attention.channel_add_conv.1"
-                yield block.attention.expand, f"{prefix}.attention.channel_add_conv.3"
-            if isinstance(block.shortcut, ConvNorm):
-                yield from _pair(block.shortcut, f"{prefix}.downsample.0", f"{prefix}.downsample.1")
+        yield from _bottlenecks(stage, f"backbone.layer{number}")
+
+
+def _bottlenecks(stage: nn.Module, name: str) -> Iterator[Pair]:
+    for index, block in enumerate(stage.children()):
+        assert isinstance(block, Bottleneck)
+        prefix = f"{name}.{index}"
+        for position, layer in enumerate((block.conv1, block.conv2, block.conv3), 1):
+            yield from _pair(layer, f"{prefix}.conv{position}", f"{prefix}.bn{position}")
+        if isinstance(block.attention, ContextBlock):
+            yield block.attention.mask, f"{prefix}.attention.conv_mask"
+            yield block.attention.reduce, f"{prefix}.attention.channel_add_conv.0"
+            yield block.attention.norm, f"{prefix}.attention.channel_add_conv.1"
+            yield block.attention.expand, f"{prefix}.attention.channel_add_conv.3"
+        if isinstance(block.shortcut, ConvNorm):
+            yield from _pair(block.shortcut, f"{prefix}.downsample.0", f"{prefix}.downsample.1")
 
 
 def _mobilenetv3(net: PoseNet) -> Iterator[Pair]:
@@ -171,6 +179,42 @@ def _cspnext(net: PoseNet) -> Iterator[Pair]:
         if isinstance(stage.exit.attention, ChannelAttention):
             yield stage.exit.attention.weigh, f"{prefix}.attention.fc"
         yield from _conv_module(stage.exit.final, f"{prefix}.final_conv")
+
+
+def _hrnet(net: PoseNet) -> Iterator[Pair]:
+    for number, layer in enumerate(net.stem.children(), 1):
+        yield from _pair(layer, f"backbone.conv{number}", f"backbone.bn{number}")
+    first, *others = net.stages
+    yield from _bottlenecks(first, "backbone.layer1")
+    for number, stage in enumerate(others, 2):
+        assert isinstance(stage, BranchStage)
+        transition = f"backbone.transition{number - 1}"
+        for branch, layer in enumerate(stage.transition.kept):
+            if isinstance(layer, ConvNorm):
+                yield from _pair(layer, f"{transition}.{branch}.0", f"{transition}.{branch}.1")
+        new = f"{transition}.{len(stage.transition.kept)}.0"  # a sequence of sequences
+        yield from _pair(stage.transition.new, f"{new}.0", f"{new}.1")
+        for index, module in enumerate(stage.blocks):
+            yield from _exchange_module(module, f"backbone.stage{number}.{index}")
+
+
+def _exchange_module(module: nn.Module, name: str) -> Iterator[Pair]:
+    assert isinstance(module, ExchangeModule)
+    for depth, layer in enumerate(module.layers):
+        for branch, block in enumerate(layer.get_submodule("branches").children()):
+            prefix = f"{name}.branches.{branch}.{depth}"
+            yield from _pair(block.get_submodule("conv1"), f"{prefix}.conv1", f"{prefix}.bn1")
+            yield from _pair(block.get_submodule("conv2"), f"{prefix}.conv2", f"{prefix}.bn2")
+            attention = block.get_submodule("attention")
+            if isinstance(attention, ContextBlock):
+                raise InputError(f"{prefix}: HRNet of MMPose has no attention")
+    for i, row in enumerate(module.exchange.rows):
+        for j, term in enumerate(row.children()):
+            prefix = f"{name}.fuse_layers.{i}.{j}"
+            if isinstance(term, Upwards):
+                yield from _pair(term.project, f"{prefix}.0", f"{prefix}.1")
+            for step, layer in enumerate(term.children() if isinstance(term, nn.Sequential) else ()):
+                yield from _pair(layer, f"{prefix}.{step}.0", f"{prefix}.{step}.1")
 
 
 def _conv_module(layer: nn.Module, name: str) -> Iterator[Pair]:

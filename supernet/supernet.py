@@ -226,8 +226,21 @@ class Supernet(nn.Module):
         Raises:
             InputError: its architecture is not a member of the space; or a weight is computed from larger kernels.
         """
+        self._adopt(net, self._subnet(net.architecture).readers)
+
+    def adopt_features(self, net: PoseNet) -> None:
+        """As :meth:`adopt`, the stem and the stages alone: the head and the input size may be others than the space's.
+
+        Raises:
+            InputError: the stem and the stages are none of the space; or as there.
+        """
+        member = self.space.with_features_of(net.architecture)
+        readers = self._subnet(member).readers
+        self._adopt(net, {name: read for name, read in readers.items() if not name.startswith("head.")})
+
+    def _adopt(self, net: PoseNet, readers: Mapping[str, Reader]) -> None:
         what = f"network {net.architecture.id}"
-        self.load_store(written_back(self._subnet(net.architecture).readers, self.store, net, what), what)
+        self.load_store(written_back(readers, self.store, net, what), what)
 
     def load_spatial(self, supernet: Supernet) -> None:
         """Begin with the weights of an image supernet of the same space; the fusions stay as they are.

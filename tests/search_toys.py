@@ -44,6 +44,7 @@ class ToySpace:
         self.stages = stages
         self.choices = choices
         self.gene_sizes = choices * stages
+        self.unordered_genes = ()
 
     @property
     def size(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -227,7 +227,8 @@ def test_what_is_written_is_read_back(steps: int, rate: float, label: str, miles
 
 def test_the_programs_own_configuration_is_written_and_read_back(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("seed: 3\ntrain: {minutes: 2}\nsearch: {minutes: 1}\n", encoding="utf-8")
-    config = load_config(tmp_path / "run.yaml", [("minutes", "6"), ("search.population_size", "12")])
+    overrides = [("minutes", "6"), ("search.population_size", "12"), ("run_dir", str(tmp_path / "written"))]
+    config = load_config(tmp_path / "run.yaml", overrides)
     assert (config.train.minutes, config.search.minutes) == (4.0, 2.0)
     assert (config.seed, config.train.seed, config.search.population_size) == (3, 3, 12)
     save_config(config, tmp_path / "written" / "config.yaml")
@@ -270,14 +271,16 @@ def test_a_path_on_the_command_line_is_taken_as_it_stands(tmp_path: Path, name: 
     assert (str(config.run_dir), config.space, config.architecture) == (name, name, name)
     assert (str(config.data.folder), str(config.retrain.teacher)) == (name, name)
     assert load_config(tmp_path / "run.yaml", [*overrides, ("architecture", "null")]).architecture is None
-    save_config(config, tmp_path / "config.yaml")
-    assert load_config(tmp_path / "config.yaml") == config
+    save_config(replace(config, run_dir=tmp_path), tmp_path / "config.yaml")
+    noted = load_config(tmp_path / "config.yaml")
+    assert (noted.data.folder, noted.retrain.teacher) == (Path.cwd() / name, Path.cwd() / name)  # found from anywhere
+    assert (noted.space, noted.architecture) == (name, name)  # of which no file or run is there
 
 
 def test_minutes_need_a_stage_that_has_some(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("train: {steps: 5}\n", encoding="utf-8")
     assert load_config(tmp_path / "run.yaml").train.steps == 5
-    bad = {"3": "there is no budget to scale", "-1": "minutes=-1; more than 0", "soon": "expected number"}
+    bad = {"3": "no budget in minutes to scale", "-1": "minutes=-1; more than 0", "soon": "expected number"}
     for text, expected in bad.items():
         with pytest.raises(InputError, match=expected):
             load_config(tmp_path / "run.yaml", [("minutes", text)])

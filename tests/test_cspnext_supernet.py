@@ -144,7 +144,7 @@ def test_a_chain_of_parts_gives_what_the_calibrated_network_gives() -> None:
         with torch.no_grad():
             expected = packed(net(shown))
         # The attention unit squares what folding rounds.
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * float(expected.std()))
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-3 * float(expected.std()))
 
 
 # Blocks for the latency table ---------------------------------------------------------------------------------------

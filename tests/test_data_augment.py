@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nas.data.augment import NO_AUGMENTATION, Augmentation, Views, change_colors, draw_color_tables, draw_views
+from nas.data.augment import (
+    NO_AUGMENTATION,
+    Augmentation,
+    Views,
+    change_colors,
+    draw_color_tables,
+    draw_spoils,
+    draw_views,
+)
 from nas.data.keypoint_sets import COCO_KEYPOINT_SET
 from search_spaces.errors import InputError
 
@@ -109,3 +117,53 @@ def test_color_tables_keep_black_and_order_and_are_nothing_at_strength_0() -> No
 def test_settings_that_make_no_sense_are_refused(field: str, value: float) -> None:
     with pytest.raises(InputError, match=field):
         Augmentation(**{field: value})  # type: ignore[arg-type]
+
+
+def test_by_default_nothing_is_spoilt_and_nothing_drawn_for_it() -> None:
+    generator = np.random.default_rng(3)
+    assert draw_spoils(generator, Augmentation(), 5) is None
+    assert generator.random() == np.random.default_rng(3).random()
+
+
+def test_erased_rectangles_have_the_recipes_sizes_and_lie_inside() -> None:
+    spoils = draw_spoils(np.random.default_rng(0), Augmentation(erase_probability=0.5), N)
+    assert spoils is not None
+    assert not spoils.box.any()
+    assert not spoils.median.any()
+    erased = spoils.erased[spoils.erased.any(axis=1)]
+    assert len(erased) / N == pytest.approx(0.5, abs=0.03)
+    assert 0.2 <= erased[:, 2:].min() < 0.21
+    assert 0.39 < erased[:, 2:].max() <= 0.4
+    assert erased[:, :2].min() >= 0
+    assert (erased[:, :2] + erased[:, 2:]).max() <= 1
+    crop = np.full((100, 50, 3), 200, np.uint8)
+    index = int(np.flatnonzero(spoils.erased.any(axis=1))[0])
+    black = (spoils.apply(index, crop.copy()) == 0).all(axis=2)
+    assert black.mean() == pytest.approx(spoils.erased[index, 2] * spoils.erased[index, 3], rel=0.1)
+
+
+def test_blurs_are_as_frequent_as_said_and_smooth() -> None:
+    spoils = draw_spoils(np.random.default_rng(0), Augmentation(blur_probability=0.1), N)
+    assert spoils is not None
+    assert not spoils.erased.any()
+    noise = np.random.default_rng(1).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    for sides in (spoils.box, spoils.median):
+        assert set(sides[sides > 0]) == {3, 5, 7}
+        assert np.mean(sides > 0) == pytest.approx(0.1, abs=0.02)
+        index = int(np.flatnonzero(sides)[0])
+        assert spoils.apply(index, noise.copy()).std() < 0.7 * noise.std()
+
+
+def test_options_that_came_later_leave_a_checkpoints_text_as_it_was() -> None:
+    assert str(Augmentation()) == (
+        "Augmentation(flip_probability=0.5, half_body_probability=0.3, rotation_deg=60.0, rotation_probability=0.6, "
+        "scale=0.25, shift=0.16, shift_probability=0.3, distribution='truncated', color=0.0)"
+    )
+    assert "erase_probability=1.0" in str(Augmentation(erase_probability=1.0))
+
+
+def test_one_augmentation_reaches_as_far_as_two() -> None:
+    near, far = Augmentation(scale=0.1, shift=0.3, shift_probability=0), Augmentation(scale=0.4, shift=0.1)
+    both = near.reaching(far)
+    assert (both.scale, both.shift, both.shift_probability) == (0.4, 0.1, 1.0)
+    assert near.reaching(None) is near

@@ -201,3 +201,31 @@ def test_tensors_are_made_on_the_device_that_is_asked_for(people: CocoKeypoints,
     assert [tuple(tensor.shape) for tensor in tensors] == [
         (4, 1, 3, 128, 96), (4, 1, 17, 32, 24), (4, 1, 17), (4, 1, 2, 3)
     ]  # fmt: skip
+
+
+def test_the_end_of_a_training_shows_people_in_its_own_way(people: CocoKeypoints, tmp_path: Path) -> None:
+    def showing(augmentation: Augmentation, final: Augmentation | None = None) -> Batches:
+        settings = ViewSettings(
+            keypoint_set=people.keypoint_set, codec=CODEC, augmentation=augmentation, final_augmentation=final,
+            cache_folder=tmp_path,
+        )  # fmt: skip
+        return Batches(CropTrainingSet(people.instances, settings), 4)
+
+    wild = Augmentation(rotation_probability=1, rotation_deg=90)
+    both, wild_alone, calm_alone = showing(wild, NO_AUGMENTATION), showing(wild), showing(NO_AUGMENTATION)
+    ending = both.ending(3)
+    for step in (0, 2):
+        np.testing.assert_array_equal(ending.batch(step).keypoints_px, wild_alone.batch(step).keypoints_px)
+    for step in (3, 5):
+        np.testing.assert_array_equal(ending.batch(step).keypoints_px, calm_alone.batch(step).keypoints_px)
+    np.testing.assert_array_equal(both.batch(5).keypoints_px, wild_alone.batch(5).keypoints_px)
+
+
+def test_crops_are_spoilt_alike_however_many_processes_share_them(people: CocoKeypoints) -> None:
+    dataset = training_set(people, None, Augmentation(erase_probability=1, blur_probability=0.5))
+    whole = Batches(dataset, 4).batch(1)
+    parts = [Batches(dataset, 2, rank=rank, world_size=2).batch(1) for rank in (0, 1)]
+    np.testing.assert_array_equal(whole.pixels, np.concatenate([part.pixels for part in parts]))
+    plain = Batches(training_set(people, None, Augmentation()), 4).batch(1)
+    np.testing.assert_array_equal(whole.keypoints_px, plain.keypoints_px)
+    assert (whole.pixels != plain.pixels).any()

@@ -34,7 +34,7 @@ from tests.program import assert_one_line, call
 from tests.trained_fixture import INPUT_SIZE, architecture, trained_weights, write_people
 from tests.training_fixture import pose_data, small_space
 
-IMAGE_FILES = {"architecture.json", "card.md", "facts.json", "model.onnx"}
+IMAGE_FILES = {"architecture.json", "card.md", "facts.json", "model.onnx", "predict.py"}
 
 
 def names(folder: Path) -> set[str]:
@@ -116,7 +116,7 @@ def test_retraining_leaves_the_whole_export_beside_the_weights(config: Path, peo
     folder = tmp_path / "run" / "retrain" / architecture().id
     made = IMAGE_FILES | {"mmpose_config.py", "mmpose_checkpoint.pth"}
     assert f"{folder}: architecture.json" not in done.stdout  # the training had written it
-    assert f"{folder}: card.md, mmpose_checkpoint.pth, mmpose_config.py, model.onnx\n" in done.stdout
+    assert f"{folder}: card.md, mmpose_checkpoint.pth, mmpose_config.py, model.onnx, predict.py\n" in done.stdout
     training = {"best.safetensors", "checkpoint.pt", "metrics.jsonl", "results.json", "tensorboard"}
     assert names(folder) == made | training
     assert first_line(folder).startswith("Retrained weights")

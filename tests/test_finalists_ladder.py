@@ -16,7 +16,8 @@ from evaluators import CocoKeypointAP, MeasureInputError
 from nas.finalists.choosing import choose_finalists
 from nas.finalists.climb import Climb
 from nas.finalists.ladder import Ladder, Score, gap
-from nas.finalists.outcome import Finalist, finalists_front, recommendations
+from nas.finalists.outcome import Finalist
+from nas.finalists.recommending import front_of, recommendations
 from nas.finalists.tune import make_scheduler
 from nas.search.record.front import spread
 from tests.finalists_fixture import record, some_networks
@@ -303,9 +304,9 @@ def test_a_network_is_named_for_each_budget_with_what_its_neighbours_cost_and_br
         Finalist("worse", 2.5, score(0.35, 0.01)),
         Finalist("slow", 4.0, score(0.405, 0.01, seed=2)),
     ]
-    front = finalists_front(field)
+    front = front_of(field)
     assert [one.id for one in front] == ["quick", "middle", "slow"]
-    named = recommendations(front, (0.5, 1.5, 3.0, 9.0), noise=2.0)
+    named = recommendations(front, (0.5, 1.5, 3.0, 9.0), noise=2.0, gap=Finalist.ahead_of)
     assert [one["id"] for one in named] == [None, "quick", "middle", "slow"]
     assert named[0]["why"] == "none is that quick; the quickest takes 1 ms"
     assert named[1]["why"].startswith("none is quicker; middle takes 1 ms more and brings 0.1000 ± 0.0")
@@ -313,7 +314,7 @@ def test_a_network_is_named_for_each_budget_with_what_its_neighbours_cost_and_br
     assert "slow takes 2 ms more and brings 0.0050 ±" in named[2]["why"]
     assert named[2]["why"].endswith("AP, within noise")
     assert named[3]["why"].endswith("none is better")
-    assert [one["id"] for one in recommendations(front, (), 2.0)] == ["quick", "middle", "slow"]
+    assert [one["id"] for one in recommendations(front, (), 2.0, Finalist.ahead_of)] == ["quick", "middle", "slow"]
 
 
 # Resampling ----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from nas.search.config import SearchConfig
 from nas.search.driver import SearchResult, run_search
 from nas.search.loop import TooManyFailures
 from nas.search.record.journal import latest, read_journal
+from search_spaces import get_space, get_video_space
 from search_spaces.errors import InputError
 
 from .search_toys import PROBLEM, LookingFactory, ToyArchitecture, ToySpace, toy_look, toy_values
@@ -36,6 +37,19 @@ CONFIG = SearchConfig(workers=0, evaluations=60, population_size=10)
 
 def test_genes_are_scaled_and_those_without_a_choice_left_out() -> None:
     assert unit_genes([(0, 0, 2), (1, 0, 4)], (2, 1, 5)).tolist() == [[0.0, 0.5], [1.0, 1.0]]
+    assert unit_genes([(0, 0)], (1, 1)).shape == (1, 0)
+
+
+def test_kinds_are_equally_far_from_each_other() -> None:
+    units = unit_genes([(0, 0), (1, 0), (2, 0), (2, 1)], (3, 2), unordered=(0,))
+    distances = ((units[:, None] - units[None]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(distances[:3, :3], 1 - np.eye(3))
+    assert distances[2, 3] == pytest.approx(1)
+    assert get_space("fast-tiny").unordered_genes == (8, 15, 22, 29)
+    assert get_space("resnet-tiny").unordered_genes == ()
+    video = get_video_space("fast-tiny", 2)
+    names = [video.gene_names[index] for index in video.unordered_genes]
+    assert names == [f"frame{frame}.stage{stage}.block" for frame in (1, 2) for stage in (1, 2, 3, 4)]
 
 
 def additive(genes: np.ndarray) -> np.ndarray:

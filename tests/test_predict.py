@@ -16,8 +16,11 @@ import pytest
 import torch
 
 from evaluators import read_posetrack
+from nas.cli.predict import why_nobody
 from nas.predict.frames import open_frames
 from nas.predict.model import find_model_file, load_pose_model
+from nas.predict.predict import Prediction
+from nas.stages.predict import PredictSettings
 from nas.weights.files import pose_metadata, save_network
 from search_spaces import InputError, get_space
 from supernet import PoseNet
@@ -287,3 +290,16 @@ def test_the_real_video_with_its_boxes(run_folder: Path, tmp_path: Path) -> None
     for found, true in zip(frames, read_posetrack(truth), strict=True):
         assert found.image_id == true.image_id
         assert Path(found.file_name).name == Path(true.file_name).name
+
+
+def test_nobody_at_all_is_explained(network: Path, video: Path, tmp_path: Path) -> None:
+    box = [str(PATH_A[0][0] - BOX[0] / 2), str(PATH_A[0][1] - BOX[1] / 2), *map(str, BOX)]
+    out = tmp_path / "out"
+    done = call("predict", video, "--model", network, "--box", *box, "--lost-score", "9", "--out", out, "--no-video")
+    assert done.returncode == 0, done.stderr
+    assert "0 poses of 0 tracks" in done.stdout
+    assert "boxes were looked at, and left out: their mean keypoint scores, " in done.stdout
+    assert "are below --lost-score 9; lower it" in done.stdout
+    empty = Prediction(times=None)  # type: ignore[arg-type]
+    assert why_nobody(empty, PredictSettings(model="m", boxes=Path("b.json"))) == "no person's box in any frame"
+    assert "--box-score" in why_nobody(empty, PredictSettings(model="m", detector="people.onnx"))

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from evaluators import POSETRACK_KEYPOINTS
+from nas.data.bones import skeleton_of
 from nas.data.codecs import Codec
 from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES, COCO_KEYPOINT_SET
 from nas.data.tensors import to_tensor
 from nas.predict.boxes import BoxFile, GivenBoxes
 from nas.predict.crops import Cropper
 from nas.predict.detector import OnnxPersonDetector
-from nas.predict.drawing import PoseDrawer, skeleton_of, track_color
+from nas.predict.drawing import PoseDrawer, track_color
 from nas.predict.frames import Frame, FrameSource, natural_order, open_frames
 from nas.predict.people import DetectedPeople, FollowedPeople, next_box
 from nas.predict.pictures_out import VideoFile

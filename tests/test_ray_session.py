@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.run.stopped import Stopped
 from nas.search.workers import ray_session
 from search_spaces.errors import InputError
 from tests.paths import REPO
@@ -48,3 +49,35 @@ def test_without_any_short_folder_the_variable_and_its_length_are_named(
     monkeypatch.setenv("RAY_TMPDIR", "/" + "t" * 60)
     with pytest.raises(InputError, match=r"TMPDIR: its path has 61 bytes.*RAY_TMPDIR"):
         ray_session._short_folder()
+
+
+@pytest.mark.parametrize("slow", [1, 3])
+def test_a_ray_that_starts_too_slowly_is_started_again(monkeypatch: pytest.MonkeyPatch, slow: int) -> None:
+    import ray
+
+    calls: list[str] = []
+
+    def init(**_: object) -> None:
+        calls.append("init")
+        if calls.count("init") <= slow:
+            raise Exception("The current node timed out during startup. This could happen because …")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+    if slow < ray_session.STARTS:
+        ray_session._start_local(1, {})
+    else:
+        with pytest.raises(Stopped, match=r"Ray does not start in time.*--search.workers 0"):
+            ray_session._start_local(1, {})
+    assert calls == ["init", "shutdown"] * slow + ["init"] * (slow < ray_session.STARTS)
+
+
+def test_another_failure_of_ray_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**_: object) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(RuntimeError, match="no such thing"):
+        ray_session._start_local(1, {})

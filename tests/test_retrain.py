@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nas.data.augment import Augmentation
 from nas.data.pose_data import PoseData
 from nas.evaluation.crops import EvaluationConfig, evaluate, evaluate_network
 from nas.processes.distributed import Processes
@@ -209,3 +210,25 @@ def test_minutes_end_by_the_clock_with_as_many_validations_as_asked(data: PoseDa
     assert summary["finished"] is True
     assert 1 <= len(summary["validations"]) <= 3
     assert summary["validations"][-1]["elapsed_s"] >= 3.6
+
+
+def test_final_epochs_are_of_the_runs_identity_and_need_an_augmentation(data: PoseData, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"retrain\.final_epochs is 1, and data\.final_augmentation does not say"):
+        retrain(architecture(), data, config(final_epochs=1), tmp_path / "none")
+    with pytest.raises(InputError, match="final_epochs=4 is not possible; there are epochs=3"):
+        config(final_epochs=4)
+    with pytest.raises(InputError, match="final_epochs=1 is not possible"):
+        config(final_epochs=1, epochs=None, minutes=1)
+    both = PoseData(replace(data.config, final_augmentation=Augmentation(flip_probability=1)), 17)
+    retrain(architecture(), both, config(final_epochs=1), tmp_path / "run")
+    retrain(architecture(), data, config(), tmp_path / "plain")
+    losses = [[line["loss"] for line in lines(tmp_path / name) if "loss" in line] for name in ("run", "plain")]
+    # Pictures that reach farther are cut otherwise: a grey level here and there.
+    assert losses[0][:6] == pytest.approx(losses[1][:6], rel=1e-2)
+    assert losses[0][6:] != pytest.approx(losses[1][6:], rel=1e-2)
+    with pytest.raises(InputError, match="final was"):
+        retrain(architecture(), both, config(final_epochs=2), tmp_path / "run", resume=True)
+
+
+def lines(folder: Path) -> list[Any]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nas.cli.progress import searching
 from nas.run.lock import RunLock
 from nas.search.algorithms.history import History, history_of
 from nas.search.algorithms.hypervolume import hypervolume
@@ -497,3 +498,26 @@ def test_a_full_disk_ends_the_search_with_a_whole_journal(tmp_path: Path) -> Non
 def test_bad_settings(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SearchConfig(**change)
+
+
+def test_a_search_that_asks_for_nothing_more_says_what_it_does(tmp_path: Path) -> None:
+    config = replace(CONFIG, evaluations=10_000, minutes=0.3 / 60)
+    search(tmp_path, config, ToyFactory(delay_s=0.01))
+    seen: list[SearchProgress] = []
+    search(tmp_path, config, resume=True, progress=seen.append, measure=lambda: lambda them: [{}] * len(them))
+    size = len(json.loads((tmp_path / "pareto.json").read_text())["front"])
+    assert [now.doing for now in seen] == [
+        "search.minutes are used up: no new candidates",
+        f"measuring the {size} networks of the front side by side",
+    ]
+
+
+def test_what_a_search_does_is_a_line_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    now = SearchProgress(
+        evaluations=3, budget=100, complete=3, raced=0, screened=0, failed=0, in_flight=0, front_size=2, elapsed_s=1.0,
+        candidates_a_minute=60.0,
+    )  # fmt: skip
+    with searching() as show:
+        for doing in ("", "measuring", "measuring"):
+            show(replace(now, doing=doing))
+    assert capsys.readouterr().err == "searching: measuring\n"

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,29 @@ def test_a_supernet_begins_with_a_trained_networks_weights(data: PoseData, tmp_p
     save_network(tmp_path / "other.safetensors", other, {})
     with pytest.raises(InputError, match=r"initialize_from: .*other\.safetensors: "):
         train_supernet(space, data, config.replace(initialize_from=tmp_path / "other.safetensors"), tmp_path / "again")
+
+
+@pytest.mark.parametrize("change", ["keypoints", "input size", "head"])
+def test_of_a_network_with_another_head_a_supernet_takes_stem_and_stages(
+    change: str, data: PoseData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = small_space()
+    member = space.smallest()
+    network = {
+        "keypoints": member.replace(head=replace(member.head, keypoints=21)),
+        "input size": member.replace(input_size=(96, 64)),
+        "head": member.replace(head=replace(member.head, widths=(24,))),
+    }[change]
+    trained = PoseNet(network, torch.Generator().manual_seed(5))
+    save_network(tmp_path / "other.safetensors", trained, {})
+    config = quick_config(steps=1, learning_rate=1e-12, initialize_from=tmp_path / "other.safetensors")
+    fresh = Supernet(space, generator=torch.Generator().manual_seed(config.seed)).extract(member).module
+    found = train_supernet(space, data, config, tmp_path).extract(member).module
+    for name, value in found.named_parameters():
+        expected = (fresh if name.startswith("head.") else trained).get_parameter(name)
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-9)
+    said = {"keypoints": "it has 21 keypoints, the space 17", "input size": r"its input is (96, 64)"}
+    assert said.get(change, "its head is none of the space's") in caplog.text
 
 
 def test_a_checkpoint_may_be_older_than_an_option_that_is_off(tmp_path: Path) -> None:

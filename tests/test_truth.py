@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nas.run.folder import RunFolder
 from nas.stages.trust import CALIBRATION
 from nas.training.supernet import train_supernet
 from nas.trust.file import load_trust
+from nas.trust.networks import RankedNetwork
 from nas.trust.truth import load_truth
 from search_spaces import InputError, SearchSpace
 from search_spaces.complexity import count
@@ -26,6 +28,9 @@ from supernet import Supernet, calibrate
 from tests.paths import REPO
 from tests.program import assert_one_line, call
 from tests.training_fixture import pose_data, quick_config, small_space
+
+sys.path.insert(0, str(REPO / "scripts"))
+import benchmark_ranking as benchmark
 
 DOCS = REPO / "docs" / "truth"
 NETWORKS = 5
@@ -255,3 +260,17 @@ def test_a_truth_that_does_not_fit_is_one_line(run: RunFolder, truth: Path, tmp_
     )
     assert_one_line(call("trust", run.path, "--truth", truth, "--data.folder", tmp_path / "gone"), "no such folder")
     assert not (run.path / "trust.json").exists()
+
+
+def test_finalists_lose_what_the_best_of_those_trained_further_lacks() -> None:
+    truths, further = (0.5, 0.4, 0.3, 0.9), (0.1, 0.3, 0.2, 0.9)
+    networks = [
+        RankedNetwork(id=str(n), true_ap=(truth,), inherited={"ap": ap}, latency_ms=float(n))
+        for n, (truth, ap) in enumerate(zip(truths, further, strict=True))
+    ]
+    inherited, everyone = np.array([0.1, 0.2, 0.3, 0.4]), np.ones((1, 4))
+    lost = benchmark.finalists_losses(inherited, networks, "ap", 2.5, 2, everyone)
+    assert lost == pytest.approx([0.1]), "1, of 1 and 2; 0 was not trained"
+    assert benchmark.finalists_losses(inherited, networks, "ap", 9.0, 2, everyone) == pytest.approx([0.0])
+    without = np.array([[2.0, 0.0, 1.0, 1.0]])
+    assert benchmark.finalists_losses(inherited, networks, "ap", 2.5, 1, without) == pytest.approx([0.2])

@@ -253,14 +253,15 @@ def test_one_augmentation_a_clip_and_a_jitter_a_frame(folder: Path) -> None:
     data = data_of(folder, box_jitter=0.0)
     still = data.training_set(SIZE)
     rows = still.rows[:6]
-    views = still._views(rows, np.random.default_rng(0))
+    views = still._views(rows, np.random.default_rng(0), still.settings.augmentation)
     turns = views.rotations_deg.reshape(rows.shape)
     np.testing.assert_array_equal(turns, np.repeat(turns[:, :1], rows.shape[1], axis=1))
     assert len(np.unique(turns[:, 0])) > 1
     boxes = still.people.bbox_xywh[rows]
     shift = (views.centers.reshape(*rows.shape, 2) - boxes[..., :2] - boxes[..., 2:] / 2) / boxes[..., 2:]
     np.testing.assert_allclose(shift, np.repeat(shift[:, :1], rows.shape[1], axis=1), atol=1e-9)
-    jittered = data_of(folder, box_jitter=0.1).training_set(SIZE)._views(rows, np.random.default_rng(0))
+    shaken = data_of(folder, box_jitter=0.1).training_set(SIZE)
+    jittered = shaken._views(rows, np.random.default_rng(0), still.settings.augmentation)
     moved = (jittered.centers - views.centers).reshape(*rows.shape, 2) / boxes[..., 2:]
     assert 0 < np.abs(moved).max() <= 0.1 * 1.25
     assert np.abs(np.diff(moved, axis=1)).max() > 0.01

@@ -147,9 +147,18 @@ def deploy_onnxruntime(model: bytes, inputs: tuple[np.ndarray, ...], threads: in
 
 
 def deploy_openvino(
-    model: bytes, inputs: tuple[np.ndarray, ...], threads: int = 1, precision: Precision = "fp32"
+    model: bytes,
+    inputs: tuple[np.ndarray, ...],
+    threads: int = 1,
+    precision: Precision = "fp32",
+    weights: bytes = b"",
 ) -> Deployment:
-    """A compiled model with one stream, for latency."""
+    """A compiled model with one stream, for latency.
+
+    Args:
+        model: an ONNX model, or OpenVINO's own XML.
+        weights: what lies beside the XML in a file of its own.
+    """
     import openvino
 
     core = openvino.Core()
@@ -160,7 +169,7 @@ def deploy_openvino(
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "ENABLE_CPU_PINNING": False,  # the protocol binds
     }
-    request = core.compile_model(core.read_model(model, b""), "CPU", options).create_infer_request()
+    request = core.compile_model(core.read_model(model, weights), "CPU", options).create_infer_request()
     for index, array in enumerate(inputs):
         request.set_input_tensor(index, openvino.Tensor(np.ascontiguousarray(array)))
 

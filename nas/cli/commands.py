@@ -46,12 +46,14 @@ COMMANDS = (
         "vipnas predict video.mp4 --model runs/quickstart:3f --detector people.onnx --out poses",
     ),
     Command("trust", "tell how far the supernet's ranking may be believed", "vipnas trust runs/quickstart"),
+    Command("choose", "name the network to take for a latency", "vipnas choose runs/quickstart --budget 2"),
     Command("report", "write the report of a run, one HTML page", "vipnas report runs/quickstart"),
     Command(
         "convert", "read an MMPose checkpoint", "vipnas convert s_vipnas_res50.pth --architecture s-vipnas-res50"
     ),
     Command("latency build-table", "measure the blocks of a space once", "vipnas latency build-table resnet-tiny"),
     Command("latency", "measure networks on this machine", "vipnas latency s-vipnas-res50 --runtime torch"),
+    Command("completion", "print a script for the shell's completion", "vipnas completion bash"),
 )
 
 

@@ -35,7 +35,8 @@ def add_config_arguments(parser: Parser, sections: tuple[str, ...], *, resumable
         sections: the parts of the configuration that the command reads; ``--help`` lists their fields.
         resumable: whether the command takes ``--resume``.
     """
-    parser.add_argument("config", metavar="CONFIG", type=Path, help="a YAML file; configs/ has examples")
+    text = "a YAML file (paths in it are relative to it); examples/ and configs/ have some"
+    parser.add_argument("config", metavar="CONFIG", type=Path, help=text)
     add_override(parser, "run_dir", "--run-dir", "--work-dir", metavar="DIR", help="folder of the run")
     for name, metavar, text in _SHORT:
         if name in sections:

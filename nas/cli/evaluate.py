@@ -3,6 +3,9 @@
 Ground-truth boxes, or those of a detector with --detections FILE. Several processes: torchrun --nproc-per-node N -m nas
 evaluate CONFIG, or srun. Beside the weights, evaluation/ gets results.json and keypoints.results.json (COCO's format).
 
+--weights model.onnx (or OpenVINO's model.xml) evaluates that file in its own runtime, and measures its milliseconds by
+latency.threads, latency.batch and latency.rounds; results go to evaluation_model_onnx/ beside it.
+
 Video networks run over the clips of data.video; an image network is evaluated on each of their frames with --videos (or
 where the configuration names no still images). There evaluation/ (of an image network: evaluation_videos/) gets
 results.json and, in posetrack/, PoseTrack18 files.
@@ -30,8 +33,10 @@ COLUMNS = ("AP", "AP50", "AP75", "APM", "APL", "AR")
 
 
 def add_arguments(parser: Parser) -> None:
-    add_config_arguments(parser, ("run_dir", "architecture", "data", "evaluate", "video.frames"), resumable=False)
-    parser.add_argument("--weights", metavar="FILE", type=Path, help="this network, in place of the run's")
+    sections = ("run_dir", "architecture", "data", "evaluate", "latency", "video.frames")
+    add_config_arguments(parser, sections, resumable=False)
+    text = "this network, in place of the run's: weights, .onnx or .xml"
+    parser.add_argument("--weights", metavar="FILE", type=Path, help=text)
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results of one network")
     parser.add_argument("--videos", action="store_true", help="evaluate image networks on every frame of the videos")
     add_override(parser, "data.detections", "--detections", metavar="FILE",
@@ -60,8 +65,19 @@ def _print_image_table(results: Sequence[ImageResult], config: Config) -> None:
 
     if results:
         boxes = f"boxes of {config.data.detections}" if config.data.detections else "ground-truth boxes"
-        rows = [(one.architecture.id, *(f"{one.metrics[name]:.4f}" for name in COLUMNS)) for one in results]
-        print_table(f"{boxes}, {results[0].people} people", ("network", *COLUMNS), rows)
+        measured = [one.latency for one in results if one.latency is not None]
+        rows = [
+            (
+                one.name,
+                *(f"{one.metrics[name]:.4f}" for name in COLUMNS),
+                *([f"{one.latency.latency_ms:.2f} ± {one.latency.spread_ms:.2f}"] if one.latency is not None else []),
+            )
+            for one in results
+        ]
+        columns = ("network", *COLUMNS, *(["ms"] if measured else []))
+        print_table(f"{boxes}, {results[0].people} people", columns, rows)
+        for one in measured[:1]:
+            print(f"ms: {one.fingerprint}; batch {one.batch}, {one.rounds} rounds, ± half the interquartile range")
 
 
 def _print_video_tables(results: Sequence[VideoResult], config: Config) -> None:

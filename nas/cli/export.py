@@ -8,8 +8,9 @@ WEIGHTS: any weights of ours, image or video, to --output DIR: a .safetensors fi
 RUN/retrain/ID or RUN/export/ID, or RUN:id. Neither a configuration nor data are needed. Retraining exports its networks
 itself, beside their weights; without --output they are written there again.
 
---formats mmpose adds a config and a checkpoint for MMPose 1.x. A video network has one ONNX file a frame (frame0.onnx
-is the key frame's).
+--formats: safetensors, onnx (with predict.py, which needs nothing of this package), onnx-decoded (pixels of a crop in,
+keypoints out), pt2 (torch.export), openvino, mmpose (a config and a checkpoint for MMPose 1.x). A video network has one
+file a frame (frame0.onnx is the key frame's).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def add_arguments(parser: Parser) -> None:
     add_override(parser, "export.networks", "--networks", metavar="N", help="of a run: so many, spread over the front")
     text = "of a run: the supernet's weights, even where finalists were trained"
     parser.add_argument("--inherited", action="store_true", help=text)
-    parser.add_argument("--formats", metavar="FORMAT", nargs="+", help="safetensors, onnx, mmpose")
+    text = "safetensors, onnx, onnx-decoded, pt2, openvino, mmpose"
+    parser.add_argument("--formats", metavar="FORMAT", nargs="+", help=text)
     group = parser.add_argument_group("of weights")
     group.add_argument("--output", metavar="DIR", type=Path, help="folder for the files")
     group.add_argument("--codec", choices=CODEC_NAMES, help="in place of what the file says (or else gaussian)")

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         done = predict_stage(
             arguments.input, settings, display=_window if arguments.show else None, progress=progress
         )
-    _tell(done)
+    _tell(done, settings)
     if done.interrupted:
         raise KeyboardInterrupt
     return 0
@@ -127,7 +127,7 @@ def _window() -> Iterator[Callable[[Any], bool]]:
         cv2.destroyAllWindows()
 
 
-def _tell(done: Prediction) -> None:
+def _tell(done: Prediction, settings: PredictSettings) -> None:
     from nas.cli.output import print_table
     from nas.predict.stopwatch import PARTS
 
@@ -136,9 +136,25 @@ def _tell(done: Prediction) -> None:
     print_table("Latency of a frame", ("part", "median ms", "90 % ms"), rows)
     per_second = f"{times.frames_per_second:.1f} frames a second"
     print(f"{times.frames} frames, {per_second}; {done.people} poses of {done.tracks} tracks")
+    nobody = "" if done.people else why_nobody(done, settings)
+    if nobody:
+        print(nobody)
     if done.missing:
         print(done.missing)
     for file in done.files:
         print(file)
     if done.unpublished:
         print(f"no PoseTrack18 file: {done.unpublished}")
+
+
+def why_nobody(done: Prediction, settings: PredictSettings) -> str:
+    """Why there is no pose at all, and what to do."""
+    if not done.left_out:
+        return "no person's box in any frame" + ("; --box-score takes weaker ones" if settings.detector else "")
+    if done.best_left_out >= settings.lost_score:
+        return f"{done.left_out} boxes were looked at; all were taken for people seen already"
+    return (
+        f"{done.left_out} boxes were looked at, and left out: their mean keypoint scores, {done.best_left_out:.3f} at "
+        f"most, are below --lost-score {settings.lost_score:g}; lower it (0 leaves nobody out), or train the network "
+        "longer"
+    )

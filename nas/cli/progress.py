@@ -75,9 +75,17 @@ def searching() -> Iterator[Callable[[SearchProgress], None]]:
         evaluated = f", {now.complete} evaluated in full" if now.screened else ""
         return f"{now.evaluations} of {now.budget}{failed}{evaluated}, front {now.front_size}, {rate}"
 
+    told: set[str] = set()
     with _display() as add:
         follow = add("searching")
-        yield lambda now: follow(now.evaluations / now.budget, note(now))
+
+        def show(now: SearchProgress) -> None:
+            follow(now.evaluations / now.budget, now.doing or note(now))
+            if now.doing and now.doing not in told and is_first_process() and not sys.stderr.isatty():
+                print(f"searching: {now.doing}", file=sys.stderr, flush=True)  # a line of its own, not at a tenth alone
+            told.add(now.doing)
+
+        yield show
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from search_spaces import InputError, get_space
+    from search_spaces import InputError, get_space, states_keypoints
 
     if arguments.space is None:
         if arguments.yaml:
@@ -30,7 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.yaml:
         print(_as_yaml(get_space(arguments.space)), end="")
     else:
-        _show(get_space(arguments.space))
+        space = get_space(arguments.space)
+        is_said = states_keypoints(arguments.space)
+        _show(space, f"{space.keypoints} keypoints" if is_said else "keypoints as in the data")
     return 0
 
 
@@ -63,7 +65,7 @@ def _outputs(space: SearchSpace) -> str:
     return " or ".join(space.head.choices("output"))
 
 
-def _show(space: SearchSpace) -> None:
+def _show(space: SearchSpace, keypoints: str) -> None:
     from nas.cli.output import print_table
     from search_spaces.complexity import count
 
@@ -73,7 +75,7 @@ def _show(space: SearchSpace) -> None:
     costs = [count(network) for network in (space.smallest(), space.largest())]
     macs = " to ".join(f"{cost.macs / 1e6:.1f}" for cost in costs)
     parameters = " to ".join(f"{cost.parameters / 1e6:.2f}" for cost in costs)
-    print(f"family {space.family}, input {_sizes(space)}, {space.keypoints} keypoints")
+    print(f"family {space.family}, input {_sizes(space)}, {keypoints}")
     print(f"{space.size:.1e} networks of {macs} MMACs and {parameters} M parameters")
 
 

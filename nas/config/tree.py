@@ -13,8 +13,10 @@ from typing import Any, Literal
 import yaml
 
 from nas.config.help import FieldDoc, field_docs, holds_words
+from nas.config.places import absolute, beside_file, is_noted, moved_with_run
 from nas.config.reading import build
-from nas.config.yaml_source import Keys, deep_merge, parse_override, read_yaml_file
+from nas.config.time_shares import with_shared_time
+from nas.config.yaml_source import Keys, Located, deep_merge, parse_override, read_yaml_file
 from nas.data.config import DataConfig
 from nas.evaluation.config import EvaluationConfig
 from nas.export.config import ExportConfig
@@ -35,6 +37,8 @@ VIDEO_TIMED = ("video.train", "search", "video.retrain")
 """Those of a run on videos."""
 SEEDED = ("train", "finalists", "retrain", "video.train", "video.retrain")
 """The sections with a ``seed`` of their own, which is the run's where they do not give one."""
+NAMED = ("space", "architecture", "video.key", "retrain.initialize_from", "video.retrain.initialize_from")
+"""Fields of text that may be a path, or RUN:id, or the name of something."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,8 @@ class Config(Ranged):
     seed: NonNegativeInt = 0
     """Seed of everything that is random; a section may have one of its own."""
     minutes: float | None = None
-    """Time for all stages together: the sections' own minutes are scaled to this sum."""
+    """Time for all stages together: the sections' own minutes are scaled to this sum. Where no section has a budget of
+    its own, they share the time, and what is not said of their recipes is the quickstart's."""
     space: str = "resnet-tiny"
     """Search space: a name that `vipnas spaces` lists, or the path of a YAML file."""
     architecture: str | None = None
@@ -121,6 +126,9 @@ class Config(Ranged):
 def load_config(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Config:
     """The configuration in a YAML file, with every stage's seed and minutes worked out.
 
+    Relative paths are relative to the folder of the file that names them (:mod:`nas.config.places`); those of
+    ``overrides`` to the current folder.
+
     Args:
         overrides: dotted key and YAML text (of a path or a name: that itself), as ``("search.population_size", "40")``;
             later ones win.
@@ -128,11 +136,23 @@ def load_config(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> 
     Raises:
         InputError: one line with the place, the key, the value and what is allowed.
     """
-    source = read_yaml_file(Path(path))
+    source = _read(Path(path), {dotted for dotted, _ in overrides})
     for dotted, text in overrides:
         source = deep_merge(source, parse_override(dotted, text, holds_words(Config, dotted)))
+    source = with_shared_time(source)
     config = _with_seed(build(Config, source), dict(source.walk()), {dotted for dotted, _ in overrides})
     return config if config.minutes is None else scaled(config, config.minutes)
+
+
+def _read(path: Path, overridden: Collection[str]) -> Located:
+    """What a file says, its paths as they are found from here."""
+
+    def found(layer: Located, file: Path) -> Located:
+        if is_noted(file, layer):
+            return moved_with_run(layer, Config, NAMED, file.parent)
+        return beside_file(layer, Config, NAMED, file.parent, overridden)
+
+    return read_yaml_file(path, found)
 
 
 def _with_seed(config: Config, given: Collection[Keys], overridden: Collection[str]) -> Config:
@@ -157,7 +177,10 @@ def scaled(config: Config, minutes: float) -> Config:
     given = {name: budget for name, budget in budgets.items() if budget is not None}
     if not given:
         names = ", ".join(f"{name}.minutes" for name in config.timed)
-        raise InputError(f"minutes: there is no budget to scale; give one of {names} in the configuration")
+        raise InputError(
+            f"minutes: there is no budget in minutes to scale: give one of {names}; or take the budgets in steps and "
+            "epochs out, and the stages share the minutes"
+        )
     factor = minutes / sum(given.values())
     if math.isclose(factor, 1.0):  # as in a file that was written by save_config
         return config
@@ -166,8 +189,11 @@ def scaled(config: Config, minutes: float) -> Config:
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write every value, defaults included, so that a run can be repeated when the defaults have changed."""
-    text = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True, width=120)
+    """Write every value, defaults included, so that a run can be repeated when the defaults have changed.
+
+    Paths are written as they are found from anywhere.
+    """
+    text = yaml.safe_dump(to_plain(_with_whole_paths(config)), sort_keys=False, allow_unicode=True, width=120)
     atomic_write_text(path, text)
 
 
@@ -189,6 +215,18 @@ def note_config(config: Config, path: Path, sections: Collection[str]) -> None:
             merged = dataclasses.replace(merged, minutes=sum(budget for budget in budgets if budget is not None))
         config = merged
     save_config(config, path)
+
+
+def _with_whole_paths(part: Any, prefix: str = "") -> Any:
+    """A copy of a section whose paths do not depend on the current folder."""
+    changes = {}
+    for one in dataclasses.fields(part):
+        value, name = getattr(part, one.name), f"{prefix}{one.name}"
+        is_section = dataclasses.is_dataclass(value)
+        whole = _with_whole_paths(value, f"{name}.") if is_section else absolute(name, value, NAMED)
+        if whole != value:
+            changes[one.name] = whole
+    return dataclasses.replace(part, **changes) if changes else part
 
 
 def _replaced(config: Any, names: Sequence[str], value: Any) -> Any:

@@ -7,6 +7,7 @@ ones grow without bound; files are at most one megabyte.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,8 +62,11 @@ class Located:
             yield from item.walk((*keys, key))
 
 
-def read_yaml_file(path: Path) -> Located:
+def read_yaml_file(path: Path, found: Callable[[Located, Path], Located] | None = None) -> Located:
     """The mapping in a YAML file, laid over the file that its key ``extends`` names (relative to the file itself).
+
+    Args:
+        found: takes what one file says, and the file; gives what is to be taken in its place.
 
     Raises:
         InputError: the file is missing, too large, not UTF-8, not YAML or no mapping, or extends itself.
@@ -77,12 +81,13 @@ def read_yaml_file(path: Path) -> Located:
         layer = parse_yaml(read_text(following, "YAML", MAXIMUM_BYTES), str(following))
         assert isinstance(layer.value, dict)
         target = layer.value.pop(EXTENDS, None)
+        layer = layer if found is None else found(layer, following)
         merged = layer if merged is None else deep_merge(layer, merged)
         if target is None:
             return merged
         if not isinstance(target.value, str):
             raise InputError(f"{target.where}: extends: expected the path of one YAML file, not {target.plain()!r}")
-        following = following.parent / target.value
+        following = following.parent / os.path.expanduser(target.value)
 
 
 def parse_override(dotted: str, text: str, words: bool = False) -> Located:

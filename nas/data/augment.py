@@ -21,7 +21,16 @@ from nas.data.augmentation import NO_AUGMENTATION, Augmentation
 from nas.data.geometry import boxes_to_centers_scales, compose_affine, fix_aspect_ratio, warp_matrices
 from nas.data.keypoint_sets import KeypointSet
 
-__all__ = ["NO_AUGMENTATION", "Augmentation", "Views", "change_colors", "draw_color_tables", "draw_views"]
+__all__ = [
+    "NO_AUGMENTATION",
+    "Augmentation",
+    "Spoils",
+    "Views",
+    "change_colors",
+    "draw_color_tables",
+    "draw_spoils",
+    "draw_views",
+]
 
 Floats = NDArray[np.float64]
 
@@ -152,3 +161,44 @@ def draw_color_tables(generator: np.random.Generator, strength: float, count: in
 def change_colors(image: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """An image (h, w, 3) through one table (256, 1, 3), a column a channel."""
     return cv2.LUT(image, table)
+
+
+BLURS = (3, 5, 7)
+ERASED = (0.2, 0.4)
+"""Parts of the crop's sides."""
+
+
+@dataclass(frozen=True, eq=False)
+class Spoils:
+    """What is taken from N crops: sharpness, and a rectangle."""
+
+    box: NDArray[np.int64]
+    """(N,) sides of the box that smooths, 0 for none."""
+    median: NDArray[np.int64]
+    """(N,) the same of the median."""
+    erased: Floats
+    """(N, 4) x, y, width and height of what is blacked out, in units of the crop; all 0 for nothing."""
+
+    def apply(self, index: int, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Of one crop (h, w, 3), which may be changed."""
+        if self.box[index]:
+            crop = cv2.blur(crop, (int(self.box[index]),) * 2)
+        if self.median[index]:
+            crop = cv2.medianBlur(crop, int(self.median[index]))
+        height, width = crop.shape[:2]
+        x, y, w, h = np.rint(self.erased[index] * (width, height, width, height)).astype(int)
+        crop[y : y + h, x : x + w] = 0
+        return crop
+
+
+def draw_spoils(generator: np.random.Generator, augmentation: Augmentation, count: int) -> Spoils | None:
+    """Of ``count`` crops; None, and nothing is drawn, where the augmentation has none."""
+    if not augmentation.blur_probability and not augmentation.erase_probability:
+        return None
+    chosen = generator.random((2, count)) < augmentation.blur_probability
+    box, median = np.where(chosen, generator.choice(BLURS, (2, count)), 0)
+    sizes = generator.uniform(*ERASED, (count, 2))
+    places = generator.random((count, 2)) * (1 - sizes)
+    erased = np.concatenate([places, sizes], axis=1)
+    erased[generator.random(count) >= augmentation.erase_probability] = 0
+    return Spoils(box, median, erased)

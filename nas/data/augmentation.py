@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal
 
 from annotated_types import Interval
@@ -39,6 +39,26 @@ class Augmentation(Ranged):
     """How rotation, scale and shift are drawn within their bounds: as MMPose 1.x, or clipped as MMPose 0.x."""
     color: ShareUnderOne = 0.0
     """Strength of random brightness, contrast and tint; 0 is none, 0.2 is light."""
+    blur_probability: Share = 0.0
+    """Smooth the crop with a box of 3, 5 or 7 pixels; and, drawn anew, with a median of as many."""
+    erase_probability: Share = 0.0
+    """Black out one rectangle of the crop, each of its sides 0.2 to 0.4 of the crop's: what is hidden is to be guessed
+    from the rest."""
+
+    def __str__(self) -> str:
+        """All fields but those that came later, where they do nothing: checkpoints of before know this text."""
+        later = ("blur_probability", "erase_probability")
+        shown = (field.name for field in fields(self) if field.name not in later or getattr(self, field.name))
+        return f"Augmentation({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+    def reaching(self, other: Augmentation | None) -> Augmentation:
+        """One whose views go as far as the views of both."""
+        if other is None:
+            return self
+        shifts = [one.shift if one.shift_probability else 0.0 for one in (self, other)]
+        return replace(
+            self, scale=max(self.scale, other.scale), shift=max(shifts), shift_probability=float(max(shifts) > 0)
+        )
 
 
 NO_AUGMENTATION = Augmentation(

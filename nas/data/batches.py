@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,12 +35,14 @@ class Batches:
         world_size: int = 1,
         workers: int = 1,
         prefetch: int = 4,
+        final_from: int | None = None,
     ) -> None:
         """
         Args:
             batch_size: clips a step in this process; the global batch is ``batch_size * world_size``.
             workers: threads that make batches while the network computes.
             prefetch: batches made ahead, at most.
+            final_from: the step from which on the clips are shown as at the end of a training; None: never.
 
         Raises:
             InputError: a number below 1, or a rank outside the world.
@@ -52,7 +55,13 @@ class Batches:
         self.dataset, self.seed = dataset, seed
         self.batch_size, self.global_batch_size = batch_size, batch_size * world_size
         self._part = slice(rank * batch_size, (rank + 1) * batch_size)
-        self._workers, self._prefetch = workers, prefetch
+        self._workers, self._prefetch, self._final_from = workers, prefetch, final_from
+
+    def ending(self, final_from: int) -> Batches:
+        """The same stream, its clips shown as at the end of a training from this step on."""
+        other = copy.copy(self)
+        other._final_from = final_from
+        return other
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,7 +72,8 @@ class Batches:
         """The batch of one step."""
         first = step * self.global_batch_size
         indices = self._samples(first, first + self.global_batch_size)
-        return self.dataset.batch(indices, np.random.default_rng([self.seed, 1, step]), self._part, step)
+        final = self._final_from is not None and step >= self._final_from
+        return self.dataset.batch(indices, np.random.default_rng([self.seed, 1, step]), self._part, step, final=final)
 
     def _samples(self, first: int, last: int) -> NDArray[np.int64]:
         """Places ``first`` to ``last`` of the endless sequence of permutations."""

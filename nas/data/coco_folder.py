@@ -40,7 +40,11 @@ def find_coco_folder(folder: Path) -> CocoFolder:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name a folder with annotations/ and images/")
+        here = "" if folder.is_absolute() else f" in {Path.cwd()}"
+        raise InputError(
+            f"{folder}: no such folder{here}; name a folder with annotations/ and images/ (in a file, a relative path "
+            "is relative to the file)"
+        )
     train, val = (_find_annotations(folder, part) for part in ("train", "val"))
     return CocoFolder(train, val, find_images_folder(folder, train, "train"), find_images_folder(folder, val, "val"))
 

@@ -101,6 +101,9 @@ class DataConfig(Ranged):
     order. Empty: as the data file says, or else the published ones; 0.05 where none is known."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random views in training; the numbers of the released S-ViPNAS."""
+    final_augmentation: Augmentation | None = None
+    """Random views in the last `retrain.final_epochs` of a retraining, in place of `augmentation`: recipes of many
+    epochs end with weaker ones. What is not given here is not that of `augmentation`, but the default."""
     train_limit: PositiveInt | None = None
     """Train on all people of random images until there are this many; empty: on everybody."""
     val_limit: PositiveInt | None = None

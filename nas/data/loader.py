@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data.augment import Augmentation, Views, change_colors, draw_color_tables, draw_views
+from nas.data.augment import Augmentation, Views, change_colors, draw_color_tables, draw_spoils, draw_views
 from nas.data.clips import Clip, distinct_people, previous_from_current
 from nas.data.coco import PersonInstance
 from nas.data.codecs import Codec
@@ -50,6 +50,8 @@ class ViewSettings:
     keypoint_set: KeypointSet
     codec: Codec
     augmentation: Augmentation = field(default_factory=Augmentation)
+    final_augmentation: Augmentation | None = None
+    """Of the end of a training, in place of the other; None where there is no such end."""
     padding: float = 1.25
     """Of the crops, in units of the box."""
     cache_folder: Path | None = None
@@ -58,6 +60,11 @@ class ViewSettings:
     """Where the pictures could take more than this, every view decodes its image, too."""
     workers: int | None = None
     """Threads that fill the cache (default: all cores)."""
+
+    @property
+    def reach(self) -> Augmentation:
+        """Views that go as far as any that are shown."""
+        return self.augmentation.reaching(self.final_augmentation)
 
     def open_pictures(self, people: Sequence[PersonInstance], reach: Augmentation) -> Pictures:
         """Cached pictures of people, for views that go so far; the image files where there is no cache folder, or where
@@ -113,23 +120,36 @@ class TrainingSet(ABC):
     @property
     def description(self) -> str:
         """How the clips are shown: what a checkpoint remembers of it."""
-        return repr(self.settings.augmentation)
+        return str(self.settings.augmentation)
 
     @abstractmethod
-    def _draw(self, indices: NDArray[np.int64], generator: np.random.Generator) -> Drawn:
+    def _draw(self, indices: NDArray[np.int64], generator: np.random.Generator, augmentation: Augmentation) -> Drawn:
         """Random views of these clips."""
 
     def batch(
-        self, indices: NDArray[np.int64], generator: np.random.Generator, part: slice = slice(None), step: int = 0
+        self,
+        indices: NDArray[np.int64],
+        generator: np.random.Generator,
+        part: slice = slice(None),
+        step: int = 0,
+        *,
+        final: bool = False,
     ) -> ClipBatch:
         """Random views of the clips ``indices[part]``.
 
         The randomness is drawn for all of ``indices`` and then cut: however many processes share a global batch, it
         holds the same views.
+
+        Args:
+            final: with ``ViewSettings.final_augmentation``.
         """
-        color, size = self.settings.augmentation.color, self.settings.codec.input_size
-        rows, shown, known = self._draw(indices, generator)
+        settings, size = self.settings, self.settings.codec.input_size
+        at_end = settings.final_augmentation if final else None
+        augmentation = settings.augmentation if at_end is None else at_end
+        color = augmentation.color
+        rows, shown, known = self._draw(indices, generator, augmentation)
         tables = draw_color_tables(generator, color, len(indices))[part]
+        spoils = draw_spoils(generator, augmentation, len(indices))
         matrices = self._matrices(shown, rows.shape)[part]
         between = matrices if known is shown else self._matrices(known, rows.shape)[part]
         rows, mirrored = rows[part], shown.mirrored.reshape(rows.shape)[part]
@@ -139,6 +159,10 @@ class TrainingSet(ABC):
             for clip, table in enumerate(tables):
                 for frame in range(rows.shape[1]):
                     pixels[clip, frame] = change_colors(pixels[clip, frame], table)
+        if spoils is not None:  # the same of all frames of a clip
+            for clip, index in enumerate(range(len(indices))[part]):
+                for frame in range(rows.shape[1]):
+                    pixels[clip, frame] = spoils.apply(index, pixels[clip, frame])
         in_crop = apply_affine(matrices, self.people.keypoints_px[rows]).astype(np.float32)
         labelled = (self.people.visibility[rows] > 0).astype(np.float32)
         for values in (in_crop, labelled):
@@ -156,12 +180,12 @@ class CropTrainingSet(TrainingSet):
 
     def __init__(self, people: Sequence[PersonInstance], settings: ViewSettings) -> None:
         super().__init__(people, np.arange(len(people))[:, None], settings)
-        self.pictures = settings.open_pictures(people, settings.augmentation)
+        self.pictures = settings.open_pictures(people, settings.reach)
 
-    def _draw(self, indices: NDArray[np.int64], generator: np.random.Generator) -> Drawn:
+    def _draw(self, indices: NDArray[np.int64], generator: np.random.Generator, augmentation: Augmentation) -> Drawn:
         people, settings = self.people, self.settings
         views = draw_views(
-            generator, settings.augmentation, people.bbox_xywh[indices], people.keypoints_px[indices],
+            generator, augmentation, people.bbox_xywh[indices], people.keypoints_px[indices],
             people.visibility[indices], settings.keypoint_set, settings.padding,
         )  # fmt: skip
         return Drawn(self.rows[indices], views, views)
@@ -204,10 +228,10 @@ class ClipTrainingSet(TrainingSet):
         self._slots = math.ceil(len(rows) * still_share / (1 - still_share)) if self._stills else 0
         shown = stills if self._slots else ()
         super().__init__([*people, *shown], rows, settings)
-        self.pictures = settings.open_pictures(people, _reach(settings.augmentation, box_jitter, 0.0))
+        self.pictures = settings.open_pictures(people, _reach(settings.reach, box_jitter, 0.0))
         if shown:
             walk = 2 * still_motion * (lengths[0] - 1) ** 0.5  # two standard deviations
-            of_stills = settings.open_pictures(shown, _reach(settings.augmentation, box_jitter, walk))
+            of_stills = settings.open_pictures(shown, _reach(settings.reach, box_jitter, walk))
             self.pictures = _Joined(self.pictures, len(people), of_stills)
 
     def __len__(self) -> int:
@@ -222,22 +246,22 @@ class ClipTrainingSet(TrainingSet):
         stills = f", stills={self._slots} of {self._stills}, still_motion={self.still_motion}" if self._slots else ""
         return f"{super().description}, box_jitter={self.box_jitter}{stills}"
 
-    def _draw(self, indices: NDArray[np.int64], generator: np.random.Generator) -> Drawn:
+    def _draw(self, indices: NDArray[np.int64], generator: np.random.Generator, augmentation: Augmentation) -> Drawn:
         is_still = indices >= len(self.rows)
         rows = self.rows[np.where(is_still, 0, indices)]
         if self._slots:
             drawn = generator.integers(self._stills, size=len(indices))
             rows[is_still] = self._first_still + drawn[is_still, None]
-        at_rest = self._views(rows, generator)
+        at_rest = self._views(rows, generator, augmentation)
         return Drawn(rows, self._moved(at_rest, is_still, generator) if self._slots else at_rest, at_rest)
 
-    def _views(self, rows: NDArray[np.int64], generator: np.random.Generator) -> Views:
+    def _views(self, rows: NDArray[np.int64], generator: np.random.Generator, augmentation: Augmentation) -> Views:
         """Views of all N × F frames: one draw a clip, relative to the box, applied to each frame's own jittered box."""
         (count, frames), settings = rows.shape, self.settings
         unit = np.broadcast_to([-0.5, -0.5, 1.0, 1.0], (count, 4))  # a box at 0 of size 1: the draw comes out relative
         nobody = np.zeros((count, len(settings.keypoint_set)), np.uint8)  # no labels: no half bodies
         places = np.zeros((*nobody.shape, 2), np.float32)
-        draw = draw_views(generator, settings.augmentation, unit, places, nobody, settings.keypoint_set, padding=1.0)
+        draw = draw_views(generator, augmentation, unit, places, nobody, settings.keypoint_set, padding=1.0)
         jitter = generator.uniform(-self.box_jitter, self.box_jitter, (2, count, frames, 2))
         centers, sizes = boxes_to_centers_scales(self.people.bbox_xywh[rows], settings.padding)
         moved = centers + (draw.centers[:, None] + jitter[0]) * sizes

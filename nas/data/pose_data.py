@@ -127,7 +127,7 @@ class PeopleData(ABC):
         if self.keypoints is not None and len(keypoints) != self.keypoints:
             raise InputError(
                 f"{which_have} {len(keypoints)} keypoints, the network predicts {self.keypoints}; choose a space with "
-                f"keypoints: {len(keypoints)}"
+                f"keypoints: {len(keypoints)}, or leave it out in the space's file"
             )
         for field, pairs, sigmas in (("flip_pairs", config.flip_pairs, None), ("sigmas", None, config.sigmas)):
             try:
@@ -177,6 +177,7 @@ class PeopleData(ABC):
             keypoint_set=self.train.keypoint_set,
             codec=self.codec(input_size, output, heatmap_size),
             augmentation=config.augmentation,
+            final_augmentation=config.final_augmentation,
             padding=config.padding,
             cache_folder=self.cache_folder if config.picture_cache_gb else None,
             cache_limit_gb=config.picture_cache_gb,

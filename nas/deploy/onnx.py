@@ -20,7 +20,7 @@ from nas.deploy.onnx_graph import OPSET, GraphWriter, UnsupportedError
 from nas.run.files import atomic_write_bytes
 from supernet import PropagatedNet, SimCC, VideoPoseNet
 
-__all__ = ["export_onnx", "export_video_onnx", "onnx_bytes"]
+__all__ = ["example_inputs", "export_onnx", "export_video_onnx", "frame_facts", "onnx_bytes", "require_same"]
 
 TOLERANCE = 1e-3
 """Largest difference between onnxruntime and torch, in standard deviations of the output."""
@@ -48,15 +48,21 @@ def export_onnx(
     Raises:
         RuntimeError: onnxruntime's output differs from torch's.
     """
-    generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(batch or 2, 3, *input_size, generator=generator)]
-    if isinstance(net, PropagatedNet):
-        size = net.architecture.heatmap_size
-        inputs.append(torch.rand(batch or 2, net.architecture.keypoints, *size, generator=generator))
+    inputs = example_inputs(net, input_size, batch or 2)
     data = onnx_bytes(net, tuple(inputs), dynamic_batch=batch is None, metadata=metadata)
     for count in {batch or 1, batch or 2}:
         _check(net, data, [value[:count] for value in inputs], path)
     atomic_write_bytes(path, data)
+
+
+def example_inputs(net: nn.Module, input_size: tuple[int, int], batch: int) -> list[Tensor]:
+    """Noise, always the same: images of this height and width, and for a propagated frame's network heatmaps."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(batch, 3, *input_size, generator=generator)]
+    if isinstance(net, PropagatedNet):
+        size = net.architecture.heatmap_size
+        inputs.append(torch.rand(batch, net.architecture.keypoints, *size, generator=generator))
+    return inputs
 
 
 def export_video_onnx(
@@ -77,11 +83,16 @@ def export_video_onnx(
     """
     paths = []
     for position, subnet in enumerate(net.networks):
-        fusion = str(net.architecture.frames[position - 1].fusion) if position else "none"
-        facts = {**(metadata or {}), "position": str(position), "fusion": fusion}
+        facts = {**(metadata or {}), **frame_facts(net, position)}
         paths.append(folder / f"frame{position}.onnx")
         export_onnx(subnet, paths[-1], net.architecture.input_size, batch=batch, metadata=facts)
     return paths
+
+
+def frame_facts(net: VideoPoseNet, position: int) -> dict[str, str]:
+    """What the file of one frame's network says of the frame."""
+    fusion = str(net.architecture.frames[position - 1].fusion) if position else "none"
+    return {"position": str(position), "fusion": fusion}
 
 
 def _check(net: nn.Module, data: bytes, inputs: Sequence[Tensor], path: Path) -> None:
@@ -92,15 +103,26 @@ def _check(net: nn.Module, data: bytes, inputs: Sequence[Tensor], path: Path) ->
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
     results = session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
+    require_same(net, inputs, results, path, "onnxruntime")
+
+
+def require_same(
+    net: nn.Module, inputs: Sequence[Tensor], results: Sequence[np.ndarray], path: Path, runtime: str
+) -> None:
+    """Hold what a runtime gives for inputs to what the network gives in torch.
+
+    Raises:
+        RuntimeError: a shape differs, or a value by more than ``TOLERANCE`` standard deviations.
+    """
     with torch.no_grad():
         outputs = _named(net(*inputs)).values()
     for found, tensor in zip(results, outputs, strict=True):
         expected = tensor.numpy()
         if found.shape != expected.shape:
-            raise RuntimeError(f"{path}: onnxruntime gives the shape {found.shape}, torch {expected.shape}")
+            raise RuntimeError(f"{path}: {runtime} gives the shape {found.shape}, torch {expected.shape}")
         difference = float(np.abs(found - expected).max()) / (float(expected.std()) or 1.0)
         if not difference <= TOLERANCE:
-            raise RuntimeError(f"{path}: onnxruntime differs from torch by {difference:.2g} standard deviations")
+            raise RuntimeError(f"{path}: {runtime} differs from torch by {difference:.2g} standard deviations")
 
 
 def _named(output: Tensor | tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -124,7 +146,7 @@ def onnx_bytes(
     import onnx
 
     try:
-        writer = GraphWriter(net)
+        writer = GraphWriter(net, len(inputs))
         with torch.no_grad():
             output = writer.run(*inputs)
         model = writer.model(inputs, _named(output), dynamic_batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,18 @@ class UnsupportedError(Exception):
 
 
 class _Tracer(fx.Tracer):
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self._inputs = inputs
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """As torch's, but a module that takes any number of maps, one a branch, takes as many as it is given."""
+        if not root_fn.__code__.co_flags & inspect.CO_VARARGS:
+            function, arguments = super().create_args_for_root(root_fn, is_module, concrete_args)
+            return function, arguments
+        maps = [self.create_proxy("placeholder", f"input{index}", (), {}) for index in range(self._inputs)]
+        return root_fn, [self.root, *maps]
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m).forward is nn.Identity.forward or isinstance(m, _LAYERS) or super().is_leaf_module(m, "")
 
@@ -34,8 +47,8 @@ _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm, nn.Linear)  # ours are s
 class GraphWriter(fx.Interpreter):
     """Runs the network once and notes an ONNX node for each operation."""
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__(net, graph=_Tracer().trace(net))
+    def __init__(self, net: nn.Module, inputs: int = 1) -> None:
+        super().__init__(net, graph=_Tracer(inputs).trace(net))
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.names: dict[fx.Node, str] = {}

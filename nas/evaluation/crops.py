@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,16 @@ from nas.run.files import atomic_write_json
 from nas.weights.files import load_metadata, load_network
 from nas.weights.order import in_order
 from search_spaces import PoseArchitecture
+from search_spaces.parts import HeadOutput
 from supernet import UncalibratedSubnet
 
 __all__ = [
     "Evaluation",
     "EvaluationConfig",
+    "Subject",
     "evaluate",
     "evaluate_network",
+    "evaluate_subject",
     "hold_to_pycocotools",
     "keypoint_facts",
     "person_scores",
@@ -250,18 +254,56 @@ def evaluate(
     with threads_of(config), joined(config.device) as processes:
         net, metadata = load_network(weights, architecture or PoseArchitecture), load_metadata(weights)
         net = in_order(net, metadata, data.val.keypoint_names, str(weights), tells=processes.is_first)
-        if processes.is_first:
-            data.tell_of_keypoints("val", mirrors=config.flip_test, evaluates=True)
-        size = net.architecture.input_size
-        crops, codec = data.validation_crops(size), data.codec(size)
+        found = net.architecture
         net = net.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        evaluated = evaluate_network(net, crops, data.val, codec, config, processes=processes)
-        if processes.is_first:
-            hold_to_pycocotools(evaluated, data.val)
-        if out is not None and processes.is_first:
-            errors = _errors(evaluated, data.val)
-            _write(out, evaluated, errors, net.architecture, weights, data, config)
-        processes.barrier()
+        size = None if found.is_simcc else found.heatmap_size
+        subject = Subject(net=net, name=found.id, input_size=found.input_size, heatmap_size=size)
+        return evaluate_subject(subject, weights, data, config, out, processes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A network to evaluate, in whichever runtime."""
+
+    net: nn.Module
+    """Images (N, 3, H, W) → heatmaps or SimCC, the keypoints in the data's order."""
+    name: str
+    """The architecture's id."""
+    input_size: tuple[int, int]
+    heatmap_size: tuple[int, int] | None
+    """None where it gives SimCC."""
+
+    def codec(self, data: PoseData) -> Codec:
+        """For what it takes and gives."""
+        output: HeadOutput = "simcc" if self.heatmap_size is None else "heatmaps"
+        return data.codec(self.input_size, output, self.heatmap_size)
+
+
+def evaluate_subject(
+    subject: Subject,
+    file: Path,
+    data: PoseData,
+    config: EvaluationConfig,
+    out: Path | None,
+    processes: Processes,
+    facts: Callable[[], Mapping[str, Any]] = dict,
+) -> dict[str, float]:
+    """What :func:`evaluate` does with a network of these processes.
+
+    Args:
+        file: that the network is from.
+        facts: what else goes into ``results.json``; the first process asks for it when all are done.
+    """
+    if processes.is_first:
+        data.tell_of_keypoints("val", mirrors=config.flip_test, evaluates=True)
+    crops, codec = data.validation_crops(subject.input_size), subject.codec(data)
+    evaluated = evaluate_network(subject.net, crops, data.val, codec, config, processes=processes)
+    if processes.is_first:
+        hold_to_pycocotools(evaluated, data.val)
+    if out is not None and processes.is_first:
+        errors = _errors(evaluated, data.val)
+        _write(out, evaluated, errors, subject, file, data, config, facts())
+    processes.barrier()
     return {name: evaluated.metrics[name] for name in TABLE}
 
 
@@ -286,23 +328,25 @@ def _write(
     out: Path,
     evaluated: Evaluation,
     errors: dict[str, float],
-    architecture: PoseArchitecture,
-    weights: Path,
+    subject: Subject,
+    file: Path,
     data: PoseData,
     config: EvaluationConfig,
+    facts: Mapping[str, Any],
 ) -> None:
     summary = {
         "metrics": {**evaluated.metrics, **errors},
         "persons": len(evaluated.scores),
         "kept": len(evaluated.kept),
-        "architecture": architecture.id,
-        "weights": str(weights),
-        "weights_key": content_key(weights.read_bytes()),
+        "architecture": subject.name,
+        "weights": str(file),
+        "weights_key": content_key(file.read_bytes()),
         "annotations": str(data.val_files[0]),
         "detections": None if data.config.detections is None else str(data.config.detections),
-        "codec": data.codec_of(architecture).label,
+        "codec": subject.codec(data).label,
         "settings": asdict(config.mirroring(data.val.keypoint_set.can_mirror)),
         **keypoint_facts(data.val.keypoint_set),
+        **facts,
     }
     atomic_write_json(out / "results.json", summary)
     atomic_write_json(out / "keypoints.results.json", evaluated.results(), indent=None)

@@ -15,7 +15,11 @@ from search_spaces.complexity import count
 from search_spaces.video_costs import count_video
 from search_spaces.words import architecture_lines
 
+from .metadata import artifact_metadata
+
 __all__ = ["Figures", "card"]
+
+PROTOCOL = "the median of its time over that of a reference network run in turn with it, times that network's own time"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,10 @@ class Figures:
     """The search's evaluation of the architecture, which has its latency."""
     latency_source: str = ""
     """Where that latency comes from, in words."""
+    machine: str = ""
+    """What it was measured on and by: batch, runtime, precision, threads, processor."""
+    is_video: bool = False
+    """Whether the latency is that of a clip."""
 
     @property
     def _measured(self) -> Mapping[str, Any]:
@@ -45,6 +53,16 @@ class Figures:
     def latency_by_position(self) -> Sequence[float]:
         found = self._measured.get("latency_by_position")
         return found or (self.record or {}).get("metrics", {}).get("latency_by_position") or []
+
+    @property
+    def latency_text(self) -> str:
+        """Milliseconds, whence, on what machine, and how they were measured; empty where nobody has measured them."""
+        if self.latency_ms is None:
+            return ""
+        on = f"; {self.machine}" if self.machine else "; pareto.json of the run names machine and runtime"
+        on += f"; {PROTOCOL}" if "measured" in self.latency_source else ""
+        clip = " a clip" if self.is_video else ""
+        return f"{self.latency_ms:.2f} ms{clip}, {self.latency_source}{on}"
 
 
 def card(
@@ -66,13 +84,12 @@ def card(
     else:
         lines += [f"# Network {architecture.id}", "", *_image_parts(architecture)]
     lines += ["", "## Figures", "", *(f"- {sentence}." for sentence in figures.accuracy)]
-    if figures.latency_ms is not None:
-        clip = " a clip" if is_video else ""
-        where = f"{figures.latency_source}; pareto.json of the run names the machine and the runtime"
-        lines.append(f"- Latency {figures.latency_ms:.2f} ms{clip}, {where}.")
+    if figures.latency_text:
+        lines.append(f"- Latency {figures.latency_text}.")
     lines += ["", "## Use", "", *_use(architecture, meaning)]
     if weights_name:
         lines += ["", *_code(is_video, weights_name)]
+    lines += ["", *_without_the_package(architecture, meaning)]
     return "\n".join([*lines, ""])
 
 
@@ -159,6 +176,17 @@ def _code(is_video: bool, weights_name: str) -> list[str]:
         f'net = load_network(Path("{weights_name}"))  # a torch module in eval mode{online}',
         "```",
     ]
+
+
+def _without_the_package(architecture: PoseArchitecture | VideoArchitecture, meaning: HeatmapMeaning) -> Iterator[str]:
+    """What every deployed file says of itself, for who has this card alone."""
+    yield from ("## Without this package", "")
+    yield "What the deployed files (ONNX, OpenVINO, `.pt2`) say of themselves; W and H are the crop's width and height."
+    if isinstance(architecture, PoseArchitecture):
+        yield "`predict.py`, beside `model.onnx`, does it with numpy, onnxruntime and OpenCV."
+    yield from ("", "| | |", "| --- | --- |")
+    facts = artifact_metadata(meaning, architecture.id)
+    yield from (f"| `{name}` | {value.replace('|', '/')} |" for name, value in facts.items())
 
 
 def _triple(values: tuple[float, ...]) -> str:

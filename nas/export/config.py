@@ -9,7 +9,7 @@ from search_spaces import InputError
 
 __all__ = ["FORMATS", "ExportConfig"]
 
-FORMATS = ("safetensors", "onnx", "mmpose")
+FORMATS = ("safetensors", "onnx", "onnx-decoded", "pt2", "openvino", "mmpose")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,9 @@ class ExportConfig(Ranged):
     networks: PositiveInt | None = None
     """How many networks of the front to export, spread evenly over its latencies; empty: all of them."""
     formats: tuple[str, ...] = ("safetensors", "onnx")
-    """Beside architecture.json and the card: safetensors, onnx, mmpose (a config and a checkpoint for MMPose 1.x)."""
+    """Beside architecture.json and the card: safetensors, onnx (and predict.py), onnx-decoded (a crop's pixels in,
+    keypoints out), pt2 (torch.export), openvino (an extra: pip install 'vipnas[openvino]'), mmpose (a config and a
+    checkpoint for MMPose 1.x)."""
     calibration_crops: PositiveInt = 512
     """Training crops (of video networks: clips) for the BatchNorm statistics."""
 

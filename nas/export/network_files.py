@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.deploy.onnx import export_onnx, export_video_onnx
 from nas.run.files import atomic_write_json, atomic_write_text
 from nas.weights.files import save_network
 from nas.weights.meaning import HeatmapMeaning
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture, to_mmpose
-from supernet import PoseNet, VideoPoseNet, fold
+from supernet import PoseNet, VideoPoseNet
 
-__all__ = ["WEIGHTS", "no_mmpose", "write_network"]
+from .deployed_files import write_deployed
+from .metadata import artifact_metadata
+
+__all__ = ["WEIGHTS", "missing_forms", "write_network"]
 
 WEIGHTS = "weights.safetensors"
 
@@ -26,6 +28,7 @@ def write_network(
     origin: Mapping[str, str],
     facts: Mapping[str, Any],
     card: str,
+    latency: str = "",
 ) -> None:
     """Write a network into an empty folder, ``architecture.json``, ``facts.json`` and ``card.md`` in any case.
 
@@ -34,15 +37,16 @@ def write_network(
     Args:
         formats: of :data:`nas.export.config.FORMATS`.
         origin: where the weights come from, for the header of ``weights.safetensors``.
+        latency: in words, for the deployed files; empty where it is not known.
 
     Raises:
-        InputError: ``mmpose`` is among the formats, and MMPose has no such network.
-        RuntimeError: an ONNX file gives other numbers than torch.
+        InputError: ``mmpose`` is among the formats, and MMPose has no such network; a package that a format needs is
+            not installed.
+        RuntimeError: a deployed file gives other numbers than torch.
     """
     described = meaning.metadata
-    names = {"architecture": net.architecture.id, **described}
     if "mmpose" in formats:
-        if reason := no_mmpose(net.architecture):
+        if reason := missing_forms(net.architecture).get("mmpose"):
             raise InputError(reason)
         from .mmpose_export import export_mmpose
 
@@ -50,22 +54,20 @@ def write_network(
         export_mmpose(net, folder, meaning.codec, meaning.keypoint_set or meaning.keypoint_names)
     if "safetensors" in formats:
         save_network(folder / WEIGHTS, net, {**origin, **described})
-    if "onnx" in formats:
-        if isinstance(net, VideoPoseNet):
-            export_video_onnx(fold(net), folder, metadata=names)
-        else:
-            export_onnx(fold(net), folder / "model.onnx", net.architecture.input_size, batch=None, metadata=names)
+    said = artifact_metadata(meaning, net.architecture.id, latency=latency)
+    write_deployed(folder, net, formats, said, meaning.codec)
     atomic_write_json(folder / "architecture.json", net.architecture.to_json())
     atomic_write_json(folder / "facts.json", dict(facts))
     atomic_write_text(folder / "card.md", card)
 
 
-def no_mmpose(architecture: PoseArchitecture | VideoArchitecture) -> str:
-    """Why there is no form of a network for MMPose; empty where there is one."""
+def missing_forms(architecture: PoseArchitecture | VideoArchitecture) -> dict[str, str]:
+    """Why there is no form of a network in a format, by format; empty where there is one in all."""
     if isinstance(architecture, VideoArchitecture):
-        return "MMPose has no video networks"
+        decoded = "a network of videos takes and gives heatmaps, frame after frame; there is no form with decoding"
+        return {"mmpose": "MMPose has no video networks", "onnx-decoded": decoded}
     try:
         to_mmpose(architecture)
     except InputError as error:
-        return str(error)
-    return ""
+        return {"mmpose": str(error)}
+    return {}

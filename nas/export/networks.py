@@ -19,7 +19,7 @@ from nas.evaluation.clips import summary
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.crops import evaluate_network
 from nas.evaluation.prediction import ClipEvaluator
-from nas.report.describe import latency_source
+from nas.report.describe import front_machine, latency_source
 from nas.run.folder import RunFolder, read_json_lines
 from nas.run.lock import RunLock
 from nas.search.record.front import cost_of, spread
@@ -34,6 +34,7 @@ from supernet.calibration import Clips
 
 from .card import Figures, card
 from .config import ExportConfig
+from .deployed_files import require_packages
 from .network_files import WEIGHTS, write_network
 from .origin import INHERITED, inherited_line
 
@@ -141,6 +142,9 @@ def export_networks(
     """
     if run.is_video and "mmpose" in config.formats:
         raise InputError("export.formats: MMPose has no video networks; choose from safetensors, onnx")
+    if run.is_video and "onnx-decoded" in config.formats:
+        raise InputError("export.formats: onnx-decoded is for image networks; choose from safetensors, onnx")
+    require_packages(config.formats)
     records = _chosen_records(run, config, ids)
     refuse_other_weights(run, records)
     front_file = run.load_front_file() if run.front.is_file() else {}
@@ -150,7 +154,7 @@ def export_networks(
         for index, record in enumerate(records):
             if progress:
                 progress(index, len(records))
-            exported.append(_export(run, data, config, record, latency_source(record, front_file), lend))
+            exported.append(_export(run, data, config, record, front_file, lend))
     if progress:
         progress(len(records), len(records))
     return exported
@@ -176,14 +180,14 @@ def _export(
     data: PoseData | VideoData,
     config: ExportConfig,
     record: dict[str, Any],
-    source: str,
+    front_file: Mapping[str, Any],
     lend: Lender,
 ) -> ExportedNetwork:
     architecture = any_architecture(record["architecture"])
     lent, folder = lend(architecture), run.export(architecture.id)
     figures = Figures(
         accuracy=[lent.accuracy], ap_by_position=lent.metrics.get("by_position", ()), record=record,
-        latency_source=source,
+        latency_source=latency_source(record, front_file), machine=front_machine(front_file), is_video=run.is_video,
     )  # fmt: skip
     keypoints = data.val.keypoint_set
     meaning = HeatmapMeaning(
@@ -195,7 +199,8 @@ def _export(
     text = card(architecture, first_line, figures, meaning, WEIGHTS if has_weights else "")
     facts = {"evaluation": record, "inherited": lent.metrics, **lent.calibrated_on}
     with _written_whole(folder) as partial:
-        write_network(partial, lent.net, config.formats, meaning, {"origin": INHERITED}, facts, text)
+        header, latency = {"origin": INHERITED}, figures.latency_text
+        write_network(partial, lent.net, config.formats, meaning, header, facts, text, latency)
     return ExportedNetwork(architecture, folder, lent.metrics)
 
 
@@ -220,9 +225,9 @@ def _lender_of_crops(supernet: Supernet, data: PoseData, count: int) -> Lender:
 
     def lend(architecture: PoseArchitecture) -> _Lent:
         size = architecture.input_size
-        crops, validation, codec = data.calibration_crops(size, count), data.validation_crops(size), data.codec(size)
+        crops, validation = data.calibration_crops(size, count), data.validation_crops(size)
         net = calibrate(supernet.extract(architecture), crops.batches(CROPS))
-        metrics = evaluate_network(net, validation, people, codec, PLAIN).metrics
+        metrics = evaluate_network(net, validation, people, data.codec_of(architecture), PLAIN).metrics
         accuracy = (
             f"{_words(metrics)} with **inherited** weights, BatchNorm calibrated on {count} crops, on "
             f"{len(people.instances)} people, no flip test"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.data.codec_name import CodecName
-from nas.report.describe import latency_source
+from nas.finalists.outcome import read_finalists
+from nas.report.describe import front_machine, latency_source, machine_text
 from nas.run.folder import RunFolder
 from nas.run.lock import RunLock
 from nas.run.overwriting import refuse_over_inputs
@@ -21,7 +22,8 @@ from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet
 
 from .card import Figures, card
-from .network_files import WEIGHTS, no_mmpose, write_network
+from .deployed_files import require_packages
+from .network_files import WEIGHTS, missing_forms, write_network
 from .origin import KEY_TRAINED_ON, Origin, read_origin, weights_key
 
 __all__ = ["BEST", "KEY_FOLDER", "ExportedWeights", "export_beside", "export_retrained", "export_weights"]
@@ -73,8 +75,10 @@ def export_weights(
     """
     refuse_over_inputs([folder / WEIGHTS], [weights], "name another folder with --output")
     source = _Source.read(weights, codec, keypoint_names, padding)
-    if "mmpose" in formats and (reason := no_mmpose(source.net.architecture)):
-        raise InputError(f"{weights}: {reason}; leave mmpose out of the formats")
+    require_packages(formats)
+    for name, reason in missing_forms(source.net.architecture).items():
+        if name in formats:
+            raise InputError(f"{weights}: {reason}; leave {name} out of the formats")
     return source.export(folder, formats)
 
 
@@ -88,8 +92,10 @@ def export_beside(weights: Path, formats: Sequence[str]) -> ExportedWeights:
         RuntimeError: as there.
     """
     source = _Source.read(weights, None, None, None)
-    if "mmpose" in formats and (reason := no_mmpose(source.net.architecture)):
-        _log.warning("%s: exported without a form for MMPose: %s", weights.parent, reason)
+    for name, reason in missing_forms(source.net.architecture).items():
+        if name in formats:
+            form = "a form for MMPose" if name == "mmpose" else name
+            _log.warning("%s: exported without %s: %s", weights.parent, form, reason)
     with RunLock(weights.parent, "an export"):
         return source.export(weights.parent, formats, is_beside=True)
 
@@ -155,14 +161,16 @@ class _Source:
 
     def _write(self, folder: Path, formats: Sequence[str], weights_name: str, *, is_beside: bool) -> ExportedWeights:
         architecture = self.net.architecture
-        if no_mmpose(architecture):
-            formats = [name for name in formats if name != "mmpose"]
-        record, source = _latency_record(self.weights, architecture.id)
+        missing = missing_forms(architecture)
+        formats = [name for name in formats if name not in missing]
+        record, source, machine = _latency_record(self.weights, architecture.id)
         figures = Figures(
             accuracy=self.origin.accuracy,
             ap_by_position=self.origin.ap_by_position,
             record=record,
             latency_source=source,
+            machine=machine,
+            is_video=isinstance(architecture, VideoArchitecture),
         )
         text = card(architecture, self.origin.line, figures, self.meaning, weights_name)
         facts = {
@@ -172,7 +180,7 @@ class _Source:
             "assumed": list(self.meaning.assumed),
         }
         with placed_in(folder, self.key, is_beside=is_beside) as partial:
-            write_network(partial, self.net, formats, self.meaning, self.header, facts, text)
+            write_network(partial, self.net, formats, self.meaning, self.header, facts, text, figures.latency_text)
         files = tuple(read_facts(folder)["files"])
         return ExportedWeights(architecture=architecture, folder=folder, origin=self.origin, files=files)
 
@@ -197,14 +205,22 @@ class _Source:
         )  # fmt: skip
 
 
-def _latency_record(weights: Path, architecture_id: str) -> tuple[Mapping[str, Any] | None, str]:
-    """The search's evaluation of the network, where the weights lie in a run that has it on its front."""
+def _latency_record(weights: Path, architecture_id: str) -> tuple[Mapping[str, Any] | None, str, str]:
+    """The evaluation that has the network's latency, where that comes from and on what it was measured; of weights that
+    lie in a run which has the network among its finalists, or else on its front."""
     if weights.parent.name != architecture_id:
-        return None, ""
+        return None, "", ""
     run = RunFolder(weights.parent.parent.parent)
     try:
+        if run.finalists_file.is_file():
+            found = read_finalists(run)
+            for one in found["finalists"]:
+                if one["id"] == architecture_id:
+                    finalist = {"id": architecture_id, "measured": {"latency_ms": one["latency_ms"]}}
+                    machine = machine_text(found.get("fingerprint") or {}, found.get("batch"))
+                    return finalist, "measured beside the other finalists", machine
         front = run.load_front_file()
     except InputError:
-        return None, ""
+        return None, "", ""
     record = next((one for one in front["front"] if one["id"] == architecture_id), None)
-    return record, latency_source(record, front) if record else ""
+    return (record, latency_source(record, front), front_machine(front)) if record else (None, "", "")

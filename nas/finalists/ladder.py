@@ -55,12 +55,12 @@ class Gap:
 
     measure: Literal["ap", "mean_oks"]
     difference: float
-    error: float
-    """Standard error of the difference."""
+    error: float | None
+    """Standard error of the difference; None where it is not known."""
 
     def exceeds(self, noise: float) -> bool:
         """Whether it is more than ``noise`` standard errors."""
-        return self.difference > 0 and self.difference > noise * self.error
+        return self.difference > 0 and self.difference > noise * (self.error or 0.0)
 
 
 def gap(first: Score, second: Score) -> Gap:

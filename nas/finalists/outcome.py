@@ -21,27 +21,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nas.run.folder import RunFolder, is_measure
 from search_spaces import InputError, PoseArchitecture
 
 from .climb import Climb
-from .ladder import Score, gap
+from .ladder import Gap, Score, gap
+from .recommending import amount, front_of, recommendations
 
 __all__ = [
     "FORMAT",
     "Finalist",
-    "finalists_front",
     "front_architectures",
     "outcome",
     "read_finalists",
-    "recommendations",
 ]
 
 FORMAT = "vipnas-finalists/1"
 _ENTRY = {"status", "reason", "near", "inherited", "spread_ms", "rungs", "on_front"}
-QUARTILES = (0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +47,20 @@ class Finalist:
     id: str
     latency_ms: float
     score: Score
+
+    @property
+    def quality(self) -> float:
+        """AP."""
+        return self.score.ap
+
+    @property
+    def error(self) -> float:
+        """The standard error of AP."""
+        return self.score.ap_error
+
+    def ahead_of(self, other: Finalist) -> Gap:
+        """On the same people, resample by resample."""
+        return gap(self.score, other.score)
 
 
 def outcome(climb: Climb, plan: Mapping[str, Any], budgets_ms: Sequence[float]) -> dict[str, Any]:
@@ -79,7 +89,7 @@ def outcome(climb: Climb, plan: Mapping[str, Any], budgets_ms: Sequence[float]) 
             measures = {**_measures(score), "metrics": rungs[kept]["metrics"]}
         history = [{"step": rung["step"], **_measures(score)} for rung, score in zip(rungs, scores, strict=True)]
         entries.append({**entry, **measures, "rungs": history})
-    front = finalists_front(list(best.values()))
+    front = front_of(list(best.values()))
     ids = [one.id for one in front]
     return {
         "format": FORMAT,
@@ -87,7 +97,7 @@ def outcome(climb: Climb, plan: Mapping[str, Any], budgets_ms: Sequence[float]) 
         "people": people,
         "finalists": [{**entry, "on_front": entry["id"] in ids} for entry in entries],
         "front": ids,
-        "recommended": recommendations(front, budgets_ms, plan["noise"]),
+        "recommended": recommendations(front, budgets_ms, plan["noise"], Finalist.ahead_of),
     }
 
 
@@ -102,74 +112,7 @@ def _measures(score: Score) -> dict[str, float]:
 
 def _stop_reason(winner: str, own: Sequence[Score], theirs: Sequence[Score]) -> str:
     rung = len(own) - 1
-    return f"{winner} is no slower, and {_amount(gap(theirs[rung], own[rung]))} ahead at rung {rung + 1}"
-
-
-def finalists_front(finalists: Sequence[Finalist]) -> list[Finalist]:
-    """Those to which no other is equal or better in both AP and latency; the quickest first."""
-    front: list[Finalist] = []
-    for one in sorted(finalists, key=lambda one: (one.latency_ms, -one.score.ap, one.id)):
-        if not front or one.score.ap > front[-1].score.ap:
-            front.append(one)
-    return front
-
-
-def recommendations(front: Sequence[Finalist], budgets_ms: Sequence[float], noise: float) -> list[dict[str, Any]]:
-    """For each latency budget the network of the front to take: the one of the highest AP that keeps it, and why.
-
-    Args:
-        front: the quickest first.
-        budgets_ms: without any, the quartiles of the front's latencies, each of whose networks is named once.
-        noise: standard errors beyond which a difference counts.
-    """
-    latencies = [one.latency_ms for one in front]
-    wanted = list(budgets_ms) or [float(np.quantile(latencies, part, method="lower")) for part in QUARTILES if front]
-    found: list[dict[str, Any]] = []
-    for budget in sorted(set(wanted)):
-        within = [place for place, one in enumerate(front) if one.latency_ms <= budget]
-        if not within:
-            why = f"none is that quick; the quickest takes {latencies[0]:.3g} ms" if front else "none was trained"
-            found.append({"budget_ms": budget, "id": None, "ap": None, "ap_se": None, "latency_ms": None, "why": why})
-            continue
-        place = within[-1]
-        one = front[place]
-        found.append(
-            {
-                "budget_ms": budget,
-                "id": one.id,
-                "ap": one.score.ap,
-                "ap_se": round(one.score.ap_error, 6),
-                "latency_ms": one.latency_ms,
-                "why": _why(front, place, noise),
-            }
-        )
-    return found
-
-
-def _why(front: Sequence[Finalist], place: int, noise: float) -> str:
-    own, reasons = front[place], []
-    if place:
-        quicker = front[place - 1]
-        lost = gap(own.score, quicker.score)
-        saved = own.latency_ms - quicker.latency_ms
-        sure = "" if lost.exceeds(noise) else ", within noise"
-        reasons.append(f"{quicker.id} saves {saved:.3g} ms and costs {_amount(lost)}{sure}")
-    else:
-        reasons.append("none is quicker")
-    if place + 1 < len(front):
-        slower = front[place + 1]
-        gained = gap(slower.score, own.score)
-        paid = slower.latency_ms - own.latency_ms
-        sure = "" if gained.exceeds(noise) else ", within noise"
-        reasons.append(f"{slower.id} takes {paid:.3g} ms more and brings {_amount(gained)}{sure}")
-    else:
-        reasons.append("none is better")
-    return "; ".join(reasons)
-
-
-def _amount(found: Any) -> str:
-    name = "AP" if found.measure == "ap" else "mean OKS"
-    return f"{found.difference:.4f} ± {found.error:.4f} {name}"
+    return f"{winner} is no slower, and {amount(gap(theirs[rung], own[rung]))} ahead at rung {rung + 1}"
 
 
 def read_finalists(run: RunFolder) -> dict[str, Any]:

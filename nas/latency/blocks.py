@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from search_spaces import Head, PoseArchitecture, SearchSpace, Stage, Stem
 from search_spaces.layers import FeatureMap
 from supernet import fold
-from supernet.networks import MapsHead, build_part, further_block
+from supernet.networks import build_part, further_block
 
-__all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks"]
+__all__ = ["Block", "blocks_of", "build_block", "draw_weights", "measured_terms", "space_blocks", "weights_of"]
 
 
 class Block(NamedTuple):
@@ -36,11 +36,16 @@ class Block(NamedTuple):
     inputs: tuple[FeatureMap, ...]
     """The features, or images, that enter."""
     spec: Stem | Stage | Head
-    """A stage's depth is 1 here."""
-    is_first: bool = True
-    """A stage's first block has the stride and changes the width; the further ones are equal among themselves."""
+    """A stage's depth, and its modules, are 1 here."""
+    position: int = 0
+    """Among the part's blocks. A stage's first block has the stride and changes the width; the further ones at each
+    position are equal among themselves."""
     bins: tuple[int, ...] = ()
     """Of a SimCC head, along the width and along the height: they follow from the input's size, not from the inputs."""
+
+    @property
+    def is_first(self) -> bool:
+        return self.position == 0
 
 
 def blocks_of(architecture: PoseArchitecture) -> Iterator[tuple[Block, int]]:
@@ -50,17 +55,22 @@ def blocks_of(architecture: PoseArchitecture) -> Iterator[tuple[Block, int]]:
         for position, block in enumerate(part.blocks):
             spec = part.spec
             if isinstance(spec, Stage):
-                spec = replace(spec, depth=1, **{name: _NEUTRAL[name] for name in block.ignores})
+                spec = replace(spec, depth=1, modules=1, **{name: _NEUTRAL[name] for name in block.ignores})
             bins = _bins(block.outputs) if isinstance(spec, Head) and architecture.is_simcc else ()
-            yield Block(architecture.family, number, block.inputs, spec, position == 0, bins), block.repeats
+            if block.repeats:
+                yield Block(architecture.family, number, block.inputs, spec, position, bins), block.repeats
 
 
 def _bins(outputs: Iterable[FeatureMap]) -> tuple[int, ...]:
     return tuple(height * width for _, (height, width) in outputs)
 
 
-_NEUTRAL: dict[str, Any] = {"width": 1, "attention": False, "stride": 1, "expansion": 1}
+_NEUTRAL: dict[str, Any] = {"width": 1, "attention": False, "stride": 1, "expansion": 1, "merge": False}
 """In place of fields that do not matter to a block."""
+
+
+_REPEATS = ("depth", "modules")
+"""What says how often blocks come, not which they are; a stage's further blocks follow in this order."""
 
 
 def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
@@ -68,12 +78,15 @@ def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
     at = {gene.name: index for index, gene in enumerate(space.genes)}
     base = list(space.encode(space.smallest()))
     for gene in space.genes:
-        if gene.field == "depth":
+        if gene.field in _REPEATS:
             base[at[gene.name]] = gene.values.index(max(gene.values))
     found: dict[Block, PoseArchitecture] = {}
     for part in range(len(space.stages) + 2):
-        genes = [gene for gene in space.genes if gene.part == part and gene.field != "depth"]
-        genes += [gene for gene in space.genes if gene.part == part - 1 and gene.field == "width"]
+        widths = {space.width_gene(index) for index in (part, part - 1) if index >= 0}
+        genes = [
+            gene for gene in space.genes
+            if gene.name in widths or (gene.part == part and gene.field not in _REPEATS)
+        ]  # fmt: skip
         genes += [gene for gene in space.genes if gene.field == "input_size"]
         for values in product(*(range(len(gene.values)) for gene in genes)):
             vector = list(base)
@@ -87,6 +100,11 @@ def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
     return found
 
 
+def weights_of(block: Block, architecture: PoseArchitecture) -> int:
+    """The parameters of a block; ``architecture`` is a network that has it."""
+    return architecture.parts[block.part].blocks[not block.is_first].parameters
+
+
 def measured_terms(blocks: Iterable[Block]) -> dict[Block, Counter[Block]]:
     """For each block those whose times are added (1) and subtracted (-1) to get its own: itself, or a few others."""
     groups: dict[object, list[Block]] = {}
@@ -97,11 +115,15 @@ def measured_terms(blocks: Iterable[Block]) -> dict[Block, Counter[Block]]:
 
 
 def _group(block: Block) -> object:
-    """Blocks that differ in input width, attention, kernel size and groups at most."""
+    """Blocks that differ in input width, attention, kernel size and groups at most.
+
+    Where blocks have kinds, a first block's k×k convolution reads what enters: input width and kernel size multiply.
+    """
     if not isinstance(block.spec, Stage):
         return block
     inputs = tuple(one._replace(channels=0) for one in block.inputs) if block.is_first else block.inputs
-    spec = replace(block.spec, kernel_size=1, groups=1, attention=False)
+    kernel_size = block.spec.kernel_size if block.spec.block and block.is_first else 1
+    spec = replace(block.spec, kernel_size=kernel_size, groups=1, attention=False)
     return block._replace(inputs=inputs, spec=spec)
 
 
@@ -144,13 +166,15 @@ def build_block(
         generator: draws weights and input.
     """
     part = block.part if block.part >= 0 else len(architecture.stages) + 1
-    if isinstance(block.spec, Stage) and block.is_first:  # a stage of one block is that block
-        stages = (replace(stage, depth=1) for stage in architecture.stages)
+    if isinstance(block.spec, Stage):  # a stage of one block is that block; of two, what the second adds is further
+        counts: dict[str, Any] = {name: 1 + (block.position == index) for index, name in enumerate(_REPEATS, 1)}
+        stages = list(architecture.stages)
+        stages[part - 1] = replace(stages[part - 1], **counts)
         architecture = architecture.replace(stages=tuple(stages))
     with torch.device("meta"):
         module = build_part(architecture, part)
     if isinstance(block.spec, Stage) and not block.is_first:
-        module = further_block(module)
+        module = further_block(module, block.position)
     module = module.to_empty(device="cpu")
     draw_weights(module, generator)
     inputs = (torch.randn(batch, one.channels, *one.size, generator=generator) for one in block.inputs)
@@ -159,10 +183,7 @@ def build_block(
 
 @torch.no_grad()
 def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
-    """Random weights for measuring: no zeros anywhere, so that a layer which a runtime gets wrong shows.
-
-    A head's maps are small: of large ones a softmax is all peak, and its rounding many standard deviations.
-    """
+    """Random weights for measuring: no zeros anywhere, so that a layer which a runtime gets wrong shows."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             fan_in = layer.weight[0].numel()
@@ -178,6 +199,3 @@ def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
         else:
             for parameter in layer.parameters(recurse=False):  # scales and shifts
                 parameter.uniform_(0.5, 1.5, generator=generator)
-    for layer in module.modules():
-        if isinstance(layer, MapsHead):
-            layer.final.weight.mul_(0.1)

@@ -29,8 +29,7 @@ from evaluators.latency.runtimes import (
 from nas.deploy.deployment import deployment_form
 from search_spaces import PoseArchitecture, PropagatedFrame
 from supernet import PoseNet, PropagatedNet, fold
-from supernet.calibration import calibrating
-from supernet.networks import build_frame
+from supernet.networks import MapsHead, build_frame
 
 from .blocks import draw_weights
 from .config import LatencyConfig
@@ -124,9 +123,16 @@ class LatencyMeter:
                 deployments.append(self.deploy(module, tuple(inputs), f"network {index + 1}"))
                 if progress:
                     progress(index, len(modules))
-            ratios = self.ratios(deployments)
+        found = self.measure_deployments(deployments, input_sizes)
         if progress:
             progress(len(modules), len(modules))
+        return found
+
+    def measure_deployments(
+        self, deployments: Sequence[Deployment], input_sizes: Sequence[tuple[int, int]]
+    ) -> list[Measurement]:
+        """Measure what is in the runtime already, rounds interleaved; ``input_sizes`` are (height, width)."""
+        ratios = self.ratios(deployments)
         return [self._measurement(row, size) for row, size in zip(ratios, input_sizes, strict=True)]
 
     def deploy(self, module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Deployment:
@@ -192,11 +198,7 @@ class LatencyMeter:
 
 
 def network_of(architecture: NetworkArchitecture) -> PoseNet:
-    """The architecture's network in deployment form, with random weights: latency does not depend on them.
-
-    BatchNorm is calibrated on noise: without it the signal dies in many layers of SiLU, and heatmaps of a softmax are
-    then constant but for rounding, so that nothing could be told from whether two runtimes agree.
-    """
+    """The architecture's network in deployment form, with random weights: latency does not depend on them."""
     with torch.device("meta"):
         if isinstance(architecture, PropagatedFrame):
             net = build_frame(architecture)
@@ -205,9 +207,31 @@ def network_of(architecture: NetworkArchitecture) -> PoseNet:
     net = net.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
     draw_weights(net, generator)
-    with calibrating(net), torch.no_grad():
-        net(*_noise(net, 2, generator))
+    _scale_maps(net.eval(), _noise(net, 2, generator))
     return fold(net, in_place=True)
+
+
+@torch.no_grad()
+def _scale_maps(net: PoseNet, inputs: list[Tensor]) -> None:
+    """Scale the last convolution so that the keypoints' maps vary by 1 from place to place.
+
+    In many layers with random weights the signal all but dies: heatmaps of a softmax would then be constant but for
+    rounding, and it could not be told whether two runtimes agree. (Tried: BatchNorm calibrated on noise. It amplifies
+    rounding where a channel hardly varies.)
+    """
+    features: list[Tensor] = []
+    hook = net.head.register_forward_pre_hook(lambda _, given: features.append(given[0]))
+    net(*inputs)
+    hook.remove()
+    assert isinstance(net.head, MapsHead)
+    final = net.head.final
+    assert final.bias is not None
+    bias = final.bias.clone()
+    final.bias.zero_()  # a dying signal would be lost in it
+    deviation = net.head.maps(features[0]).flatten(2).std(dim=2).mean()
+    final.bias.copy_(bias)
+    if bool(deviation > 0):  # a single place does not vary
+        final.weight.div_(deviation)
 
 
 def _noise(net: PoseNet, batch: int, generator: torch.Generator) -> list[Tensor]:

@@ -141,9 +141,9 @@ def _fusion_carriers(space: VideoSearchSpace) -> dict[str, PropagatedFrame]:
     """By name, a frame that has each different fusion."""
     spatial = space.spatial
     found: dict[str, PropagatedFrame] = {}
-    at = {(gene.part, gene.field): index for index, gene in enumerate(spatial.genes)}
+    at = {gene.name: index for index, gene in enumerate(spatial.genes)}
     for fusion in space.fusions[1:]:  # the first is none
-        index = at[fusion.feature, "width"]
+        index = at[spatial.width_gene(fusion.feature)]
         for value in range(len(spatial.genes[index].values)):
             vector = list(spatial.encode(spatial.largest()))
             vector[index] = value

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.predict.pose_step import open_session
+from nas.deploy.network_file import open_session
 from search_spaces.errors import InputError
 
 __all__ = ["DETECTOR_COLORS", "DetectorColors", "OnnxPersonDetector"]

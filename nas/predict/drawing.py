@@ -8,46 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data.keypoint_names import plain_names
+from nas.data.bones import skeleton_of
 from nas.report.pictures import side_color
 
-__all__ = ["PoseDrawer", "skeleton_of", "track_color"]
+__all__ = ["PoseDrawer", "track_color"]
 
-# From the head down; where a set has a neck or a pelvis, limbs hang there, too.
-BONES = (
-    *(("ankle", "knee"), ("knee", "hip"), ("hip", "shoulder"), ("shoulder", "elbow"), ("elbow", "wrist")),
-    *(
-        ("ear", "eye"),
-        ("ear", "shoulder"),
-        ("heel", "ankle"),
-        ("big_toe", "ankle"),
-        ("small_toe", "ankle"),
-        ("foot", "ankle"),
-    ),
-)
-MIDDLE_BONES = (
-    *(("left_hip", "right_hip"), ("left_shoulder", "right_shoulder"), ("left_eye", "right_eye")),
-    *(("nose", "left_eye"), ("nose", "right_eye"), ("nose", "head_bottom"), ("head_bottom", "head_top")),
-    *(("head_bottom", "left_shoulder"), ("head_bottom", "right_shoulder"), ("neck", "left_shoulder")),
-    *(("neck", "right_shoulder"), ("neck", "head"), ("neck", "head_top"), ("neck", "nose"), ("thorax", "pelvis")),
-    *(("thorax", "neck"), ("thorax", "left_shoulder"), ("thorax", "right_shoulder"), ("upper_neck", "head_top")),
-    *(("upper_neck", "thorax"), ("pelvis", "left_hip"), ("pelvis", "right_hip")),
-)
 GOLDEN_ANGLE = 137.508  # colours of neighbouring ids lie far apart
 PALE = (245, 245, 245)
 Pixels = NDArray[np.uint8]
-
-
-def skeleton_of(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of keypoint indices to join, for the names that COCO, PoseTrack18, MPII and their like have, in any
-    convention.
-
-    Names that say nothing of a body give no bones.
-    """
-    index = {name.replace(" ", ""): place for place, name in enumerate(plain_names(names))}
-    sided = [(f"{side}_{a}", f"{side}_{b}") for side in ("left", "right") for a, b in BONES]
-    joined = [(a.replace("_", ""), b.replace("_", "")) for a, b in (*sided, *MIDDLE_BONES)]
-    return tuple((index[a], index[b]) for a, b in joined if a in index and b in index)
 
 
 def track_color(track_id: int) -> tuple[int, int, int]:

@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluators.latency.runtimes import freeze
-from nas.data.simcc import packed, packed_arrays
+from nas.data.simcc import packed
 from nas.deploy.deployment import deployment_form
-from search_spaces.errors import InputError
-from search_spaces.parts import SIMCC_SPLIT, HeadOutput
+from nas.deploy.network_file import OnnxFile, open_session
+from search_spaces.parts import HeadOutput
 from supernet import PoseNet, PropagatedNet, fold, resample_heatmaps
 
-__all__ = ["OnnxImageStep", "OnnxVideoStep", "PoseStep", "TorchStep", "open_session"]
+__all__ = ["OnnxImageStep", "OnnxVideoStep", "PoseStep", "TorchStep"]
 
 Floats32 = NDArray[np.float32]
 TRACED_WHEN_SEEN = 3
 """Tracing costs some hundred runs' savings: a number of people is traced when it has come so often."""
-EXPECTED = "give a file that vipnas export or retrain wrote"
 
 
 class PoseStep(Protocol):
@@ -155,38 +154,11 @@ def resampled(heatmaps: Floats32, maps: NDArray[np.float64] | None, stride: tupl
     return previous if maps is None else resample_heatmaps(previous, torch.from_numpy(maps), stride)
 
 
-class OnnxImageStep:
-    """An image network in onnxruntime, from a file of ours or of any other that maps images to heatmaps or to SimCC.
-
-    Raises:
-        InputError: not a network that maps images (N, 3, H, W) to heatmaps (N, K, h, w), or to SimCC: (N, K, 2W) first,
-            then (N, K, 2H).
-    """
+class OnnxImageStep(OnnxFile):
+    """An image network in onnxruntime, from a file of ours or of any other that maps images to heatmaps or to SimCC."""
 
     length = 0
     channels_last = False
-
-    def __init__(self, model: bytes, where: str, threads: int = 1) -> None:
-        self._session = open_session(model, where, threads)
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        shape = inputs[0].shape
-        is_simcc = len(outputs) == 2 and all(len(value.shape) == 3 for value in outputs)
-        if len(inputs) != 1 or not (len(outputs) == 1 or is_simcc) or len(shape) != 4 or shape[1] != 3:
-            raise InputError(f"{where}: not an image network: {_signature(self._session)}; {EXPECTED}")
-        if not all(isinstance(side, int) for side in shape[2:]):
-            raise InputError(f"{where}: the input's height and width are not fixed ({shape}); {EXPECTED}")
-        self._input = inputs[0].name
-        self._batch = shape[0] if isinstance(shape[0], int) else None
-        self.input_size = (int(shape[2]), int(shape[3]))
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.output: HeadOutput = "simcc" if is_simcc else "heatmaps"
-        if is_simcc:
-            self._require_bins(where)
-        heatmaps = self.step(np.zeros((1, 3, *self.input_size), dtype=np.float32))
-        if heatmaps.ndim != 4 or heatmaps.dtype != np.float32:
-            raise InputError(f"{where}: gives no heatmaps: {_signature(self._session)}; {EXPECTED}")
-        self.keypoints = heatmaps.shape[1]
-        self.heatmap_size = _heatmap_size(heatmaps)
 
     def step(
         self,
@@ -195,29 +167,7 @@ class OnnxImageStep:
         position: int = 0,
         previous_from_current: NDArray[np.float64] | None = None,
     ) -> Floats32:
-        crops = np.ascontiguousarray(crops)
-        if self._batch is None or self._batch == len(crops):
-            return self._run(crops)
-        if self._batch > 1:  # the last batch is filled up
-            full = np.zeros((-len(crops) % self._batch, *crops.shape[1:]), dtype=np.float32)
-            crops, people = np.concatenate([crops, full]), len(crops)
-        else:
-            people = len(crops)
-        batches = range(0, len(crops), self._batch)
-        return np.concatenate([self._run(crops[begin : begin + self._batch]) for begin in batches])[:people]
-
-    def _run(self, crops: Floats32) -> Floats32:
-        outputs = cast(list[Floats32], self._session.run(None, {self._input: crops}))
-        return packed_arrays(*outputs) if self.output == "simcc" else outputs[0]
-
-    def _require_bins(self, where: str) -> None:
-        x, y = self._session.run(None, {self._input: np.zeros((self._batch or 1, 3, *self.input_size), np.float32)})
-        bins = tuple(SIMCC_SPLIT * size for size in reversed(self.input_size))
-        if (x.shape[2], y.shape[2]) != bins or x.shape[:2] != y.shape[:2]:
-            raise InputError(
-                f"{where}: two outputs are SimCC here, of {bins[0]} bins along the width and then {bins[1]} along the "
-                f"height: {_signature(self._session)}; {EXPECTED}"
-            )
+        return self.run(crops)
 
 
 class OnnxVideoStep:
@@ -253,32 +203,5 @@ class OnnxVideoStep:
         return cast(Floats32, session.run(None, feeds)[0])
 
 
-def open_session(model: bytes, where: str, threads: int = 1) -> Any:
-    """An onnxruntime session on the CPU.
-
-    Raises:
-        InputError: not an ONNX model that onnxruntime can run.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes are not public, and a damaged file raises several of them
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{where}: onnxruntime cannot load it ({reason}); give an ONNX model") from None
-
-
 def _heatmap_size(heatmaps: Floats32) -> tuple[int, int]:
     return int(heatmaps.shape[2]), int(heatmaps.shape[3])
-
-
-def _signature(session: Any) -> str:
-    """Names and shapes of a model's inputs and outputs, for an error message."""
-    sides = []
-    for what, values in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        sides.append(f"{what} " + ", ".join(f"{value.name} {tuple(value.shape)}" for value in values))
-    return ", ".join(sides)

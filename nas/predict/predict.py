@@ -41,6 +41,10 @@ class Prediction:
     people: int = 0
     """Poses, over all frames."""
     tracks: int = 0
+    left_out: int = 0
+    """Boxes that were looked at, and whose people were lost or unsure, over all frames."""
+    best_left_out: float = 0.0
+    """The highest mean keypoint score among these."""
     unpublished: str = ""
     """Why there is no PoseTrack18 file; empty where there is one."""
     missing: str = ""
@@ -73,6 +77,7 @@ class Predictor:
         self._scheduler = StepScheduler(model.step)
         self._source, self._people, self._smooth = source, people, smooth
         self._keypoint_score = keypoint_score
+        self.left_out, self.best_left_out = 0, 0.0
 
     def __call__(self, frame: Frame, watch: Stopwatch) -> FramePoses:
         """The people of the next frame; those that are lost or unsure are left out."""
@@ -87,6 +92,7 @@ class Predictor:
         found = self._people.identify(keypoints)
         self._scheduler.forget(found.restart)
         kept = np.flatnonzero(found.track_ids >= 0)
+        self._count_left_out(keypoints[found.track_ids < 0, :, 2])
         boxes, ids = seen.boxes.bbox_xywh[kept], found.track_ids[kept]
         scores = rescore(seen.boxes.scores[kept], keypoints[kept, :, 2], self._keypoint_score)
         categories = seen.boxes.category_ids
@@ -100,6 +106,12 @@ class Predictor:
             self._smoothed(poses, frame.time_s)
         watch.lap("pose")
         return poses
+
+    def _count_left_out(self, scores: np.ndarray) -> None:
+        """Of the keypoint scores (N, K) of people who are lost or unsure."""
+        if len(scores):
+            self.left_out += len(scores)
+            self.best_left_out = max(self.best_left_out, float(scores.mean(axis=1).max()))
 
     def _smoothed(self, poses: FramePoses, time_s: float) -> None:
         assert self._smooth is not None
@@ -162,6 +174,7 @@ def predict(
                 next_index = None
             result = _finish(watch, poses, model, stem, sink)
             result.missing = source.missing(next_index)
+            result.left_out, result.best_left_out = predictor.left_out, predictor.best_left_out
     except BaseException:
         if sink is not None:
             sink.discard()

@@ -11,6 +11,7 @@ from nas.run.folder import RunFolder
 from search_spaces import InputError
 
 from .cautions import cautions
+from .choice import choice_body, choice_note, choose
 from .comparison import comparison, comparison_note
 from .finalists import finalists_body, finalists_note
 from .front_chart import front_chart
@@ -63,8 +64,10 @@ def _image_body(records: RunRecords, pictures: str) -> str:
         section("Training of the supernet", training_chart(records)),
         section("Training of found networks", retraining_chart(records), "AP on the validation people."),
     ]
+    choice = choose(records)
     return "".join(
         [
+            section("Which to take", choice_body(choice, records.labels), choice_note(choice)),
             section("Pareto front", front_chart(records), _FRONT_NOTE),
             section("Finalists", finalists_body(records.finalists, records.labels), finalists_note(records.finalists)),
             section("Networks side by side", comparison(records), comparison_note(records)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["latency_source", "machine_text", "protocol_text"]
+__all__ = ["front_machine", "latency_source", "machine_text", "protocol_text"]
 
 
 def latency_source(record: Mapping[str, Any], front_file: Mapping[str, Any]) -> str:
@@ -53,3 +53,13 @@ def machine_text(fingerprint: Mapping[str, Any], batch: int | None = None) -> st
         str(fingerprint.get("cpu", "")),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def front_machine(front_file: Mapping[str, Any]) -> str:
+    """What the latencies of a front were measured on, in a line; empty where it has none.
+
+    Args:
+        front_file: as ``pareto.json`` is.
+    """
+    fingerprint = (front_file.get("fingerprint") or {}).get("latency")
+    return machine_text(fingerprint) if fingerprint else ""

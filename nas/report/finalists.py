@@ -1,8 +1,7 @@
-"""The finalists in the report: the network to take for each budget, and all of them as a table with errors."""
+"""The finalists in the report, as a table with errors."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,27 +12,16 @@ __all__ = ["finalists_body", "finalists_note"]
 
 
 def finalists_body(finalists: Mapping[str, Any], labels: Labels) -> str:
-    """Which network to take, and all of them as a table; empty where there are none.
+    """Empty where there are none.
 
     Args:
         finalists: the content of ``finalists.json``; empty where there are none.
     """
     if not finalists:
         return ""
-    items = []
-    for one in finalists["recommended"]:
-        budget = f"up to {one['budget_ms']:.3g} ms"
-        if one["id"] is None:
-            items.append(f"<li>{html.escape(budget)}: {html.escape(one['why'])}</li>")
-        else:
-            figures = f"AP {one['ap']:.3f} ± {one['ap_se']:.3f} at {one['latency_ms']:.3g} ms"
-            items.append(
-                f"<li>{html.escape(budget)}: <b>{html.escape(labels.named(one['id']))}</b>, {html.escape(figures)}: "
-                f"{html.escape(labels.shorten(one['why']))}</li>"
-            )
     header = ["", "latency, measured", "AP, inherited", "AP, trained", "mean OKS", "steps", ""]
     rows = [_row(one, labels) for one in finalists["finalists"]]
-    return f"<ul>{''.join(items)}</ul>{table(header, rows)}"
+    return table(header, rows)
 
 
 def _row(one: Mapping[str, Any], labels: Labels) -> list[str]:

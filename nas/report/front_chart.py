@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from nas.latency.published import PublishedLatency
@@ -14,6 +14,7 @@ from search_spaces.words import network_lines
 from .axis import Span, widest_gap
 from .callouts import Callout
 from .charts import Chart, Marks
+from .choice import choose
 from .latency_notes import latency_lines, published_goes_with
 from .layers import TITLES, Layer, Point, layers_of
 from .page import prose
@@ -86,7 +87,9 @@ class _Front:
         self.inherited, self.finalists, self.retrained = (self._placed(layer) for layer in layers)
         self.trained = {one.id for one in (*self.finalists, *self.retrained)}
         self.front = {record["id"] for record in records.front}
-        self.budgets = _budgets(records.finalists)
+        self.choice = choose(records)
+        is_trained = self.choice is not None and self.choice.kind != "inherited"
+        self.budgets = self.choice.budgets if self.choice is not None and is_trained else {}
 
     def _placed(self, layer: Layer) -> list[Point]:
         return [point for point in layer.points if self.records.cost(point.id, self.cost) is not None]
@@ -172,9 +175,13 @@ class _Front:
         return found
 
     def _halos(self) -> Marks:
-        points = [one for one in self.finalists if one.id in self.budgets]
+        points = [one for one in self._choosable() if one.id in self.budgets]
         xs, ys = [self._x(one.id) for one in points], [one.value for one in points]
         return Marks(x=xs, y=ys, style="halo", label="take this one", kind="halo", radius=13, stands_out=True)
+
+    def _choosable(self) -> list[Point]:
+        """The points of the layer that the networks to take are chosen by."""
+        return self.finalists if self.choice is not None and self.choice.kind == "finalists" else self.retrained
 
     def _published(self) -> Marks:
         shown = self._comparable()
@@ -200,7 +207,7 @@ class _Front:
         labels = self.records.labels
         found: list[Callout] = []
         tops = {one.id: one for points in (self.inherited, self.finalists, self.retrained) for one in points}
-        named = {one.id: one for one in self.finalists if one.id in self.budgets}
+        named = {one.id: one for one in self._choosable() if one.id in self.budgets}
         for key, point in {**tops, **named}.items():
             text = labels[key]
             if key in named:
@@ -220,8 +227,7 @@ class _Front:
         lines = [self.records.labels.named(key)]
         lines += [f"{layer.title} {layer.by_id[key].text}" for layer in self.layers if key in layer.by_id]
         lines.append(f"{_title(self.cost)} {_value(self.cost, self._x(key))}")
-        why = next((one["why"] for one in self.records.finalists.get("recommended", []) if one["id"] == key), "")
-        if why:
+        if self.choice is not None and (why := self.choice.why(key)):
             lines.append(self.records.labels.shorten(why))
         network = self.records.architecture(key)
         return "\n".join([*lines, *(network_lines(network) if network else [])])
@@ -237,12 +243,6 @@ class _Front:
             lines.append(("not in the chart", f"{names}: trained, but {_title(self.cost)} is not known"))
         items = "".join(f"<li><b>{html.escape(name)}</b>: {prose(text)}</li>" for name, text in lines)
         return f'<ul class="protocol">{items}</ul>'
-
-
-def _budgets(finalists: Mapping[str, Any]) -> dict[str, float]:
-    """Id → the largest budget that it is recommended for."""
-    named = [one for one in finalists.get("recommended", []) if one["id"] is not None]
-    return {one["id"]: one["budget_ms"] for one in sorted(named, key=lambda one: float(one["budget_ms"]))}
 
 
 def _title(name: str) -> str:

@@ -29,7 +29,7 @@ from nas.search.workers.pool import EvaluationPool
 from nas.search.workers.ray_session import RaySession
 
 from .config import SearchConfig
-from .loop import Ended, SearchLoop, SearchProgress
+from .loop import Ended, SearchLoop, SearchProgress, progress_of
 from .verdict import require_counted
 
 __all__ = ["SEARCHING", "SearchResult", "Terminated", "make_search", "run_search", "terminated_as_interrupted"]
@@ -135,6 +135,9 @@ def run_search(
         ended = _search(log, factory, config, session, progress) if unfinished else "evaluations"
         require_counted(search.problem, log.history)
         if measure is not None and len(log.front):
+            if progress is not None:
+                doing = f"measuring the {len(log.front)} networks of the front side by side"
+                progress(progress_of(log, config, 0, doing))
             measurement = _measurement(measure, session)
             log.write_front(_measured(measurement, log))
             if measured is not None:

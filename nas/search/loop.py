@@ -56,9 +56,11 @@ class SearchProgress:
     front_size: int
     elapsed_s: float
     candidates_a_minute: float
+    doing: str = ""
+    """What it does when it asks for no new candidates; empty while it does."""
 
 
-def progress_of(log: RunLog[Any], config: SearchConfig, in_flight: int) -> SearchProgress:
+def progress_of(log: RunLog[Any], config: SearchConfig, in_flight: int, doing: str = "") -> SearchProgress:
     """Where a search is now."""
     return SearchProgress(
         evaluations=log.evaluations,
@@ -71,6 +73,7 @@ def progress_of(log: RunLog[Any], config: SearchConfig, in_flight: int) -> Searc
         front_size=len(log.front),
         elapsed_s=log.elapsed_s,
         candidates_a_minute=log.candidates_a_minute,
+        doing=doing,
     )
 
 
@@ -155,6 +158,7 @@ class SearchLoop:
             while not self._executor.free():
                 self._executor.wait(1.0)
             self._log.start_clock()
+            self._tell_of_an_end()
             while not self._finished():
                 self._fill()
                 if self._in_flight or not self._executor.free():  # nobody is free while the last worker is replaced
@@ -165,6 +169,15 @@ class SearchLoop:
         if self._log.evaluations >= self._config.evaluations:
             return "evaluations"
         return "exhausted" if self._exhausted else "minutes"
+
+    def _tell_of_an_end(self) -> None:
+        """Of a search that goes on after its budget is used up: it is silent otherwise until it measures the front."""
+        if not self._progress or not self._log.evaluations or self._is_asking():
+            return
+        used = "search.minutes" if self._open() > 0 else "search.evaluations"
+        more = "evaluating in full what was looked at and is worth it" if self._log.search.can_promote else ""
+        doing = f"{used} are used up: no new candidates{', ' if more else ''}{more}"
+        self._progress(progress_of(self._log, self._config, self._in_flight, doing))
 
     def _finished(self) -> bool:
         """Nothing more to ask and nothing to wait for; at the end of the minutes nobody waits long for candidates.

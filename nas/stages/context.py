@@ -17,7 +17,7 @@ from nas.run.folder import RunFolder
 from nas.run.overwriting import refuse_foreign_config
 from nas.run.stopped import keeping_state
 from nas.stages.narrator import Narrator, SilentNarrator
-from search_spaces import InputError, SearchSpace, get_space
+from search_spaces import InputError, SearchSpace, get_space, states_keypoints
 
 __all__ = ["StageContext", "check_heatmaps", "load_space"]
 
@@ -66,6 +66,20 @@ class StageContext:
         if self.config.is_video:
             return self.videos(self.config.video.frames, keypoints)
         return self.images(keypoints)
+
+    def space(self) -> SearchSpace:
+        """The configured space; where it does not say how many keypoints, they are as many as the data's.
+
+        Raises:
+            InputError: as :func:`load_space`; or the annotations cannot be read.
+        """
+        space = load_space(self.config)
+        if states_keypoints(self.config.space):
+            return space
+        data = self.data(None)
+        count = len(data.train.keypoint_set)
+        self._data.setdefault((type(data), self.config.video.frames, count), data)  # read once
+        return replace(space, keypoints=count)
 
     def tell_of_training_people(self, data: PoseData | VideoData) -> None:
         """What is not known of their keypoints, as far as training minds."""

@@ -6,9 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from evaluators.latency.protocol import Measurement
 from nas.config import Config
+from nas.deploy.network_file import is_deployed
 from nas.evaluation.crops import evaluate
+from nas.evaluation.deployed import evaluate_deployed, open_ours
+from nas.latency.deployed import measure_file
 from nas.processes.rank import is_first_process
 from nas.run.overwriting import refuse_foreign_results, refuse_over_inputs
 from nas.stages.context import StageContext
@@ -27,11 +32,16 @@ FRAMES = 3
 class ImageResult:
     """What a network came to on the validation people of still images."""
 
-    architecture: PoseArchitecture
+    name: str
+    """The architecture's id."""
+    architecture: PoseArchitecture | None
+    """None of a file of another runtime, which does not hold it."""
     metrics: dict[str, float]
     """AP AP50 AP75 APM APL AR, from 0 to 1."""
     people: int
     """On how many it was evaluated."""
+    latency: Measurement | None = None
+    """Of a file of another runtime, as that runtime runs it."""
 
 
 def evaluate_stage(
@@ -46,7 +56,8 @@ def evaluate_stage(
     Beside the weights, or in ``out``, ``evaluation/`` gets results.json and files in the benchmarks' formats.
 
     Args:
-        weights: None takes the run's retrained networks, or else the exported ones.
+        weights: None takes the run's retrained networks, or else the exported ones. An ``.onnx`` file, or OpenVINO's
+            ``.xml``, is evaluated in its own runtime, and its latency measured.
         out: the folder for the results of one network.
         every_frame: evaluate image networks on every frame of the videos, too. So they are where the configuration is
             about videos, or names no still images.
@@ -60,7 +71,10 @@ def evaluate_stage(
     if out is not None and len(files) > 1:
         raise InputError(f"--out takes the results of one network, and there are {len(files)}; name one")
     every_frame = every_frame or config.is_video or not _names_images(config)
-    on_videos = [path for path in files if every_frame or is_video_file(path)]
+    on_videos = [path for path in files if not is_deployed(path) and (every_frame or is_video_file(path))]
+    for path in files:
+        if is_deployed(path) and every_frame:
+            raise InputError(f"{path}: is evaluated on still images alone; name them (data.folder), or give weights")
     for path in files:
         _refuse_to_overwrite(_place(path, path in on_videos, out), path, config)
     results: list[ImageResult | VideoResult] = [
@@ -72,11 +86,30 @@ def evaluate_stage(
 
 
 def _on_images(context: StageContext, path: Path, out: Path | None) -> ImageResult:
+    if is_deployed(path):
+        return _deployed_on_images(context, path, out)
     architecture = load_weights(path, PoseArchitecture).architecture
     assert isinstance(architecture, PoseArchitecture)
     data = context.images(architecture.keypoints)
     measures = evaluate(None, path, data, context.config.evaluate, _place(path, False, out))
-    return ImageResult(architecture=architecture, metrics=measures, people=len(data.val.instances))
+    people = len(data.val.instances)
+    return ImageResult(name=architecture.id, architecture=architecture, metrics=measures, people=people)
+
+
+def _deployed_on_images(context: StageContext, path: Path, out: Path | None) -> ImageResult:
+    """AP and milliseconds of the same file, by the same runtime."""
+    file = open_ours(path)
+    data, latency = context.images(file.keypoints), None
+
+    def facts() -> dict[str, Any]:
+        nonlocal latency
+        latency = measure_file(path, context.config.latency)
+        return {"runtime": file.runtime, "latency": latency.to_json()}
+
+    measures = evaluate_deployed(path, data, context.config.evaluate, _place(path, False, out), facts)
+    name = file.metadata.get("architecture", path.stem)
+    people = len(data.val.instances)
+    return ImageResult(name=name, architecture=None, metrics=measures, people=people, latency=latency)
 
 
 def _on_videos(context: StageContext, path: Path, out: Path | None) -> VideoResult:
@@ -98,6 +131,8 @@ def _place(weights: Path, is_on_videos: bool, out: Path | None) -> Path:
     """Where the results go."""
     if out is not None:
         return out
+    if is_deployed(weights):  # not among the results of the weights that lie beside it
+        return weights.parent / f"evaluation_{weights.name.replace('.', '_')}"
     of_frames = is_on_videos and not is_video_file(weights)
     return weights.parent / ("evaluation_videos" if of_frames else "evaluation")
 

@@ -16,9 +16,9 @@ from nas.data.synthetic import SyntheticConfig, synthesize
 from nas.processes.cores import available_cores
 from nas.run.files import atomic_write_json
 from nas.run.folder import RunFolder
-from nas.stages.context import StageContext, load_space
+from nas.stages.context import StageContext
 from nas.stages.narrator import Narrator, SilentNarrator
-from search_spaces import InputError, PoseArchitecture, SearchSpace, VideoArchitecture
+from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 
 __all__ = [
     "CONFIG",
@@ -114,9 +114,8 @@ def plan(minutes: float, data: Path | None, run_dir: Path) -> tuple[Config, Synt
     minutes_of["retrain"] /= NETWORKS
     overrides += [(f"{stage}.minutes", str(round(value, 4))) for stage, value in minutes_of.items()]
     overrides += [("export.networks", str(NETWORKS))]
+    overrides += [("run_dir", str(run_dir)), ("data.folder", str(data or run_dir / "data"))]
     config = load_config(CONFIG, overrides)
-    people = dataclasses.replace(config.data, folder=data or run_dir / "data")
-    config = dataclasses.replace(config, run_dir=run_dir, data=people)
     synthetic = None
     if data is None:
         synthetic = SyntheticConfig(train_images=images, val_images=400, videos_train=0, videos_val=0, seed=config.seed)
@@ -197,12 +196,12 @@ def quickstart(config: Config, synthetic: SyntheticConfig | None, narrator: Narr
         KeyboardInterrupt: Ctrl-C or SIGTERM; what is done is kept.
     """
     context = StageContext(config, resume=True, narrator=narrator or SilentNarrator())
-    run, space = context.run, load_space(config)
+    run = context.run
     if not run.config.is_file():
         atomic_write_json(run.path / TRAINS, {"networks": NETWORKS})
     note_people(run, synthetic)  # before the drawing, which may be interrupted too
     save_config(config, run.config)
-    data = read_people(context, synthetic, space)
+    data = read_people(context, synthetic)
     exported, rate = networks_to_train(context)
     if not (run.path / TRAINS).is_file():  # begun when one network was trained, in all the time of its stage
         exported = [most_accurate(exported)]
@@ -226,7 +225,7 @@ def note_people(run: RunFolder, synthetic: SyntheticConfig | None) -> None:
         atomic_write_json(run.path / PEOPLE, content)
 
 
-def read_people(context: StageContext, synthetic: SyntheticConfig | None, space: SearchSpace) -> PoseData:
+def read_people(context: StageContext, synthetic: SyntheticConfig | None) -> PoseData:
     """Make the synthetic people if they are wanted, read the annotations, and decode everybody once."""
     config, narrator = context.config, context.narrator
     if synthetic is not None:
@@ -238,6 +237,7 @@ def read_people(context: StageContext, synthetic: SyntheticConfig | None, space:
         with narrator.counting("images") as progress:
             synthesize(config.data.folder, synthetic, progress)
     narrator.stage(f"reading {config.data.folder} and decoding its people once")
+    space = context.space()
     data = context.images(space.keypoints)
     data.read()
     mirrors = config.data.augmentation.flip_probability > 0 or config.retrain.validation.flip_test

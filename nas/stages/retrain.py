@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from nas.evaluation.prediction import ClipEvaluator
+from nas.export.deployed_files import require_packages
 from nas.export.trained import ExportedWeights, export_retrained
 from nas.processes.rank import is_first_process
 from nas.run.folder import RunFolder
@@ -62,6 +63,10 @@ def retrain_stage(
     config, run = context.config, context.run
     settings: RetrainConfig = config.video.retrain if config.is_video else config.retrain
     settings.budget(1)
+    if config.data.final_augmentation is not None and not settings.final_epochs:
+        section = "video.retrain" if config.is_video else "retrain"
+        raise InputError(f"data.final_augmentation: is given, and {section}.final_epochs is 0: it has no effect")
+    require_packages(config.export.formats)  # now, and not after hours of training
     networks = networks_to_retrain(config, run) if networks is None else networks
     require_kind(config, networks)
     if len({network.keypoints for network in networks}) > 1:

@@ -12,7 +12,7 @@ from nas.search.driver import SearchResult
 from nas.search.record.resume import recorded_identity, recorded_objectives
 from nas.search.session import candidate_factory, check_files, search_networks
 from nas.stages import sections
-from nas.stages.context import StageContext, load_space
+from nas.stages.context import StageContext
 from nas.stages.train import video_space
 from search_spaces import InputError, SearchSpace, VideoSearchSpace
 
@@ -61,7 +61,7 @@ def _searched_space(context: StageContext, run: RunFolder) -> SearchSpace | Vide
     """The configured space; of videos it has to be the run's, which says the key frame's network."""
     config = context.config
     if not config.is_video:
-        return load_space(config)
+        return context.space()
     if not run.is_video or not run.temporal.is_file():
         raise InputError(f"{run.temporal}: no such file; run `vipnas train-supernet` first")
     space = run.load_video_space()

@@ -36,7 +36,7 @@ def train_stage(context: StageContext) -> Path:
         return _train_temporal(context)
     config, run = context.config, context.run
     config.train.budget()
-    space = load_space(config)
+    space = context.space()
     _refuse_to_train_over(context, run.supernet, run.supernet_metrics, "a supernet's training")
     data = context.images(space.keypoints)
     data.train  # noqa: B018  read the annotations now: nothing is written for data that cannot be used

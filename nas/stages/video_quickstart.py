@@ -6,17 +6,19 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nas.config import Config, load_config, save_config
 from nas.data.synthetic import SyntheticConfig
+from nas.data.video_data import VideoData
 from nas.evaluation.baselines import TRAINED_ON, Baseline, evaluate_baselines
 from nas.evaluation.config import EvaluationConfig
 from nas.export.networks import choose
 from nas.run.files import atomic_write_json
 from nas.run.folder import RunFolder
-from nas.stages.context import StageContext, load_space
+from nas.stages.context import StageContext
 from nas.stages.export import export_stage
 from nas.stages.narrator import Narrator, SilentNarrator
 from nas.stages.predict import PredictSettings, predict_stage
@@ -117,19 +119,18 @@ def plan_video(minutes: float, data: Path | None, run_dir: Path) -> VideoPlan:
         overrides = [("minutes", "null"), ("search.workers", str(cores))]
         overrides += [(f"{name}.minutes", str(round(share * rest, 4))) for name, share in shares.items()]
         overrides += shared_by_processes(trainings, batch, cores)
+        overrides += [("run_dir", str(run_dir))]
+        if path == VIDEO_CONFIG:
+            overrides += [(name, str(run_dir)) for name in ("video.key", "video.initialize_from_images")]
+        overrides += [(f"data.{name}", str(folder)) for name in ("folder", "video.folder")]
         config = load_config(path, overrides)
-        videos = dataclasses.replace(config.data.video, folder=folder, layout="coco")
-        return dataclasses.replace(config, data=dataclasses.replace(config.data, folder=folder, video=videos))
+        videos = dataclasses.replace(config.data.video, layout="coco")
+        return dataclasses.replace(config, data=dataclasses.replace(config.data, video=videos))
 
     videos = planned_config(VIDEO_CONFIG, VIDEO_SHARES, CLIPS, ("video.train", "video.retrain"))
     images = planned_config(CONFIG, SHARES, BATCH, ("train", "retrain"))
     images = dataclasses.replace(images, space=videos.space)  # the key frame's network is one of the frames' space
-    level = dataclasses.replace(videos.video, key=str(run_dir), initialize_from_images=run_dir)
-    return VideoPlan(
-        dataclasses.replace(images, run_dir=run_dir),
-        dataclasses.replace(videos, run_dir=run_dir / VIDEO, video=level),
-        synthetic,
-    )
+    return VideoPlan(images, dataclasses.replace(videos, run_dir=run_dir / VIDEO), synthetic)
 
 
 def planned_video(run_dir: Path) -> VideoPlan | None:
@@ -165,15 +166,18 @@ class _Stages:
         self.of_images = StageContext(plan.images, resume=True, narrator=narrator)
         self.of_videos = StageContext(plan.videos, resume=True, narrator=narrator)
         self.images, self.run = self.of_images.run, self.of_videos.run
-        self.space = load_space(plan.images)
-        self.videos = self.of_videos.videos(plan.videos.video.frames, self.space.keypoints)
+
+    @cached_property
+    def videos(self) -> VideoData:
+        """With as many keypoints as the images'."""
+        return self.of_videos.videos(self.plan.videos.video.frames, self.of_images.space().keypoints)
 
     def run_all(self) -> VideoQuickstartResult:
         plan = self.plan
         note_people(self.images, plan.synthetic)
         save_config(plan.images, self.images.config)
         save_config(plan.videos, self.run.config)
-        read_people(self.of_images, plan.synthetic, self.space)
+        read_people(self.of_images, plan.synthetic)
         self.videos.read()  # an error comes now, not after the trainings
         mirrors = plan.videos.data.augmentation.flip_probability > 0
         self.videos.tell_of_keypoints("val", mirrors=mirrors, evaluates=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -58,10 +59,17 @@ def load_checkpoint(path: Path, identity: State, ignored: Collection[str] = ()) 
     found = content["identity"]
     for key in (*identity, *(key for key in found if key not in identity)):
         new = key not in found and not identity[key]
-        if not new and key not in ignored and found.get(key) != identity.get(key):
+        if not new and key not in ignored and not _is_same(key, found.get(key), identity.get(key)):
             was, now = _short(found.get(key)), _short(identity.get(key))
             raise InputError(f"{path}: is of another run: {key} was {was} and is now {now}; resume with the same")
     return dict(content["state"])
+
+
+def _is_same(key: str, was: Any, now: Any) -> bool:
+    """Whether a value of the identity is the same; a file may be named in another way (by its whole path, say)."""
+    if key == "initialize_from" and isinstance(was, str) and isinstance(now, str):
+        return os.path.abspath(was) == os.path.abspath(now)
+    return bool(was == now)
 
 
 def _check_sums(path: Path) -> None:

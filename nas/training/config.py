@@ -107,8 +107,9 @@ class SupernetTrainingConfig(TrainingConfig):
     """Share of the budget in which the largest subnet is trained alone, before the others join. Its steps cost a third
     of a sandwich's, and the others inherit what it has learnt: in short trainings most of the time is best spent so."""
     initialize_from: Path | None = None
-    """Weights of a trained network of the space, with which the supernet begins, over all others that it begins with;
-    best the largest network, which has them all."""
+    """Weights of a trained network of the space, or an MMPose checkpoint that `vipnas convert` has read, with which the
+    supernet begins, over all others that it begins with; best the largest network, which has them all. Of one with
+    another head, other keypoints or another input size than the space's, the stem and the stages alone."""
 
     def budget(self) -> Budget:
         """Raises InputError where neither steps nor minutes are given."""
@@ -143,6 +144,8 @@ class RetrainConfig(TrainingConfig):
     first half and then does so."""
     milestones: tuple[float, ...] = (170 / 210, 200 / 210)
     """Where `step` lowers the learning rate, as parts of the budget: epochs 170 and 200 of 210."""
+    final_epochs: NonNegativeInt = 0
+    """So many epochs at the end show people as `data.final_augmentation` says; of a budget in `epochs`."""
     autoscale_lr: bool = False
     """Scale the learning rate with the batch of all processes together, in proportion to 512."""
     ema_decay: ShareUnderOne = 0.0
@@ -165,6 +168,8 @@ class RetrainConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(all(0 < part < 1 for part in self.milestones), self, "milestones", "parts of the budget, from 0 to 1")
+        if self.final_epochs and (self.epochs is None or self.final_epochs > self.epochs):
+            raise InputError(f"final_epochs={self.final_epochs} is not possible; there are epochs={self.epochs} in all")
         _require(bool(self.initialize_from), self, "initialize_from", "scratch, inherited or a path")
 
     def budget(self, steps_per_epoch: int) -> Budget:

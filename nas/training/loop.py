@@ -32,8 +32,11 @@ TOLERATED_BROKEN_STEPS = 5
 """So many steps in a row whose gradients are not finite are left out; one more ends the training."""
 _NOT_OUR_STATE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
 """What taking up a state raises that somebody has changed."""
-NOT_OF_THE_RUN = ("checkpoint_every", "log_every", "threads", "processes", "device", "validation", "teacher")
-"""Configuration that may change when a run is resumed; a teacher's weights may not, wherever its file lies."""
+NOT_OF_THE_RUN = (
+    "checkpoint_every", "log_every", "threads", "processes", "device", "validation", "teacher", "final_epochs"
+)  # fmt: skip
+"""Configuration that may change when a run is resumed; a teacher's weights may not, wherever its file lies, nor what
+the final epochs show: those are facts of their own."""
 
 _log = logging.getLogger(__name__)
 

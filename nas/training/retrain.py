@@ -140,6 +140,8 @@ def _retrain(
         net = net.to(processes.device)
         teacher = _teacher(architecture, config, key, processes, names)
         facts = {"kind": "retrain", "taught_by": "" if teacher is None else state_key(teacher)}
+        if config.final_epochs:
+            facts["final"] = f"{config.final_epochs} epochs: {clips.data.config.final_augmentation}"
         if isinstance(net, VideoPoseNet):
             facts |= {"kind": "retrain video", "key": state_key(net.key)}  # before it is trained
             net.key.requires_grad_(_trains_first(config))

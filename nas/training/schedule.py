@@ -31,7 +31,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.steps is None and self.seconds is None:
-            raise InputError("training: give a number of steps, of minutes, or both")
+            raise InputError(
+                "training: give a number of steps, of minutes, or both; or `minutes: M` of the run, which its stages "
+                "share (--minutes M)"
+            )
         for name, value in (("steps", self.steps), ("minutes", self.seconds)):
             if value is not None and value <= 0:
                 raise InputError(f"training: {name} must be positive, got {value}")

@@ -46,6 +46,7 @@ from search_spaces import (
     SearchSpace,
     VideoArchitecture,
     VideoSearchSpace,
+    kinds,
 )
 from supernet import Network, PoseNet, Sharing, Supernet
 
@@ -226,7 +227,8 @@ def sampled_subnets(
     extremes = [] if alone else [("smallest", spatial.smallest())]
     if alone or step % config.largest_every == 0:
         extremes.insert(0, ("largest", spatial.largest()))
-    for kind, network in extremes:
+    for kind, extreme in extremes:
+        network = kinds.drawn(spatial, extreme, rng)  # else the costliest and the cheapest kinds alone would be trained
         if video is None:
             yield kind, (network,)
         else:

@@ -14,7 +14,7 @@ from ..families import family_names
 from ..space import SearchSpace
 from ..yaml_files import is_file_name, read_yaml
 
-__all__ = ["get_space", "published", "published_names", "space_names"]
+__all__ = ["get_space", "published", "published_names", "space_names", "states_keypoints"]
 
 
 EXCLUDES = {"groups": ("group_width",), "group_width": ("groups",)}
@@ -74,6 +74,27 @@ def read_space_file(path: Path, begun: tuple[Path, ...] = ()) -> Any:
             raise InputError(f"{path}: extends {base}, which extends this file; one of them must be whole")
         whole = read_space_file(beside, (*begun, path.resolve()))
     return extended(whole, {"name": path.stem, **changes}, str(path))
+
+
+def states_keypoints(name: str | Path) -> bool:
+    """Whether a space says of itself how many keypoints its networks predict.
+
+    Those of the package do not: 17 stands there because every network has some number. Nor does a file that leaves
+    ``keypoints`` out, and extends none that gives it.
+
+    Raises:
+        InputError: as :func:`get_space`.
+    """
+    if not is_file_name(name):
+        return False
+    read_space_file(Path(name))  # refuses files that extend one another in a circle
+    path = Path(name)
+    while isinstance(content := read_yaml(path), dict) and "keypoints" not in content:
+        base = str(content.get("extends", ""))
+        if not is_file_name(base):
+            return False
+        path = path.parent / base
+    return True
 
 
 def extended(base: Any, changes: Mapping[str, Any], where: str) -> Any:

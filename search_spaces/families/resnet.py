@@ -8,7 +8,7 @@ from ..errors import InputError
 from ..layers import Block, Cost, FeatureMap, Size, chain, conv_norm, global_context, halved, total
 from ..parts import Stage, Stem
 
-__all__ = ["FAMILY", "check", "inner_width", "stage_blocks", "stem_blocks"]
+__all__ = ["FAMILY", "bottleneck", "check", "inner_width", "stage_blocks", "stem_blocks"]
 
 FAMILY = "resnet"
 OWN_FIELDS = ()
@@ -40,10 +40,10 @@ def stem_blocks(stem: Stem, inputs: tuple[FeatureMap, ...]) -> tuple[Block, ...]
 
 def stage_blocks(stage: Stage, inputs: tuple[FeatureMap, ...]) -> tuple[Block, ...]:
     """Bottlenecks."""
-    return chain(stage, inputs, stage.width // stage.expansion, _bottleneck)
+    return chain(stage, inputs, stage.width // stage.expansion, bottleneck)
 
 
-def _bottleneck(in_channels: int, stage: Stage, stride: int, size: Size) -> Cost:
+def bottleneck(in_channels: int, stage: Stage, stride: int, size: Size) -> Cost:
     """One, with its attention and the projection of its shortcut."""
     width, inner = stage.width, stage.width // stage.expansion
     reduce = conv_norm(in_channels, inner, 1, size)

@@ -3,7 +3,7 @@
 What the classes ``ViPNAS_ResNet``, ``ViPNAS_MobileNetV3`` and ``ViPNASHead`` (0.x: ``ViPNASHeatmapSimpleHead``) build
 from their arguments, as documented in MMPose 0.x and 1.x. Two things there surprise: ``ViPNAS_ResNet`` makes a stage
 ``wid · expan`` channels wide, with ``wid`` channels inside; and of a depth of 0 it makes one block. RTMPose's backbone,
-and the heads with SimCC, are in ``rtmpose``.
+and the heads with SimCC, are in ``rtmpose``; HRNet in ``hrnet``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from ..architecture import PoseArchitecture
 from ..errors import InputError
 from ..parts import Activation, Head, Stage, Stem
+from .hrnet import HRNET, hrnet, hrnet_dictionary
 from .rtmpose import CSPNEXT, SIMCC_HEADS, cspnext, cspnext_dictionary, simcc_dictionary, simcc_head
 from .settings import Settings, check_layers
 
@@ -22,7 +23,8 @@ __all__ = ["from_mmpose", "to_mmpose"]
 RESNET, MOBILENETV3 = "ViPNAS_ResNet", "ViPNAS_MobileNetV3"
 HEAD_1X, HEAD_0X = "ViPNASHead", "ViPNASHeatmapSimpleHead"
 HEATMAP_HEAD = "HeatmapHead"
-"""Of CSPNeXt's heatmap networks; as ``ViPNASHead``, wider and without groups."""
+"""Of CSPNeXt's and HRNet's heatmap networks; as ``ViPNASHead``, wider and without groups."""
+HEATMAP_HEAD_0X = "TopdownHeatmapSimpleHead"
 
 _ACTIVATIONS: dict[str, Activation] = {"ReLU": "relu", "HSwish": "hardswish"}
 
@@ -83,6 +85,10 @@ _HEAD_0X_DEFAULTS: dict[str, Any] = {
     "input_transform": None,
     "align_corners": False,
 }
+_HEATMAP_HEAD_0X_DEFAULTS: dict[str, Any] = {
+    **{name: value for name, value in _HEAD_0X_DEFAULTS.items() if name != "num_deconv_groups"},
+    "num_deconv_filters": (256, 256, 256),
+}
 
 # What does not change the network that the weights are for.
 _BACKBONE_IGNORED = frozenset(
@@ -104,7 +110,7 @@ def from_mmpose(
         backbone: the config's ``model.backbone``. A missing key has the class's default. Without ``type``, the class
             is the one whose keys are used (``stride`` and ``act``, or ``strides``, ``depth``, …), else the one whose
             number of stages fits the longest list (up to five entries: ``ViPNAS_ResNet``), else the one whose default
-            width is the head's ``in_channels``; ``CSPNeXt`` needs its ``type``.
+            width is the head's ``in_channels``; ``CSPNeXt`` and ``HRNet`` need their ``type``.
         head: ``model.head`` (1.x) or ``model.keypoint_head`` (0.x). The two arguments for which the classes have no
             default may be missing too: ``in_channels`` is then the backbone's, ``out_channels`` 17.
         input_size: (height, width); None takes it from the head's ``input_size`` or ``decoder``, or (256, 192).
@@ -158,6 +164,8 @@ def to_mmpose(architecture: PoseArchitecture) -> tuple[dict[str, Any], dict[str,
         backbone = {"type": MOBILENETV3, **lists, "stride": strides, "act": activations}
     elif architecture.family == "cspnext":
         backbone = cspnext_dictionary(stem, stages)
+    elif architecture.family == "hrnet":
+        backbone = hrnet_dictionary(stem, stages)
     else:
         known = ", ".join(family for family, _ in _READERS.values())
         raise InputError(f"MMPose has no backbone of the family {architecture.family!r}; it has {known}")
@@ -165,6 +173,14 @@ def to_mmpose(architecture: PoseArchitecture) -> tuple[dict[str, Any], dict[str,
         return backbone, simcc_dictionary(head, architecture.parts[-1].inputs[0], architecture.input_size)
     if head.kernel_size != 1:
         raise InputError(f"head: kernel_size={head.kernel_size}; {HEAD_1X} of MMPose has 1")
+    if architecture.family == "hrnet" and max(head.groups, default=1) == 1:
+        return backbone, {
+            "type": HEATMAP_HEAD,
+            "in_channels": stages[-1].width,
+            "out_channels": head.keypoints,
+            "deconv_out_channels": head.widths or None,
+            "deconv_kernel_sizes": head.kernel_sizes or None,
+        }
     return backbone, {
         "type": HEAD_1X,
         "in_channels": stages[-1].width,
@@ -212,7 +228,8 @@ def _backbone_class(backbone: Mapping[str, Any], head: Mapping[str, Any]) -> str
 
 def _heads_of(backbone: str) -> tuple[str, ...]:
     """The classes of heads that go with a backbone here."""
-    return (HEAD_1X, HEAD_0X, *SIMCC_HEADS, *((HEATMAP_HEAD,) if backbone == CSPNEXT else ()))
+    plain = {CSPNEXT: (HEATMAP_HEAD,), HRNET: (HEATMAP_HEAD, HEATMAP_HEAD_0X)}.get(backbone, ())
+    return (HEAD_1X, HEAD_0X, *SIMCC_HEADS, *plain)
 
 
 def _class_name(where: str, given: Mapping[str, Any], supported: tuple[str, ...]) -> str:
@@ -299,6 +316,7 @@ _READERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], tuple[Stem, tuple[S
     RESNET: ("resnet", _resnet),
     MOBILENETV3: ("mobilenetv3", _mobilenetv3),
     CSPNEXT: ("cspnext", cspnext),
+    HRNET: ("hrnet", hrnet),
 }
 """Of the class of a backbone, its family and what reads its settings."""
 
@@ -307,8 +325,9 @@ _READERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], tuple[Stem, tuple[S
 
 
 def _head(name: str | None, given: Mapping[str, Any], channels: int) -> Head:
-    is_0x = any(key.startswith("num_deconv") for key in given) if name is None else name == HEAD_0X
-    defaults = _HEAD_0X_DEFAULTS if is_0x else _HEATMAP_HEAD_DEFAULTS if name == HEATMAP_HEAD else _HEAD_1X_DEFAULTS
+    is_0x = any(key.startswith("num_deconv") for key in given) if name is None else name in (HEAD_0X, HEATMAP_HEAD_0X)
+    plain = {HEATMAP_HEAD: _HEATMAP_HEAD_DEFAULTS, HEATMAP_HEAD_0X: _HEATMAP_HEAD_0X_DEFAULTS}
+    defaults = plain.get(name or "", _HEAD_0X_DEFAULTS if is_0x else _HEAD_1X_DEFAULTS)
     settings = Settings("head", given, defaults, _HEAD_IGNORED)
     in_channels = settings["in_channels"]
     if in_channels not in (None, channels, [channels], (channels,)):
@@ -340,7 +359,8 @@ def _deconvolutions_0x(settings: Settings) -> _Deconvolutions:
     count = settings.integer("num_deconv_layers", low=0)
     if count == 0:
         return (), (), ()
-    widths, groups = settings.integers("num_deconv_filters"), settings.integers("num_deconv_groups")
+    widths = settings.integers("num_deconv_filters")
+    groups = settings.integers("num_deconv_groups") if settings.has("num_deconv_groups") else (1,) * len(widths)
     if len(widths) != count:
         raise InputError(f"head: num_deconv_layers={count} with {len(widths)} num_deconv_filters")
     return widths, groups, settings.integers("num_deconv_kernels")

@@ -45,10 +45,13 @@ def run_part(part: nn.Module, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return found if isinstance(found, tuple) else (found,)
 
 
-def further_block(stage: nn.Module) -> nn.Module:
-    """The second of a stage's equal blocks; the stage is a sequence of them, or holds one."""
-    blocks = stage if isinstance(stage, nn.Sequential) else stage.get_submodule("blocks")
-    return blocks.get_submodule("1")
+def further_block(stage: nn.Module, position: int = 1) -> nn.Module:
+    """The block at ``position`` of the part's ``blocks``, in a stage with two of what repeats there.
+
+    A stage that neither is a sequence of equal blocks nor holds one says by ``further`` where its further blocks are.
+    """
+    names = getattr(stage, "further", ("1" if isinstance(stage, nn.Sequential) else "blocks.1",))
+    return stage.get_submodule(names[position - 1])
 
 
 class PoseNet(nn.Module):

@@ -255,7 +255,7 @@ class _Model(Generic[A]):
         best: int,
     ) -> None:
         self._seen, self._problem, self._space = seen, problem, space
-        self._genes = Genes(unit_genes([one.vector for one in seen], space.gene_sizes))
+        self._genes = Genes(unit_genes([one.vector for one in seen], space.gene_sizes, space.unordered_genes))
         self._estimates = np.array([one.evaluated.is_estimate for one in seen])
         self.shapes = dict(shapes)
         self._processes: dict[str, tuple[GaussianProcess, bool]] = {}
@@ -323,7 +323,8 @@ class _Model(Generic[A]):
 
     def _expected(self, vectors: Integers) -> tuple[Floats, Floats]:
         """Costs (n, m) and violations (n,) of architectures that nobody has seen."""
-        products = self._genes.products_with(unit_genes(vectors, self._space.gene_sizes))
+        space = self._space
+        products = self._genes.products_with(unit_genes(vectors, space.gene_sizes, space.unordered_genes))
         values = {}
         for name, (process, logarithmic) in self._processes.items():
             found = process(products)

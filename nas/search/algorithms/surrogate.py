@@ -45,11 +45,21 @@ GRID = tuple(
 )
 
 
-def unit_genes(vectors: ArrayLike, sizes: Sequence[int]) -> Floats:
-    """(n, d) genes scaled to [0, 1]; those without a choice are left out."""
-    most = np.asarray(sizes) - 1
+def unit_genes(vectors: ArrayLike, sizes: Sequence[int], unordered: Sequence[int] = ()) -> Floats:
+    """(n, d) genes scaled to [0, 1]; those without a choice are left out.
+
+    Genes whose choices have no order become a column a choice, so that every two choices are as far from each other as
+    the ends of the others' scales.
+    """
+    genes, most = np.asarray(vectors, dtype=np.float64).reshape(-1, len(sizes)), np.asarray(sizes) - 1
+    kinds = [index for index in unordered if sizes[index] > 2]
     free = most > 0
-    return np.asarray(vectors, dtype=np.float64).reshape(-1, len(most))[:, free] / most[free]
+    free[kinds] = False
+    scaled = genes[:, free] / most[free]
+    if not kinds:
+        return scaled
+    chosen = [(genes[:, index, None] == np.arange(sizes[index])) / np.sqrt(2) for index in kinds]
+    return np.concatenate([scaled, *chosen], axis=1)
 
 
 class Genes:

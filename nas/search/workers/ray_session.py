@@ -14,12 +14,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nas.run.stopped import Stopped
 from search_spaces.errors import InputError
 
 __all__ = ["LATENCY_SLOT", "ONE_THREAD", "RaySession", "check_address", "environment"]
 
 LATENCY_SLOT = "latency_slot"
 CONNECT_S = 10.0
+STARTS = 3
+SLOW_START = "timed out during startup"
+"""What Ray says, by no class of its own, when its processes take more than 30 s: on a machine that is very busy."""
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 LONGEST_TEMPORARY = 38
 """Bytes of a temporary folder's path below which Ray's sockets can lie: ``ray/session_DATE_TIME_MICROSECONDS_PID/
@@ -40,6 +44,7 @@ class RaySession:
 
     Raises:
         InputError: no cluster answers at ``address``; or a local Ray finds no folder for its sockets.
+        Stopped: a local Ray does not answer in time.
     """
 
     _local_is_running: ClassVar[bool] = False
@@ -53,16 +58,7 @@ class RaySession:
                 return
             common: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
             if address is None:
-                # "local": the file that an unclean end leaves behind makes a plain init look for a dead cluster.
-                ray.init(
-                    address="local",
-                    _temp_dir=_short_folder(),
-                    num_cpus=cpus,
-                    resources={LATENCY_SLOT: 1},
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    **common,
-                )
+                _start_local(cpus, common)
                 RaySession._local_is_running = True
             else:
                 check_address(address)
@@ -90,6 +86,38 @@ class RaySession:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _start_local(cpus: int, options: Mapping[str, Any]) -> None:
+    """Start a Ray on this machine.
+
+    Raises:
+        Stopped: it does not answer in time, however often it is started; what was started is ended.
+    """
+    import ray
+
+    for _ in range(STARTS):
+        try:
+            # "local": the file that an unclean end leaves behind makes a plain init look for a dead cluster.
+            ray.init(
+                address="local",
+                _temp_dir=_short_folder(),
+                num_cpus=cpus,
+                resources={LATENCY_SLOT: 1},
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **options,
+            )
+            return
+        except Exception as error:
+            if SLOW_START not in str(error):
+                raise
+            ray.shutdown()
+            failure = error
+    raise Stopped(
+        "Ray does not start in time on this machine, which is busy or has little memory left: try again (a search goes "
+        "on with --resume), or search without Ray (--search.workers 0)"
+    ) from failure
 
 
 def check_address(address: str) -> None:
