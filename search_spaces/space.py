@@ -240,6 +240,7 @@ class SearchSpace:
         for stage in self.stages:
             for name in set(self._stage_genes) - {"width", "expansion", "groups"}:
                 total *= len(getattr(stage, name))
+        total *= len(self.sizes)
         runs: list[list[StageChoices]] = []
         for stage in self.stages:
             runs = [*runs, [stage]] if stage.width else [*runs[:-1], [*runs[-1], stage]]
@@ -249,7 +250,7 @@ class SearchSpace:
                 * (count_heads(self.head, w) if run is runs[-1] else 1)
                 for w in run[0].width
             )
-        return total * len(self.sizes)
+        return total
 
     # Vectors --------------------------------------------------------------------------------------------------------
 
