@@ -117,6 +117,7 @@ class SearchSpace:
         for part in range(1, len(self.stages) + 1):
             names = (self.width_gene(part - 1), self.width_gene(part), f"stage{part}.expansion")
             chosen = [at[name] for name in dict.fromkeys(names)]
+            chosen += [index for index in kinds.places(self.genes) if self.genes[index].part == part]
             for values in product(*(range(self.gene_sizes[index]) for index in chosen)):
                 trial = list(vector)
                 for index, value in zip(chosen, values, strict=True):

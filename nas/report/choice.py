@@ -74,7 +74,7 @@ def choose(records: RunRecords, budgets_ms: Sequence[float] = ()) -> Choice | No
         budgets_ms: latencies; without any, the quartiles of the front of these networks.
     """
     finalists = records.finalists
-    if finalists and not budgets_ms:
+    if finalists.get("front") and not budgets_ms:
         return Choice("finalists", layers_of(records)[1], tuple(finalists["recommended"]))
     measure: Literal["ap", "mean_oks"]
     order: tuple[tuple[Kind, int], ...] = (("finalists", 1), ("retrained", 2), ("inherited", 0))
