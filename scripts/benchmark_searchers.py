@@ -227,7 +227,7 @@ class Pool:
             cost = one.latency_ms[common[0]] if common else one.macs / 1e6
             self._costs[self.space.encode(one.architecture)] = -accuracy, float(cost)
         self.members, self.known_costs = list(self._costs), list(self._costs.values())
-        self._units = unit_genes(self.members, self.space.gene_sizes)
+        self._units = unit_genes(self.members, self.space.gene_sizes, self.space.unordered_genes)
         digest = hashlib.sha256(json.dumps(sorted(self._costs.items())).encode()).hexdigest()[:16]
         self.identity = {"space": self.space.id, "networks": digest, "measure": measure,
                          "cost": f"ms with {common[0]}" if common else "millions of MACs"}  # fmt: skip
@@ -244,7 +244,8 @@ class Pool:
 
     def resolve(self, proposed: Vector, evaluated: Collection[Vector]) -> Vector:
         """The member whose genes, each scaled to [0, 1], differ least, of those that were not evaluated."""
-        place = unit_genes(self.space.encode(self.space.decode(proposed)), self.space.gene_sizes)
+        genes = self.space.encode(self.space.decode(proposed))
+        place = unit_genes(genes, self.space.gene_sizes, self.space.unordered_genes)
         order = np.argsort(np.abs(self._units - place).sum(axis=1), kind="stable")
         return next(self.members[index] for index in order if self.members[index] not in evaluated)
 

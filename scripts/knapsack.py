@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nas.latency import LatencyTable
 from nas.latency.blocks import blocks_of
 from nas.latency.table import block_name
-from search_spaces import SearchSpace
+from search_spaces import InputError, SearchSpace
 
 __all__ = ["AdditiveLatency", "Scores", "fit_scores", "solve_knapsack", "total_scores"]
 
@@ -71,6 +71,8 @@ class AdditiveLatency:
     """
 
     def __init__(self, space: SearchSpace, table: LatencyTable) -> None:
+        if space.input_sizes:
+            raise InputError(f"space {space.name}: the knapsack is of one input size; leave input_sizes out")
         self.space = space
         self.places = [[i for i, gene in enumerate(space.genes) if gene.part == part] for part in range(self._count)]
         """Of each part, where its genes stand in a vector; the first is its width."""

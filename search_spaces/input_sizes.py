@@ -69,7 +69,10 @@ def check_strides(name: str, networks: Iterable[PoseArchitecture], sizes: Sequen
     """
     for network in networks if sizes else ():
         for size in sizes:
-            found, wanted = network.replace(input_size=size).heatmap_size, network.heatmap_size
+            try:
+                found, wanted = network.replace(input_size=size).heatmap_size, network.heatmap_size
+            except InputError as error:  # the family asks more of it
+                raise InputError(f"space {name}: input_sizes: {size_words(size)}: {error}") from None
             if any(a * b != c * d for a, b, c, d in zip(found, network.input_size, wanted, size, strict=True)):
                 (_, last), whole = network.parts[-1].inputs[0], network.input_size
                 steps = " and ".join(str(-(-side // of)) for side, of in zip(whole, last, strict=True))

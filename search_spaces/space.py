@@ -117,6 +117,7 @@ class SearchSpace:
         for part in range(1, len(self.stages) + 1):
             names = (self.width_gene(part - 1), self.width_gene(part), f"stage{part}.expansion")
             chosen = [at[name] for name in dict.fromkeys(names)]
+            chosen += [index for index in kinds.places(self.genes) if self.genes[index].part == part]
             for values in product(*(range(self.gene_sizes[index]) for index in chosen)):
                 trial = list(vector)
                 for index, value in zip(chosen, values, strict=True):
@@ -240,6 +241,7 @@ class SearchSpace:
         for stage in self.stages:
             for name in set(self._stage_genes) - {"width", "expansion", "groups"}:
                 total *= len(getattr(stage, name))
+        total *= len(self.sizes)
         runs: list[list[StageChoices]] = []
         for stage in self.stages:
             runs = [*runs, [stage]] if stage.width else [*runs[:-1], [*runs[-1], stage]]
@@ -249,7 +251,7 @@ class SearchSpace:
                 * (count_heads(self.head, w) if run is runs[-1] else 1)
                 for w in run[0].width
             )
-        return total * len(self.sizes)
+        return total
 
     # Vectors --------------------------------------------------------------------------------------------------------
 

@@ -39,9 +39,11 @@ def architecture_lines(architecture: PoseArchitecture) -> list[str]:
 
 
 def network_lines(network: PoseArchitecture | VideoArchitecture) -> list[str]:
-    """As :func:`architecture_lines`; of a video network one line a frame: its network, fusion and MACs."""
+    """As :func:`architecture_lines`, after the input's size; of a video network one line a frame: its network, fusion
+    and MACs."""
     if isinstance(network, PoseArchitecture):
-        return architecture_lines(network)
+        height, width = network.input_size
+        return [f"input: {height}×{width}", *architecture_lines(network)]
     key, *frames = count_video(network).by_frame
     lines = [f"key frame: {network.key.id}, {key.macs / 1e6:,.1f} MMACs"]
     for position, (frame, cost) in enumerate(zip(network.frames, frames, strict=True), 1):

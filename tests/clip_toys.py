@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from nas.data.codecs import Codec
+from nas.data.simcc import fitting_codec
 from nas.data.tensors import ClipTensors
 from nas.processes.distributed import Processes
 from nas.training.config import TrainingConfig
 from nas.weights.files import pose_metadata
-from search_spaces import VideoSearchSpace
+from search_spaces import PoseArchitecture, VideoSearchSpace
 from tests.training_fixture import small_space
 
 __all__ = ["Toy", "ToyClips", "small_video_space"]
@@ -52,6 +53,9 @@ class ToyClips:
     @property
     def codec(self) -> Codec:
         return Codec.of("gaussian", (64, 48))
+
+    def codec_of(self, network: PoseArchitecture) -> Codec:
+        return fitting_codec(self.codec, network)
 
     @property
     def stride(self) -> tuple[float, float]:

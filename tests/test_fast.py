@@ -169,6 +169,13 @@ def test_a_bad_space_is_named_in_one_line(change: dict[str, Any], message: str) 
     assert "\n" not in str(error.value)
 
 
+def test_choices_that_one_kind_cannot_have_are_refused_whatever_the_smallest_has() -> None:
+    tiny = get_space("fast-tiny")
+    odd = dataclasses.replace(tiny.stages[2], width=(48, 49, 64), expansion=(1, 2, 3))
+    with pytest.raises(InputError, match=r"some choices exclude each other: .*must be even"):
+        tiny.replace(stages=(*tiny.stages[:2], odd, *tiny.stages[3:]))
+
+
 def test_weights_of_all_kinds_together_are_bounded() -> None:
     """Each of these networks is allowed; a supernet of all of them is too large."""
     wide = {"width": [6000], "expansion": [4], "depth": [2]}

@@ -35,7 +35,15 @@ from nas.training.goals import OutputKey, of_each_output, output_forms, resized_
 from nas.training.losses import heatmap_mse
 from nas.training.supernet import sampled_subnets, train_supernet
 from nas.training.validation import CropEvaluator
-from search_spaces import HeadChoices, InputError, PoseArchitecture, SearchSpace, get_space, get_video_space
+from search_spaces import (
+    HeadChoices,
+    InputError,
+    PoseArchitecture,
+    SearchSpace,
+    StageChoices,
+    get_space,
+    get_video_space,
+)
 from search_spaces.video import frames_of
 from supernet import Supernet, calibrate
 from tests.program import assert_one_line, call
@@ -381,6 +389,18 @@ def test_first_looks_are_at_each_candidate_s_own_size(trained: tuple[PoseData, R
         people = shared.at(network.input_size).shown.people
         expected = people.oks(places[:, None], slice(0, 5))
         assert found["metrics"]["mean_oks"] == pytest.approx(float(expected.mean()), abs=0.01)
+
+
+def test_looks_tell_stages_apart_that_are_alike_but_for_their_place() -> None:
+    stage = StageChoices(width=(8,), depth=(1,), kernel_size=(3,), groups=(1,), attention=(False,), stride=1)
+    space = small_space().replace(stages=(stage, stage, dataclasses.replace(stage, stride=2)))
+    supernet = Supernet(space, generator=torch.Generator().manual_seed(3)).train()
+    images, network = torch.randn(4, 3, 64, 48, generator=torch.Generator().manual_seed(1)), space.largest()
+    looks = Looks(supernet, (), (images[:, None], None), (4.0, 4.0), torch.float32, Kept(1 << 28))
+    [found] = looks(frames_of(network))
+    with torch.no_grad():
+        expected = supernet.extract(network).module(images)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_a_head_s_scale_is_that_of_its_own_heatmaps() -> None:

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,23 @@ from evaluators.errors import MeasureInputError
 from evaluators.latency import runtimes
 from evaluators.latency.protocol import Measurement, Protocol
 from evaluators.latency.runtimes import Deployment, WrongOutputError, require_equal, runtime_version
+from nas.cli.main import main
 from nas.latency import LatencyConfig, LatencyMeter, LatencyTable, build_table, measure_architectures
 from nas.latency.blocks import Block, blocks_of, build_block, measured_terms, space_blocks, weights_of
 from nas.latency.meter import network_of
 from nas.latency.parts import part_latencies
 from nas.latency.table import block_name, fit_sums
-from search_spaces import HeadChoices, InputError, SearchSpace, Stage, StageChoices, StemChoices, get_space, space_names
+from search_spaces import (
+    HeadChoices,
+    InputError,
+    SearchSpace,
+    Stage,
+    StageChoices,
+    StemChoices,
+    complexity,
+    get_space,
+    space_names,
+)
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 
@@ -302,8 +314,10 @@ def test_weights_never_make_a_network_quicker() -> None:
 
 
 def test_a_blocks_weights_are_those_of_the_block_that_is_built() -> None:
-    for space in (small_space(), get_space("cspnext-tiny"), get_space("fast-tiny")):
+    for space in (small_space(), get_space("cspnext-tiny"), get_space("fast-tiny"), get_space("hrnet-tiny")):
         of_largest = space.largest()
+        total = sum(repeats * weights_of(block, of_largest) for block, repeats in blocks_of(of_largest))
+        assert total == complexity.count(of_largest).parameters
         for block, _ in blocks_of(of_largest):
             module, _ = build_block(block, of_largest, 1, torch.Generator().manual_seed(0))
             norms = sum(one.out_channels for one in module.modules() if isinstance(one, nn.Conv2d | nn.ConvTranspose2d))
@@ -327,3 +341,21 @@ def test_deployments_are_freed() -> None:
 def count_tensors() -> int:
     gc.collect()
     return sum(isinstance(value, torch.Tensor) for value in gc.get_objects())
+
+
+def test_a_table_is_built_for_the_datas_keypoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces = []
+
+    def built(space: SearchSpace, *arguments: object, **options: object) -> SimpleNamespace:
+        spaces.append(space)
+        return SimpleNamespace(blocks={}, fingerprint="")
+
+    monkeypatch.setattr("nas.latency.build_table", built)
+    monkeypatch.chdir(tmp_path)
+    assert main(["latency", "build-table", "resnet-tiny", "--keypoints", "14"]) == 0
+    assert [space.keypoints for space in spaces] == [14]
+    stated = tmp_path / "stated.yaml"
+    stated.write_text("{extends: resnet-tiny, name: stated, keypoints: 14}")
+    assert main(["latency", "build-table", str(stated)]) == 0
+    assert main(["latency", "build-table", str(stated), "--keypoints", "21"]) == 2
+    assert [space.keypoints for space in spaces] == [14, 14]

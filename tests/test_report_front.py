@@ -244,7 +244,7 @@ def test_published_networks_are_in_the_chart_and_the_table(tmp_path: Path) -> No
         run, SPACE, MACHINE, 1, lambda all_: [{"latency_ms": one.input_size[0] / 10, "spread_ms": 0.1} for one in all_]
     )
     chart = front_of(run)
-    assert chart.count('<line class="published"') == 1 + 1, "at the run's input size; and one in the legend"
+    assert chart.count('<line class="published"') == 2 + 1, "both at the run's input size; and one in the legend"
     page = run.report.read_text(encoding="utf-8")
     assert "<th>s-vipnas-res50 128×96</th><th>s-vipnas-res50 256×192</th>" in page
     assert "<td>12.80 ms ± 0.10</td><td>25.60 ms ± 0.10</td>" in page

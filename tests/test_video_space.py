@@ -225,6 +225,8 @@ def test_a_video_costs_what_its_frames_cost() -> None:
 
 def test_simcc_has_no_heatmaps_to_hand_on() -> None:
     with pytest.raises(InputError, match="SimCC, and frames of a video hand heatmaps on"):
+        get_video_space("cspnext", 2)
+    with pytest.raises(InputError, match=r"heatmap_size is .*; all frames need the same"):
         get_video_space("cspnext-tiny", 2)
     key = published("rtmpose-t")
     with pytest.raises(InputError, match="the key frame's network gives SimCC"):

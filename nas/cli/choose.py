@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.run}: has no network with a quality and a latency; run `vipnas search` first")
     for line in choice_lines(choice):
         print(line)
-    print(f"{choice.layer.title}: {choice.layer.protocol}")
+    print(f"{choice.layer.title}: {choice.protocol}")
     for what, how in latency_lines(records):
         if what.startswith("latency"):
             print(f"{what}: {how}")

@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from nas.latency.config import LatencyConfig
 
     parser.add_argument("space", metavar="SPACE", help="a name that vipnas spaces lists, or a YAML file")
+    text = "of the data, where the space does not say how many (default 17)"
+    parser.add_argument("--keypoints", metavar="K", type=int, help=text)
     parser.add_argument("--output", metavar="FILE", type=Path, default=Path("latency_table.json"), help="JSON file")
     parser.add_argument("--networks", metavar="N", type=int, default=16, help="networks measured whole for the fit")
     add_field_options(parser, LatencyConfig, leave_out=("rounds",))
@@ -32,10 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from nas.cli.progress import counting
     from nas.latency import LatencyConfig, build_table
-    from search_spaces import get_space
+    from search_spaces import get_space, states_keypoints
 
     config = from_field_options(LatencyConfig, arguments)
     space = get_space(arguments.space)
+    if arguments.keypoints is not None and arguments.keypoints != space.keypoints:
+        if states_keypoints(arguments.space):
+            raise InputError(f"--keypoints: is {arguments.keypoints}, and {arguments.space} says {space.keypoints}")
+        space = space.replace(keypoints=arguments.keypoints)
     _refuse_to_overwrite(arguments.output, Path(arguments.space), space, config)
     with counting("measuring blocks") as progress:
         table = build_table(space, config, arguments.output, networks=arguments.networks, progress=progress)

@@ -59,5 +59,5 @@ class Resizing:
 
     def keypoints_px(self, keypoints_px: Tensor) -> Tensor:
         """Places (…, 2), (x, y) in given pixels, in wanted pixels."""
-        step, origin = (torch.tensor(pair, device=keypoints_px.device) for pair in (self.step, self.origin))
-        return (keypoints_px - origin) / step
+        axes = zip(keypoints_px.unbind(-1), self.origin, self.step, strict=True)
+        return torch.stack([(place - origin) / step for place, origin, step in axes], dim=-1)

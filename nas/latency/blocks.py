@@ -101,7 +101,7 @@ def space_blocks(space: SearchSpace) -> dict[Block, PoseArchitecture]:
 
 def weights_of(block: Block, architecture: PoseArchitecture) -> int:
     """The parameters of a block; ``architecture`` is a network that has it."""
-    return architecture.parts[block.part].blocks[not block.is_first].parameters
+    return architecture.parts[block.part].blocks[block.position].parameters
 
 
 def measured_terms(blocks: Iterable[Block]) -> dict[Block, Counter[Block]]:

@@ -56,8 +56,12 @@ class LatencyConfig(Ranged):
             raise InputError("latency: onnxruntime has no bf16 on the CPU; choose torch or openvino, or fp32")
         if self.runtime == "command":
             self._check_command()
-        elif self.command is not None:
+            return
+        if self.command is not None:
             raise InputError(f"latency: the command measures with runtime command; the runtime is {self.runtime}")
+        for name in ("command_files", "command_retries", "command_timeout_s"):
+            if getattr(self, name) != next(field.default for field in fields(self) if field.name == name):
+                raise InputError(f"latency: {name} is of runtime command; the runtime is {self.runtime}")
 
     def _check_command(self) -> None:
         if self.command is None:

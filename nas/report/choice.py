@@ -34,6 +34,11 @@ class Choice:
     """As ``finalists.json`` has them under ``recommended``."""
 
     @property
+    def protocol(self) -> str:
+        """How the qualities were measured; there are no bars here."""
+        return self.layer.protocol.replace("no bars: its errors", "its errors").replace("bars: ", "")
+
+    @property
     def budgets(self) -> dict[str, float]:
         """Id → the largest budget that it is named for."""
         known = (one for one in self.named if one["id"] is not None)
@@ -69,7 +74,7 @@ def choose(records: RunRecords, budgets_ms: Sequence[float] = ()) -> Choice | No
         budgets_ms: latencies; without any, the quartiles of the front of these networks.
     """
     finalists = records.finalists
-    if finalists and not budgets_ms:
+    if finalists.get("front") and not budgets_ms:
         return Choice("finalists", layers_of(records)[1], tuple(finalists["recommended"]))
     measure: Literal["ap", "mean_oks"]
     order: tuple[tuple[Kind, int], ...] = (("finalists", 1), ("retrained", 2), ("inherited", 0))
@@ -120,7 +125,7 @@ def choice_note(choice: Choice | None) -> str:
     """What the networks were chosen by."""
     if choice is None:
         return ""
-    by = f"{choice.layer.title} ({choice.layer.protocol}) and latency"
+    by = f"{choice.layer.title} ({choice.protocol}) and latency"
     note = f"Chosen by {by}. `vipnas choose RUN --budget MS` answers for another budget."
     if choice.kind == "inherited":
         return f"No network of this run is trained yet, so this says which to train. {note}"

@@ -46,8 +46,12 @@ class TrainingClips:
     ) -> None:
         self.data, self.input_size, self.heatmap_size = data, input_size, heatmap_size
         self.output: HeadOutput = "simcc" if heatmap_size is None else "heatmaps"
-        if heatmap_size is not None and not is_whole_part(heatmap_size, input_size):
-            whose, its = ("networks'", "their") if isinstance(data, VideoData) else ("network's", "its")
+        if heatmap_size is not None:
+            self._check_heatmaps(heatmap_size, input_size)
+
+    def _check_heatmaps(self, heatmap_size: tuple[int, int], input_size: tuple[int, int]) -> None:
+        if not is_whole_part(heatmap_size, input_size):
+            whose, its = ("networks'", "their") if isinstance(self.data, VideoData) else ("network's", "its")
             raise InputError(
                 f"input_size {input_size}: the {whose} heatmaps are {heatmap_size}, no whole part of it; choose a "
                 f"height and a width that are multiples of {its} stride, such as 32"
@@ -67,7 +71,13 @@ class TrainingClips:
         return self.data.codec(self.input_size, self.output, self.heatmap_size)
 
     def codec_of(self, network: PoseArchitecture) -> Codec:
-        """That of another network."""
+        """That of another network.
+
+        Raises:
+            InputError: its input's size is no multiple of its heatmaps'.
+        """
+        if not network.is_simcc:
+            self._check_heatmaps(network.heatmap_size, network.input_size)
         return self.data.codec_of(network)
 
     @property

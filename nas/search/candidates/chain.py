@@ -346,13 +346,14 @@ class Looks:
 
     def _part(self, place: _Place) -> nn.Module:
         architecture, fusion = place.frame.architecture, place.frame.fusion
-        # What decides its weights: itself, and how many channels come into it; a head scales by its heatmaps' size.
+        # What decides its weights: which part it is, itself, and how many channels come into it; a head scales by its
+        # heatmaps' size.
         if place.index == FUSION:
             key: Hashable = ("part", architecture.features[fusion.feature - 1], fusion)
         else:
             part = architecture.parts[place.index]
             scale = architecture.input_size if isinstance(part.spec, Head) else None
-            key = ("part", tuple(one.channels for one in part.inputs), part.spec, scale)
+            key = ("part", place.index, tuple(one.channels for one in part.inputs), part.spec, scale)
         step = self._kept.get(key)
         if step is None:
             module = to_layout(_extract(self._supernet, place).to(self._images[0].device), torch.float32)

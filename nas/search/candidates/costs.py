@@ -169,8 +169,13 @@ def _check_table(table: LatencyTable, path: Path, space: SearchSpace, latency: L
 
     if table.batch != latency.batch:
         raise MeasureInputError(f"{path}: measured with batch {table.batch}, not {latency.batch}")
-    if table.space != space.name or any(block_name(block) not in table.blocks for block in space_blocks(space)):
+    if table.space != space.name:
         raise MeasureInputError(f"{path}: of another space {table.space!r} than {space.name!r}")
+    names = [block_name(block) for block in space_blocks(space)]
+    lacking = [name for name in names if name not in table.blocks]
+    if lacking:
+        which = f"{len(lacking)} of the {len(names)} blocks of {space.name} with {space.keypoints} keypoints"
+        raise MeasureInputError(f"{path}: lacks {which}, such as {lacking[0]}")
 
 
 def _video_table_in(
