@@ -29,7 +29,7 @@ from nas.predict.crops import Cropper
 from nas.predict.model import load_pose_model
 from nas.run.files import atomic_write_json
 from nas.weights.files import load_network, pose_metadata, save_network
-from search_spaces import SearchSpace, get_space
+from search_spaces import HeadChoices, SearchSpace, get_space
 from supernet import PoseNet, SimCC, VideoPoseNet, fold, initialize
 from tests.clip_toys import small_video_space
 from tests.program import assert_one_line, call
@@ -59,7 +59,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def simcc_space() -> SearchSpace:
-    return get_space("cspnext-tiny")
+    head = HeadChoices(layers=0, output="simcc", kernel_size=7, attention=128)
+    return get_space("cspnext-tiny").replace(head=head)
 
 
 def simcc_weights(folder: Path) -> Path:
