@@ -63,9 +63,7 @@ def retrain_stage(
     config, run = context.config, context.run
     settings: RetrainConfig = config.video.retrain if config.is_video else config.retrain
     settings.budget(1)
-    if config.data.final_augmentation is not None and not settings.final_epochs:
-        section = "video.retrain" if config.is_video else "retrain"
-        raise InputError(f"data.final_augmentation: is given, and {section}.final_epochs is 0: it has no effect")
+    config.check_final_epochs()
     require_packages(config.export.formats)  # now, and not after hours of training
     networks = networks_to_retrain(config, run) if networks is None else networks
     require_kind(config, networks)

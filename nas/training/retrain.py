@@ -140,6 +140,8 @@ def _retrain(
         net = net.to(processes.device)
         teacher = _teacher(architecture, config, key, processes, names)
         facts = {"kind": "retrain", "taught_by": "" if teacher is None else state_key(teacher)}
+        if config.initialize_from not in ("scratch", "inherited"):
+            facts["begun_with"] = state_key(net)
         if config.final_epochs:
             facts["final"] = f"{config.final_epochs} epochs: {clips.data.config.final_augmentation}"
         if isinstance(net, VideoPoseNet):
