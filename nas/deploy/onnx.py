@@ -89,10 +89,23 @@ def export_video_onnx(
     return paths
 
 
+_PREVIOUS = (
+    "the second input: the heatmaps of the frame before, as they lie in this frame's crop. At (m, n) stands what they "
+    "have, bilinear and 0 outside, at (m', n') = (x' / stride x, y' / stride y), where (x', y') is the place in the "
+    "crop before of the place (m × stride x, n × stride y) in this one: back to the image by this frame's `crop`, then "
+    "by that of the frame before"
+)
+
+
 def frame_facts(net: VideoPoseNet, position: int) -> dict[str, str]:
     """What the file of one frame's network says of the frame."""
     fusion = str(net.architecture.frames[position - 1].fusion) if position else "none"
-    return {"position": str(position), "fusion": fusion}
+    facts = {"position": str(position), "fusion": fusion}
+    if fusion == "none":
+        return facts
+    height, width = net.architecture.heatmap_size
+    shape = f"float32 (N, {net.architecture.keypoints}, {height}, {width})"
+    return {**facts, "previous_heatmaps": f"{shape}, {_PREVIOUS}"}
 
 
 def _check(net: nn.Module, data: bytes, inputs: Sequence[Tensor], path: Path) -> None:
