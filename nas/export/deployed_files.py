@@ -16,10 +16,10 @@ from supernet import PoseNet, VideoPoseNet, fold
 
 from .metadata import decoded_metadata
 
-__all__ = ["DECODED", "ONNX", "PREDICT", "require_packages", "write_deployed"]
+__all__ = ["DECODED", "PREDICT", "require_packages", "write_deployed"]
 
-ONNX, DECODED = "model.onnx", "model_decoded.onnx"
-"""An image network's ONNX files: normalised images → heatmaps or SimCC, and pixels → keypoints."""
+DECODED = "model_decoded.onnx"
+"""An image network's file from pixels to keypoints; that from normalised images to heatmaps or SimCC: ``model.onnx``."""
 PREDICT = "predict.py"
 """A program beside ``model.onnx`` that needs nothing of ours."""
 
