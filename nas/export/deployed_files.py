@@ -19,7 +19,7 @@ from .metadata import decoded_metadata
 __all__ = ["DECODED", "PREDICT", "require_packages", "write_deployed"]
 
 DECODED = "model_decoded.onnx"
-"""An image network's file from pixels to keypoints; that from normalised images to heatmaps or SimCC: ``model.onnx``."""
+"""An image network's file from pixels to keypoints; ``model.onnx`` is that from normalised images to its outputs."""
 PREDICT = "predict.py"
 """A program beside ``model.onnx`` that needs nothing of ours."""
 
