@@ -22,6 +22,7 @@ from nas.stages.networks import inherited_state, networks_to_retrain, require_ki
 from nas.training.clips import TrainingClips
 from nas.training.config import RetrainConfig
 from nas.training.retrain import RetrainResult, retrain, retrain_video
+from nas.training.teacher import require_teacher_of_all
 from nas.weights.files import load_metadata, load_network, load_weights
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet
@@ -69,6 +70,7 @@ def retrain_stage(
     require_kind(config, networks)
     if len({network.keypoints for network in networks}) > 1:
         raise InputError(f"{run.path}: the networks have different numbers of keypoints; name one of them")
+    require_teacher_of_all(settings.teacher, networks)
     if resume_from is not None:
         _take_over(resume_from, run, [network.id for network in networks])
     resume = context.resume or resume_from is not None
