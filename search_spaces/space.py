@@ -80,8 +80,8 @@ class SearchSpace:
         """The weights that the networks share: a supernet stores them without groups, or as a band."""
         shared = {}
         for largest in (*kinds.with_each(self, self.largest()), *self.of_each_head()):
-            stored, bands = self._stored(largest)
             try:
+                stored, bands = self._stored(largest)
                 check_size(stored.parts)
             except InputError as error:
                 where = f"space {self.name}: its shared weights, which are stored without groups"

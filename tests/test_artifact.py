@@ -16,7 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from evaluators.latency.fingerprint import machine_fingerprint
+from evaluators.latency.fingerprint import device_fingerprint, machine_fingerprint
 from nas.data.codec_name import CodecName
 from nas.data.codecs import Codec
 from nas.data.geometry import apply_affine, warp_image
@@ -24,12 +24,13 @@ from nas.data.keypoint_sets import COCO_KEYPOINT_NAMES
 from nas.data.simcc import SimCCCodec
 from nas.deploy.onnx_decoded import decoded_model
 from nas.deploy.torch_export import FACTS
+from nas.export import deployed_files
 from nas.export.trained import export_weights
 from nas.predict.crops import Cropper
 from nas.predict.model import load_pose_model
 from nas.run.files import atomic_write_json
 from nas.weights.files import load_network, pose_metadata, save_network
-from search_spaces import SearchSpace, get_space
+from search_spaces import HeadChoices, SearchSpace, get_space
 from supernet import PoseNet, SimCC, VideoPoseNet, fold, initialize
 from tests.clip_toys import small_video_space
 from tests.program import assert_one_line, call
@@ -59,11 +60,12 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def simcc_space() -> SearchSpace:
-    return get_space("cspnext-tiny")
+    head = HeadChoices(layers=0, output="simcc", kernel_size=7, attention=128)
+    return get_space("cspnext-tiny").replace(head=head)
 
 
 def simcc_weights(folder: Path) -> Path:
-    net = PoseNet(simcc_space().smallest())
+    net = PoseNet(next(one for one in simcc_space().of_each_head() if one.is_simcc))
     initialize(net, torch.Generator().manual_seed(0))
     said = pose_metadata(SimCCCodec(input_size=net.architecture.input_size), COCO_KEYPOINT_NAMES, 1.4)
     save_network(folder / "simcc.safetensors", net.eval(), said)
@@ -139,6 +141,61 @@ def test_a_latency_stands_with_machine_runtime_precision_and_protocol(tmp_path: 
     assert text.startswith(f"{where}, onnxruntime 1.32.0, fp32, 2 threads, ")
     assert "; the median of its time over that of a reference network" in text
     assert f"- Latency {text}." in (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
+
+
+def test_a_latency_by_a_command_is_as_the_command_printed_it(tmp_path: Path) -> None:
+    folder = tmp_path / "retrain" / architecture().id
+    weights = trained_weights(folder / "best.safetensors")
+    record = {"id": folder.name, "architecture": architecture().to_json(), "objectives": {"ap": 0.5, "latency_ms": 3.0},
+              "measured": {"latency_ms": 2.5}}  # fmt: skip
+    machine = device_fingerprint("a telephone", "measure {file}", 0).to_json()
+    front = {"objectives": {"ap": "max", "latency_ms": "min"}, "front": [record], "fingerprint": {"latency": machine}}
+    atomic_write_json(tmp_path / "pareto.json", front)
+    export_weights(weights, tmp_path / "out", ("onnx",))
+    text = facts_of(tmp_path / "out" / "model.onnx")["latency"]
+    assert text == (
+        "2.50 ms, measured with the front; command measure {file}, fp32 files, a telephone; as the command printed it"
+    )
+    assert f"- Latency {text}." in (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
+
+
+def test_a_file_of_a_video_frame_says_what_it_takes_and_how_long_it_takes(tmp_path: Path) -> None:
+    net = VideoPoseNet(small_video_space().largest(), torch.Generator().manual_seed(0), stride=(4.0, 4.0)).eval()
+    described, identity = net.architecture.to_json(), net.architecture.id
+    weights = tmp_path / "retrain" / identity / "best.safetensors"
+    save_network(weights, net, {"codec": "gaussian", "padding": "1.25", "sigma": "1.0"})
+    times = [2.0 + position for position in range(len(net.networks))]
+    record = {"id": identity, "architecture": described, "objectives": {"ap": 0.5, "latency_ms": sum(times)},
+              "measured": {"latency_ms": sum(times), "latency_by_position": times}}  # fmt: skip
+    machine = machine_fingerprint("onnxruntime", "1.32.0", 2, "fp32").to_json()
+    front = {"objectives": {"ap": "max", "latency_ms": "min"}, "front": [record], "fingerprint": {"latency": machine}}
+    atomic_write_json(tmp_path / "pareto.json", front)
+    export_weights(weights, tmp_path / "out", ("onnx",))
+    height, width = net.architecture.heatmap_size
+    for position, ms in enumerate(times):
+        facts = facts_of(tmp_path / "out" / f"frame{position}.onnx")
+        session = onnxruntime.InferenceSession(str(tmp_path / "out" / f"frame{position}.onnx"))
+        takes = [one.name for one in session.get_inputs()]
+        assert ("previous_heatmaps" in takes) == ("previous_heatmaps" in facts)
+        if "previous_heatmaps" in facts:
+            assert facts["previous_heatmaps"].startswith(f"float32 (N, 17, {height}, {width}), the second input: ")
+        assert facts["latency"].startswith(f"{ms:.2f} ms this frame, measured with the front; onnxruntime")
+    assert "previous_heatmaps" in takes, "the last frame of the largest network fuses"
+
+
+def test_the_card_speaks_of_predict_py_only_where_it_is(tmp_path: Path) -> None:
+    weights = trained_weights(tmp_path / "net.safetensors")
+
+    def card() -> str:
+        return (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
+
+    export_weights(weights, tmp_path / "out", ("safetensors",))
+    assert "predict.py" not in card()
+    export_weights(weights, tmp_path / "out", ("onnx",))
+    assert "`predict.py`, beside `model.onnx`" in card()
+    export_weights(weights, tmp_path / "out", ("safetensors",))
+    assert (tmp_path / "out" / "predict.py").is_file()
+    assert "`predict.py`, beside `model.onnx`" in card(), "what an earlier export has left stays"
 
 
 # Beside the file, predict.py ----------------------------------------------------------------------------------------
@@ -267,6 +324,25 @@ def test_the_decoding_in_the_graph_holds_at_borders_and_where_nothing_is(form: s
     np.testing.assert_allclose(found[clear], expected[clear], atol=0.01)
     np.testing.assert_allclose(found[scores <= 0], expected[scores <= 0], atol=1e-6)
     assert (scores <= 0).sum() >= 10
+
+
+@pytest.mark.parametrize("form", ["gaussian", "dark", "udp"])
+def test_a_graph_that_decodes_otherwise_is_not_written(
+    tmp_path: Path, form: CodecName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decoded_otherwise(network: bytes, codec: Codec) -> onnx.ModelProto:
+        model = decoded_model(network, codec)
+        (last,) = [node for node in model.graph.node if node.output[0] == "keypoints"]
+        (stride,) = [one for one in model.graph.initializer if one.name == last.input[1]]
+        wrong = onnx.numpy_helper.to_array(stride) * np.float32(1.01)
+        stride.CopyFrom(onnx.numpy_helper.from_array(wrong, stride.name))
+        return model
+
+    monkeypatch.setattr(deployed_files, "decoded_model", decoded_otherwise)
+    weights = trained_weights(tmp_path / "net.safetensors")
+    with pytest.raises(RuntimeError, match=r"model_decoded\.onnx: onnxruntime's keypoints differ from the package's"):
+        export_weights(weights, tmp_path / "out", ("onnx-decoded",), codec=form)
+    assert not (tmp_path / "out").exists()
 
 
 # Further formats ----------------------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nas.cli.main import main
@@ -78,6 +80,41 @@ def test_an_impossible_budget_is_one_line(budget: str, tmp_path: Path, capsys: p
     run = searched(tmp_path / "run", FRONT)
     assert main(["choose", str(run.path), "--budget", budget]) == 2
     assert "--budget: milliseconds above 0 are needed" in capsys.readouterr().err
+
+
+def test_a_run_without_a_latency_is_told_what_measures_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    front = [{**one, "objectives": {"ap": one["objectives"]["ap"], "macs": 1e6}} for one in FRONT]
+    run = searched(tmp_path / "run", front, objectives={"ap": "max", "macs": "min"})
+    assert main(["choose", str(run.path)]) == 2
+    told = capsys.readouterr().err
+    assert "no latency of its networks is known; `vipnas finalists` measures it" in told
+    assert "vipnas search" not in told
+
+
+def test_several_budgets_may_stand_before_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = searched(tmp_path / "run", FRONT)
+    assert main(["choose", "--budget", "3", "--budget", "1.5", str(run.path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index(f"up to 1.5 ms: train {FRONT[0]['id']}") < printed.index("up to 3 ms")
+
+
+def test_finalists_differ_by_the_resamples_that_they_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = searched(tmp_path / "run", FRONT)
+    with_finalists(run, {"quick": (FRONT[0], 0.40), "slow": (FRONT[2], 0.42)}, {"quick": 4.0})
+    assert main(["choose", str(run.path), "--budget", "9"]) == 0
+    printed = capsys.readouterr().out
+    assert "costs 0.0200 ± 0.0170 AP, within noise" in printed
+    assert "of a difference as if the two were independent" in printed
+    noise = np.random.default_rng(0).normal(0, 0.012, 400)
+    for one, ap, own in ((FRONT[0], 0.40, 0.0), (FRONT[2], 0.42, 0.001)):
+        resamples = list(ap + noise + own * np.tile([-1.0, 1.0], 200))
+        found = {"metrics": {"AP": ap, "mean_oks": ap}, "ap_resamples": resamples, "oks_resamples": resamples,
+                 "complete": True}  # fmt: skip
+        (run.finalist(one["id"]) / "rung1.json").write_text(json.dumps(found))
+    assert main(["choose", str(run.path), "--budget", "9"]) == 0
+    printed = capsys.readouterr().out
+    assert "costs 0.0200 ± 0.0010 AP;" in printed
+    assert "of a difference resample by resample" in printed
 
 
 def test_a_run_with_nothing_measured_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -326,3 +326,20 @@ def test_a_stage_notes_its_part_of_the_section_of_videos(tmp_path: Path) -> None
     note_config(second, tmp_path / "config.yaml", ["video.retrain"])
     noted = load_config(tmp_path / "config.yaml")
     assert (noted.video.train.batch_size, noted.video.retrain.batch_size) == (7, 9)
+
+
+@pytest.mark.parametrize(("frames", "section"), [(0, "retrain"), (2, "video.retrain")])
+def test_the_last_epochs_and_what_they_show_are_given_together(tmp_path: Path, frames: int, section: str) -> None:
+    path = tmp_path / "run.yaml"
+    views, epochs = ("data.final_augmentation.scale", "0.1"), (f"{section}.final_epochs", "3")
+    path.write_text(f"video: {{frames: {frames}}}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"data\.final_augmentation: is given, and {section}\.final_epochs is 0"):
+        load_config(path, [views])
+    with pytest.raises(InputError, match=rf"^{section}\.final_epochs is 3, and data\.final_augmentation does not say"):
+        load_config(path, [epochs])
+    config = load_config(path, [views, epochs])
+    config.check_final_epochs()
+    noted = tmp_path / "config.yaml"
+    note_config(replace(load_config(path), run_dir=tmp_path), noted, ["data"])
+    note_config(config, noted, ["data"])  # a stage that notes the views; retraining notes its epochs later
+    assert load_config(noted).data.final_augmentation == config.data.final_augmentation

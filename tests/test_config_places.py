@@ -150,6 +150,43 @@ def test_a_copied_configuration_is_that_of_its_author(project: Path, tmp_path: P
     assert load_config(tmp_path / "config.yaml").run_dir == config.run_dir
 
 
+@pytest.mark.parametrize(("named", "is_at"), [("{}/new", "new"), ("../beside", "beside")])
+def test_a_copied_configuration_may_name_a_run_that_is_not_there_yet(
+    project: Path, tmp_path: Path, named: str, is_at: str
+) -> None:
+    path = tmp_path / "copied" / "config.yaml"
+    path.parent.mkdir()
+    content = yaml.safe_load((noted(project).run_dir / "config.yaml").read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**content, "run_dir": named.format(tmp_path)}), encoding="utf-8")
+    config = load_config(path)
+    assert config.run_dir == tmp_path / is_at
+    assert config.data.folder == project / "people"
+
+
+def test_a_moved_run_that_has_only_retrained_is_still_one(project: Path, tmp_path: Path) -> None:
+    config = noted(project, "runs/mine/data")
+    (config.run_dir / "space.json").unlink()
+    (config.run_dir / "retrain" / "3f").mkdir(parents=True)
+    (config.run_dir / "retrain" / "3f" / "architecture.json").touch()
+    moved = shutil.move(config.run_dir, tmp_path / "moved")
+    found = load_config(moved / "config.yaml")
+    assert (found.run_dir, found.data.folder) == (tmp_path / "moved", tmp_path / "moved" / "data")
+
+
+def test_what_is_in_both_places_is_taken_from_beside_the_file_which_is_said(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (project / "configs" / "c.yaml").write_text("data: {folder: people}\n", encoding="utf-8")
+    (project / "configs" / "people").symlink_to(project / "people")
+    monkeypatch.chdir(project)
+    load_config("configs/c.yaml")
+    assert not caplog.messages  # one folder by two names
+    (project / "configs" / "people").unlink()
+    (project / "configs" / "people").mkdir()
+    assert load_config("configs/c.yaml").data.folder == Path("configs/people")
+    assert any("c.yaml:1: data.folder: configs/people is taken, and not people" in line for line in caplog.messages)
+
+
 def test_the_examples_name_what_is_beside_them() -> None:
     for path in sorted((REPO / "configs").glob("*.yaml")):
         config = load_config(path)

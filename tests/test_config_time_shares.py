@@ -53,6 +53,11 @@ def test_what_is_said_stays_and_an_optimizer_has_its_own_rate(tmp_path: Path) ->
     assert config.export.networks == 5
 
 
+def test_the_finalists_epochs_are_no_budget_of_their_own(tmp_path: Path) -> None:
+    config = read(tmp_path, MINIMAL + "finalists: {epochs: 8}\n")
+    assert (config.finalists.epochs, config.finalists.minutes, config.train.minutes) == (8, 6, 10)
+
+
 def test_people_are_turned_where_they_are_seen_often(tmp_path: Path) -> None:
     assert read(tmp_path, MINIMAL).data.augmentation.rotation_probability == 0
     assert read(tmp_path, MINIMAL, ("minutes", "30")).data.augmentation == Config().data.augmentation

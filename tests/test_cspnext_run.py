@@ -180,7 +180,7 @@ def test_a_network_learns_and_a_simcc_teacher_teaches(tmp_path: Path) -> None:
     retrain(architecture, data, taught, tmp_path / "second")
     other = PoseNet(get_space("resnet-tiny").smallest().replace(input_size=(64, 48)))
     save_network(tmp_path / "other.safetensors", other)
-    with pytest.raises(InputError, match="the teacher gives heatmaps, the network SimCC"):
+    with pytest.raises(InputError, match=f"the teacher gives heatmaps, the network {architecture.id} SimCC"):
         retrain(architecture, data, taught.replace(teacher=tmp_path / "other.safetensors"), tmp_path / "third")
 
 

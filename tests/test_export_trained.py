@@ -15,21 +15,25 @@ import torch
 from torch import Tensor, nn
 
 import nas.deploy.onnx as onnx_export_module
+from nas.config import Config, load_config, save_config
 from nas.data.config import DataConfig
 from nas.data.pose_data import PoseData
 from nas.evaluation.crops import EvaluationConfig, evaluate_network
 from nas.export.origin import INHERITED, weights_key
 from nas.export.trained import export_weights
 from nas.run.files import atomic_write_json
-from nas.stages.retrain import export_once
+from nas.run.folder import RunFolder
+from nas.stages.context import StageContext
+from nas.stages.retrain import export_once, retrain_stage
 from nas.training.config import RetrainConfig
 from nas.training.retrain import retrain
 from nas.weights.files import load_metadata, load_network, save_network
 from nas.weights.mmpose import convert
-from search_spaces import InputError
-from supernet import PoseNet, VideoPoseNet, initialize
+from search_spaces import HeadChoices, InputError
+from supernet import PoseNet, Supernet, VideoPoseNet, initialize
 from supernet.mmpose import mmpose_state_dict
 from tests.clip_toys import small_video_space
+from tests.finalists_fixture import record as evaluated
 from tests.program import assert_one_line, call
 from tests.trained_fixture import INPUT_SIZE, architecture, trained_weights, write_people
 from tests.training_fixture import pose_data, small_space
@@ -190,6 +194,42 @@ def test_a_new_best_takes_the_old_export_away_before_it_is_written(tmp_path: Pat
     retrain(small_space().smallest(), data, replace(settings, seed=1), folder, progress=lambda *_: seen.append(1))
     assert names(folder) == {"architecture.json", "best.safetensors", "checkpoint.pt", "metrics.jsonl", "notes.txt",
                              "results.json", "tensorboard"}  # fmt: skip
+
+
+def test_a_network_of_the_front_without_a_form_for_mmpose_is_exported_in_the_other_formats(
+    people: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = small_space().replace(
+        head=HeadChoices(width=(16,), groups=(1,), layers=1, upsampling=("deconvolution", "nearest"))
+    )
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.write_space(space)
+    Supernet(space).save(run.supernet)
+    network, without = sorted(space.of_each_head(), key=lambda one: one.head.upsampling)
+    records = [evaluated(without, 0.1, 1.0), evaluated(network, 0.2, 2.0)]
+    front_file = {"objectives": {"ap": "max", "latency_ms": "min"}, "constraints": [], "front": records}
+    atomic_write_json(run.front, front_file)
+    run.journal.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    data = DataConfig(folder=people, cache=people / "cache", codec="udp")
+    save_config(Config(run_dir=run.path, data=data), run.config)
+    done = call("export", run.path, "--formats", "onnx", "mmpose", "--export.calibration_crops", "4")
+    assert done.returncode == 0, done.stderr
+    folder = run.export(without.id)
+    assert f"{folder}: exported without a form for MMPose: head.upsampling=nearest" in caplog.text
+    assert "mmpose_config.py" not in names(folder)
+    assert "mmpose_config.py" in names(run.export(network.id))
+    assert "model.onnx" in names(folder) & names(run.export(network.id))
+
+
+def test_a_teacher_that_does_not_fit_the_last_network_is_refused_before_the_first_is_trained(
+    config: Path, weights: Path, tmp_path: Path
+) -> None:
+    fits, other = architecture(), architecture().replace(input_size=(96, 64))
+    context = StageContext(load_config(config, [("retrain.teacher", str(weights))]))
+    with pytest.raises(InputError, match=rf"teacher's input_size is .*, that of the network {other.id} \(96, 64\)"):
+        retrain_stage(context, [fits, other])
+    assert not (tmp_path / "run" / "retrain").exists()
 
 
 def test_only_the_first_process_exports(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

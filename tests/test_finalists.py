@@ -23,8 +23,8 @@ from nas.finalists.config import FinalistsConfig
 from nas.latency import LatencyConfig
 from nas.latency.published import read_published
 from nas.run.folder import RunFolder
-from nas.weights.files import load_metadata, load_network
-from supernet import Supernet
+from nas.weights.files import load_metadata, load_network, save_network
+from supernet import PoseNet, Supernet
 from tests.finalists_fixture import record, some_networks
 from tests.paths import REPO
 from tests.program import assert_one_line, call
@@ -216,6 +216,10 @@ def test_what_finalists_cannot_do_is_one_line(searched: Path, tmp_path: Path) ->
     assert_one_line(refused(run, "--finalists.budgets_ms", "[-1]"), "milliseconds above 0")
     assert_one_line(refused(run, "--video.frames", "2"), "is a run on videos, and finalists are image networks")
     assert_one_line(refused(run, "--data.detections", "boxes.json"), "finalists are evaluated by ground-truth boxes")
+    other = PoseNet(small_space().largest().replace(input_size=(96, 64)))
+    save_network(tmp_path / "teacher.safetensors", other)
+    teacher = ("--finalists.teacher", str(tmp_path / "teacher.safetensors"))
+    assert_one_line(refused(run, *teacher), "the teacher's input_size is (96, 64), that of the network")
     (run / "supernet.safetensors").rename(run / "away")
     assert_one_line(refused(run), "run `vipnas train-supernet` first")
     (run / "away").rename(run / "supernet.safetensors")

@@ -337,8 +337,8 @@ def test_latency_tables(tmp_path: Path) -> None:
 
 def test_published_latencies(tmp_path: Path) -> None:
     run, meter = RunFolder(tmp_path), LatencyMeter(LatencyConfig())
-    values = [{"latency_ms": 1.0, "spread_ms": 0.1}] * 2
-    measure_published(run, TINY, meter.fingerprint, 1, lambda networks: values)
+    value = {"latency_ms": 1.0, "spread_ms": 0.1}
+    measure_published(run, TINY, meter.fingerprint, 1, lambda networks: [value for _ in networks])
     content = json.loads(run.published.read_text())
 
     @fuzzed(80)

@@ -29,8 +29,9 @@ from nas.stages.key import fit_to_data
 from nas.stages.networks import inherited_state
 from nas.training.config import RetrainConfig
 from nas.training.environment import adopt_weights
-from nas.training.retrain import load_teacher, retrain
+from nas.training.retrain import retrain
 from nas.training.supernet import train_supernet
+from nas.training.teacher import load_teacher
 from nas.weights.files import keypoint_names, load_metadata, load_network, pose_metadata, save_network
 from nas.weights.order import network_in_order, reordered, require_keypoints, state_in_order
 from search_spaces import InputError

@@ -145,6 +145,23 @@ def test_inherited_weights_and_weights_from_a_file(data: PoseData, tmp_path: Pat
     assert not torch.allclose(final_weight(load_network(scratch.path)), final_weight(net))
 
 
+def test_a_training_goes_on_wherever_the_weights_that_it_began_with_lie_now(data: PoseData, tmp_path: Path) -> None:
+    net, path = PoseNet(architecture()), tmp_path / "w.safetensors"
+    initialize(net, torch.Generator().manual_seed(9))
+    save_network(path, net)
+    began = config(epochs=1, initialize_from=str(path))
+    retrain(architecture(), data, began, tmp_path / "run")
+    path.rename(tmp_path / "moved.safetensors")
+    moved = began.replace(initialize_from=str(tmp_path / "moved.safetensors"))
+    retrain(architecture(), data, moved, tmp_path / "run", resume=True)
+    initialize(net, torch.Generator().manual_seed(10))
+    save_network(path, net)
+    with pytest.raises(InputError, match="begun_with was"):
+        retrain(architecture(), data, began, tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match="initialize_from was"):
+        retrain(architecture(), data, began.replace(initialize_from="scratch"), tmp_path / "run", resume=True)
+
+
 def test_weights_that_do_not_fit_are_refused(data: PoseData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="inherited"):
         retrain(architecture(), data, config(initialize_from="inherited"), tmp_path / "a")
@@ -217,8 +234,11 @@ def test_final_epochs_are_of_the_runs_identity_and_need_an_augmentation(data: Po
         retrain(architecture(), data, config(final_epochs=1), tmp_path / "none")
     with pytest.raises(InputError, match="final_epochs=4 is not possible; there are epochs=3"):
         config(final_epochs=4)
-    with pytest.raises(InputError, match="final_epochs=1 is not possible"):
-        config(final_epochs=1, epochs=None, minutes=1)
+    for epochs in (None, 3):
+        with pytest.raises(InputError, match="final_epochs=1 is not possible with minutes=1"):
+            config(final_epochs=1, epochs=epochs, minutes=1)
+    with pytest.raises(InputError, match="final_epochs=1 is not possible; there are epochs=None"):
+        config(final_epochs=1, epochs=None)
     both = PoseData(replace(data.config, final_augmentation=Augmentation(flip_probability=1)), 17)
     retrain(architecture(), both, config(final_epochs=1), tmp_path / "run")
     retrain(architecture(), data, config(), tmp_path / "plain")

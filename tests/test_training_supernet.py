@@ -313,3 +313,18 @@ def test_a_checkpoint_may_be_older_than_an_option_that_is_off(tmp_path: Path) ->
         load_checkpoint(path, {"seed": 1})
     with pytest.raises(InputError, match="begun_with was None and is now 'x'"):
         load_checkpoint(path, {"seed": 1, "begun_with": "x"}, ("processes",))
+
+
+def test_weights_to_begin_with_go_by_their_content_and_in_checkpoints_of_before_by_their_path(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    now = {"initialize_from": "/new/w.safetensors", "begun_with": "x"}
+    save_checkpoint(path, {"initialize_from": "w.safetensors", "begun_with": "x"}, {"step": 3})
+    assert load_checkpoint(path, now) == {"step": 3}
+    with pytest.raises(InputError, match="begun_with was 'x' and is now 'y'"):
+        load_checkpoint(path, {**now, "begun_with": "y"})
+    with pytest.raises(InputError, match=r"initialize_from was 'w\.safetensors' and is now None"):
+        load_checkpoint(path, {"initialize_from": None, "begun_with": ""})
+    save_checkpoint(path, {"initialize_from": "/new/w.safetensors"}, {"step": 3})
+    assert load_checkpoint(path, now) == {"step": 3}
+    with pytest.raises(InputError, match=r"initialize_from was '/new/w\.safetensors' and is now '/other'"):
+        load_checkpoint(path, {**now, "initialize_from": "/other"})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import nas.deploy.onnx as onnx_export_module
 from nas.data.codecs import Codec, CodecName
 from nas.data.geometry import apply_affine, compose_affine, invert_affine, warp_matrices
-from nas.deploy.onnx import export_video_onnx
+from nas.export.deployed_files import write_deployed
 from search_spaces import FusionChoice, PropagatedFrame, VideoArchitecture, get_video_space
 from supernet import PoseNet, PropagatedNet, VideoPoseNet, fold, initialize, resample_heatmaps
 
@@ -253,9 +253,12 @@ def test_every_position_is_exported_and_equal(name: str, tmp_path: Path, monkeyp
     space, rng = get_video_space(name), np.random.default_rng(4)
     frames = [PropagatedFrame(architecture=space.spatial.sample(rng), fusion=fusion) for fusion in space.fusions]
     architecture = VideoArchitecture(key=space.spatial.smallest(), frames=tuple(frames))
-    net = fold(randomized(VideoPoseNet(architecture)), in_place=True)
-    paths = export_video_onnx(net, tmp_path, metadata={"codec": "gaussian"})
-    assert [path.name for path in paths] == [f"frame{position}.onnx" for position in range(len(frames) + 1)]
+    net = randomized(VideoPoseNet(architecture))
+    codec = Codec.of("gaussian", architecture.input_size)
+    write_deployed(tmp_path, net, ("onnx",), [{"codec": codec.label}] * len(net.networks), codec)
+    fold(net, in_place=True)
+    paths = [tmp_path / f"frame{position}.onnx" for position in range(len(frames) + 1)]
+    assert set(tmp_path.iterdir()) == set(paths)
     for count in (1, 3):
         images = clip(architecture, count)
         found: list[np.ndarray] = []

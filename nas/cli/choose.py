@@ -15,6 +15,7 @@ from nas.cli.parsing import Parser
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
+    from nas.report.records import RunRecords
     from nas.run.folder import RunFolder
 
 __all__ = ["add_arguments", "run"]
@@ -22,8 +23,8 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    text = "milliseconds that it may take, as the run measures them"
-    parser.add_argument("--budget", metavar="MS", type=float, nargs="+", default=[], help=text)
+    text = "milliseconds that it may take, as the run measures them; may be given several times"
+    parser.add_argument("--budget", metavar="MS", type=float, action="append", default=[], help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,9 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     folder = RunFolder.existing(arguments.run)
     records = read_records(folder)
-    choice = choose(records, arguments.budget)
+    choice = choose(records, arguments.budget, folder)
     if choice is None:
-        raise InputError(f"{arguments.run}: has no network with a quality and a latency; run `vipnas search` first")
+        raise InputError(f"{arguments.run}: {_what_is_missing(records)}")
     for line in choice_lines(choice):
         print(line)
     print(f"{choice.layer.title}: {choice.protocol}")
@@ -49,6 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
     for key in choice.budgets:
         print(_next_step(folder, choice.kind, key))
     return 0
+
+
+def _what_is_missing(records: RunRecords) -> str:
+    from nas.report.layers import layers_of
+
+    if not any(layer.points for layer in (*layers_of(records, "ap"), *layers_of(records, "mean_oks"))):
+        return "has no network with a quality; run `vipnas search` first"
+    how = "search for latency_ms" if records.is_video else "`vipnas finalists` measures it, and so does a search for it"
+    return f"no latency of its networks is known; {how}"
 
 
 def _next_step(folder: RunFolder, kind: str, key: str) -> str:

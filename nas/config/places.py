@@ -2,7 +2,8 @@
 
 One rule: a relative path in a file is relative to the folder of that file, ``~`` is the home; on the command line and
 in Python it is relative to the current folder. Configurations written before there was this rule meant the current
-folder: what is not beside the file and is there is taken, with a warning.
+folder: what is not beside the file and is there is taken, with a warning. What is in both is taken from beside the
+file, with a warning too.
 
 A run's own ``config.yaml`` names whole paths. A run folder that was moved, alone or with all that lies around it, finds
 its data again: what is not where it was is looked for where it lay seen from the run.
@@ -55,20 +56,22 @@ def beside_file(
 
 
 def is_noted(path: Path, source: Located) -> bool:
-    """Whether a file is the configuration that the stages of a run have noted in its folder."""
-    return path.name == "config.yaml" and isinstance(source.value, dict) and source.value.keys() >= SECTIONS
+    """Whether a file is the configuration that the stages of a run have noted in its folder.
+
+    Not one that somebody has copied from there, to change it: no run lies beside that.
+    """
+    if path.name != "config.yaml" or not isinstance(source.value, dict) or not source.value.keys() >= SECTIONS:
+        return False
+    return os.path.abspath(_run_dir(source)) == os.path.abspath(path.parent) or RunFolder(path.parent).has_results
 
 
 def moved_with_run(source: Located, cls: type, named: Collection[str], folder: Path) -> Located:
     """What a run has noted, with its paths as they are now that the run lies in ``folder``."""
-    assert isinstance(source.value, dict)
-    written = source.value[RUN_DIR]
-    before = str(written.text or written.value)
-    if not _is_same_run(before, folder):
-        return source
+    before = _run_dir(source)
     found = _changed(source, cls, named, functools.partial(_found_again, before=before, now=str(folder)))
     assert isinstance(found.value, dict)
-    return Located({**found.value, RUN_DIR: Located(str(folder), written.where, str(folder))}, found.where)
+    where = found.value[RUN_DIR].where
+    return Located({**found.value, RUN_DIR: Located(str(folder), where, str(folder))}, found.where)
 
 
 def absolute(name: str, value: Any, named: Collection[str]) -> Any:
@@ -104,9 +107,16 @@ def _beside(dotted: str, text: str, is_path: bool, where: str, *, folder: str) -
     if os.path.isabs(place):
         return place + rest
     beside = os.path.normpath(os.path.join(folder, place))
-    if os.path.exists(beside):
-        return text if not is_path and _is_name(text) else beside + rest
     is_here = RunFolder.is_run(Path(place)) if dotted == RUN_DIR else os.path.exists(place)
+    if os.path.exists(beside):
+        if not is_path and _is_name(text):
+            return text
+        if is_here and not os.path.samefile(beside, place):
+            _log.warning(
+                "%s: %s: %s is taken, and not %s in the current folder; a path in a file is relative to the file",
+                where, dotted, beside, place,
+            )  # fmt: skip
+        return beside + rest
     if is_here and not (rest == "" and _is_name(place)):
         _log.warning(
             "%s: %s: there is no %s, and %s in the current folder is taken; a path in a file is relative to the file: "
@@ -130,14 +140,11 @@ def _found_again(dotted: str, text: str, is_path: bool, where: str, *, before: s
     return text
 
 
-def _is_same_run(before: str, folder: Path) -> bool:
-    """Whether a noted configuration is still of the run whose folder it lies in.
-
-    Not one that somebody has copied, to change it: then the run that it names is elsewhere, and none is here.
-    """
-    run = RunFolder(folder)
-    is_here = any(path.exists() for path in (run.space, run.video_space, run.journal, run.supernet))
-    return is_here or not os.path.exists(before) or os.path.abspath(before) == os.path.abspath(folder)
+def _run_dir(source: Located) -> str:
+    """Where a noted configuration says that its run lies."""
+    assert isinstance(source.value, dict)
+    written = source.value[RUN_DIR]
+    return str(written.text or written.value)
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -16,10 +16,12 @@ RECIPE = Path(__file__).with_name("time_shares.yaml")
 VIDEO_RECIPE = Path(__file__).with_name("time_shares_video.yaml")
 TRAININGS = ("train", "finalists", "retrain", "video.train", "video.retrain")
 BUDGETS = ("minutes", "steps", "epochs")
+SCHEDULED = "finalists.epochs"
+"""No budget of a stage: how long the course of each finalist's learning rate is, within the stage's minutes."""
 TOGETHER = ("optimizer", "learning_rate", "schedule")
 """Of a recipe: a learning rate is that of its optimizer, so that whoever says one of them says them all."""
 LONG_MINUTES = 30.0
-"""From here on people are seen often enough that turned and tinted views of them pay."""
+"""From here on people are seen often enough that turned, moved and half views of them pay."""
 
 
 def with_shared_time(source: Located) -> Located:
@@ -30,8 +32,8 @@ def with_shared_time(source: Located) -> Located:
     minutes, frames = _found(source, "minutes"), _found(source, "video.frames")
     if not isinstance(minutes, (int, float)) or isinstance(minutes, bool):
         return source  # none given, or what is no number, which building the configuration says
-    budgets = [f"{name}.{budget}" for name in TRAININGS for budget in BUDGETS]
-    if any(_found(source, dotted) is not None for dotted in (*budgets, "search.minutes")):
+    budgets = {"search.minutes", *(f"{name}.{budget}" for name in TRAININGS for budget in BUDGETS)} - {SCHEDULED}
+    if any(_found(source, dotted) is not None for dotted in budgets):
         return source
     recipe = read_yaml_file(VIDEO_RECIPE if isinstance(frames, int) and frames > 0 else RECIPE)
     if minutes >= LONG_MINUTES:

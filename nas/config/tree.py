@@ -117,6 +117,20 @@ class Config(Ranged):
             config = _replaced(config, dotted.split("."), value)
         return config
 
+    def check_final_epochs(self) -> None:
+        """Not of a part of a configuration, nor of what stages have noted one after the other.
+
+        Raises:
+            InputError: the last epochs of retraining are given without what they show, or that without them.
+        """
+        section, retrain = ("video.retrain", self.video.retrain) if self.is_video else ("retrain", self.retrain)
+        epochs, views = retrain.final_epochs, self.data.final_augmentation
+        if views is not None and not epochs:
+            raise InputError(f"data.final_augmentation: is given, and {section}.final_epochs is 0: it has no effect")
+        if epochs and views is None:
+            given = f"{section}.final_epochs is {epochs}"
+            raise InputError(f"{given}, and data.final_augmentation does not say what these epochs are to show")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.minutes is not None and self.minutes <= 0:
@@ -137,10 +151,13 @@ def load_config(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> 
         InputError: one line with the place, the key, the value and what is allowed.
     """
     source = _read(Path(path), {dotted for dotted, _ in overrides})
+    is_written = not is_noted(Path(path), source)
     for dotted, text in overrides:
         source = deep_merge(source, parse_override(dotted, text, holds_words(Config, dotted)))
     source = with_shared_time(source)
     config = _with_seed(build(Config, source), dict(source.walk()), {dotted for dotted, _ in overrides})
+    if is_written:
+        config.check_final_epochs()
     return config if config.minutes is None else scaled(config, config.minutes)
 
 

@@ -20,7 +20,7 @@ from nas.deploy.onnx_graph import OPSET, GraphWriter, UnsupportedError
 from nas.run.files import atomic_write_bytes
 from supernet import PropagatedNet, SimCC, VideoPoseNet
 
-__all__ = ["example_inputs", "export_onnx", "export_video_onnx", "frame_facts", "onnx_bytes", "require_same"]
+__all__ = ["example_inputs", "export_onnx", "frame_facts", "onnx_bytes", "require_same"]
 
 TOLERANCE = 1e-3
 """Largest difference between onnxruntime and torch, in standard deviations of the output."""
@@ -65,34 +65,23 @@ def example_inputs(net: nn.Module, input_size: tuple[int, int], batch: int) -> l
     return inputs
 
 
-def export_video_onnx(
-    net: VideoPoseNet, folder: Path, *, batch: int | None = None, metadata: Mapping[str, str] | None = None
-) -> list[Path]:
-    """Write ``frame0.onnx`` (the key frame), ``frame1.onnx`` … into ``folder``: one step each, checked.
-
-    A frame with fusion has the inputs ``images`` and ``previous_heatmaps``; the caller resamples those to the present
-    crop. Without fusion a frame has the input ``images`` alone. The output is ``heatmaps``.
-
-    Args:
-        net: folded, in eval mode, fp32, on the CPU.
-        batch: the number of persons, or None for any.
-        metadata: goes into each file, with ``position`` and ``fusion``.
-
-    Raises:
-        RuntimeError: onnxruntime's output differs from torch's.
-    """
-    paths = []
-    for position, subnet in enumerate(net.networks):
-        facts = {**(metadata or {}), **frame_facts(net, position)}
-        paths.append(folder / f"frame{position}.onnx")
-        export_onnx(subnet, paths[-1], net.architecture.input_size, batch=batch, metadata=facts)
-    return paths
+_PREVIOUS = (
+    "the second input: the heatmaps of the frame before, as they lie in this frame's crop. At (m, n) stands what they "
+    "have, bilinear and 0 outside, at (m', n') = (x' / stride x, y' / stride y), where (x', y') is the place in the "
+    "crop before of the place (m × stride x, n × stride y) in this one: back to the image by this frame's `crop`, then "
+    "by that of the frame before"
+)
 
 
 def frame_facts(net: VideoPoseNet, position: int) -> dict[str, str]:
-    """What the file of one frame's network says of the frame."""
+    """What the file of one frame's network says of the frame; with fusion it takes ``previous_heatmaps``, too."""
     fusion = str(net.architecture.frames[position - 1].fusion) if position else "none"
-    return {"position": str(position), "fusion": fusion}
+    facts = {"position": str(position), "fusion": fusion}
+    if fusion == "none":
+        return facts
+    height, width = net.architecture.heatmap_size
+    shape = f"float32 (N, {net.architecture.keypoints}, {height}, {width})"
+    return {**facts, "previous_heatmaps": f"{shape}, {_PREVIOUS}"}
 
 
 def _check(net: nn.Module, data: bytes, inputs: Sequence[Tensor], path: Path) -> None:

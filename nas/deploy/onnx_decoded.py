@@ -6,6 +6,7 @@ the Newton step; keypoints differ by some thousandths of a pixel. All operations
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -14,15 +15,19 @@ from numpy.typing import NDArray
 
 from nas.data.codecs import Codec
 from nas.data.decoding import blur_kernel_size
-from nas.data.simcc import SimCCCodec
-from nas.data.tensors import IMAGE_MEAN, IMAGE_STD
+from nas.data.simcc import SimCCCodec, packed_arrays
+from nas.data.tensors import IMAGE_MEAN, IMAGE_STD, to_tensor
+from nas.deploy.onnx import require_same
 from nas.deploy.onnx_graph import IR_VERSION, OPSET
+from supernet import PoseNet
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["decoded_model"]
+__all__ = ["decoded_model", "require_same_keypoints"]
 
+SAME = 0.01
+"""Pixels, or of a score, by which the graph's float32 may differ from the package's decoding."""
 NEVER = -1.0
 """Where a keypoint lies that was not found, in heatmap pixels."""
 
@@ -67,6 +72,40 @@ def decoded_model(network: bytes, codec: Codec) -> onnx.ModelProto:
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="vipnas"
     )
+
+
+def require_same_keypoints(net: PoseNet, model: onnx.ModelProto, codec: Codec, path: Path) -> None:
+    """Run a decoded model once, on two crops of noise, and hold it to torch and to the package's decoding.
+
+    What the network gives is told apart from what is decoded of it, so that the maxima are those of the same heatmaps.
+    Of these, the middle keypoint counts: in noise the Newton step has a map here and there for which it means nothing.
+
+    Args:
+        net: folded, in eval mode, fp32, on the CPU.
+        model: of this network, as :func:`decoded_model` makes it.
+        path: for messages.
+
+    Raises:
+        RuntimeError: onnxruntime's heatmaps differ from torch's, or its keypoints from those that ``codec`` decodes.
+    """
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    outputs = ["simcc_x", "simcc_y"] if isinstance(codec, SimCCCodec) else ["heatmaps"]
+    told = type(model)()
+    told.CopyFrom(model)
+    told.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(told.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    crops = np.random.default_rng(0).integers(0, 256, (2, *codec.input_size, 3), dtype=np.uint8)
+    keypoints, scores, *maps = session.run(["keypoints", "scores", *outputs], {"crops": crops})
+    require_same(net, [to_tensor(crops)], maps, path, "onnxruntime")
+    expected, expected_scores = codec.decode_batch(packed_arrays(*maps) if len(maps) == 2 else maps[0])
+    for what, found, wanted in (("keypoints", keypoints, expected), ("scores", scores, expected_scores)):
+        difference = float(np.median(np.abs(found - wanted)))
+        if found.shape != wanted.shape or not difference <= SAME:
+            raise RuntimeError(f"{path}: onnxruntime's {what} differ from the package's by {difference:.2g}")
 
 
 class _Operations:

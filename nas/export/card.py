@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nas.data.codecs import Codec
 from nas.data.simcc import SimCCCodec
 from nas.data.tensors import IMAGE_MEAN, IMAGE_STD
+from nas.report.describe import latency_protocol, machine_text
 from nas.weights.meaning import HeatmapMeaning
 from search_spaces import PoseArchitecture, VideoArchitecture
 from search_spaces.complexity import count
@@ -18,9 +19,6 @@ from search_spaces.words import architecture_lines
 from .metadata import artifact_metadata
 
 __all__ = ["Figures", "card"]
-
-PROTOCOL = "the median of its time over that of a reference network run in turn with it, times that network's own time"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
@@ -34,8 +32,8 @@ class Figures:
     """The search's evaluation of the architecture, which has its latency."""
     latency_source: str = ""
     """Where that latency comes from, in words."""
-    machine: str = ""
-    """What it was measured on and by: batch, runtime, precision, threads, processor."""
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    """What it was measured on and by, as ``Fingerprint.to_json`` has it, with ``batch``; empty where nobody knows."""
     is_video: bool = False
     """Whether the latency is that of a clip."""
 
@@ -59,10 +57,24 @@ class Figures:
         """Milliseconds, whence, on what machine, and how they were measured; empty where nobody has measured them."""
         if self.latency_ms is None:
             return ""
-        on = f"; {self.machine}" if self.machine else "; pareto.json of the run names machine and runtime"
-        on += f"; {PROTOCOL}" if "measured" in self.latency_source else ""
         clip = " a clip" if self.is_video else ""
-        return f"{self.latency_ms:.2f} ms{clip}, {self.latency_source}{on}"
+        return f"{self.latency_ms:.2f} ms{clip}, {self._how_measured}"
+
+    @property
+    def latencies_by_network(self) -> list[str]:
+        """The same of each network, of a clip of each frame's own; empty where they are not known."""
+        if not self.is_video:
+            return [self.latency_text] if self.latency_text else []
+        return [f"{ms:.2f} ms this frame, {self._how_measured}" for ms in self.latency_by_position]
+
+    @property
+    def _how_measured(self) -> str:
+        unknown = "pareto.json of the run names machine and runtime"
+        machine = machine_text(self.fingerprint) if self.fingerprint else unknown
+        parts = [self.latency_source, machine]
+        if "measured" in self.latency_source:
+            parts.append(latency_protocol(self.fingerprint))
+        return "; ".join(parts)
 
 
 def card(
@@ -71,12 +83,15 @@ def card(
     figures: Figures,
     meaning: HeatmapMeaning,
     weights_name: str,
+    *,
+    has_predict: bool,
 ) -> str:
     """Markdown for people.
 
     Args:
         first_line: whose weights these are (:mod:`nas.export.origin`).
         weights_name: of the file of weights; empty where there is none.
+        has_predict: whether ``predict.py`` lies beside it.
     """
     is_video, lines = isinstance(architecture, VideoArchitecture), [first_line, ""]
     if isinstance(architecture, VideoArchitecture):
@@ -89,7 +104,7 @@ def card(
     lines += ["", "## Use", "", *_use(architecture, meaning)]
     if weights_name:
         lines += ["", *_code(is_video, weights_name)]
-    lines += ["", *_without_the_package(architecture, meaning)]
+    lines += ["", *_without_the_package(architecture, meaning, has_predict)]
     return "\n".join([*lines, ""])
 
 
@@ -178,11 +193,13 @@ def _code(is_video: bool, weights_name: str) -> list[str]:
     ]
 
 
-def _without_the_package(architecture: PoseArchitecture | VideoArchitecture, meaning: HeatmapMeaning) -> Iterator[str]:
+def _without_the_package(
+    architecture: PoseArchitecture | VideoArchitecture, meaning: HeatmapMeaning, has_predict: bool
+) -> Iterator[str]:
     """What every deployed file says of itself, for who has this card alone."""
     yield from ("## Without this package", "")
     yield "What the deployed files (ONNX, OpenVINO, `.pt2`) say of themselves; W and H are the crop's width and height."
-    if isinstance(architecture, PoseArchitecture):
+    if has_predict:
         yield "`predict.py`, beside `model.onnx`, does it with numpy, onnxruntime and OpenCV."
     yield from ("", "| | |", "| --- | --- |")
     facts = artifact_metadata(meaning, architecture.id)

@@ -19,7 +19,7 @@ from nas.evaluation.clips import summary
 from nas.evaluation.config import EvaluationConfig
 from nas.evaluation.crops import evaluate_network
 from nas.evaluation.prediction import ClipEvaluator
-from nas.report.describe import front_machine, latency_source
+from nas.report.describe import latency_source
 from nas.run.folder import RunFolder, read_json_lines
 from nas.run.lock import RunLock
 from nas.search.record.front import cost_of, spread
@@ -33,9 +33,9 @@ from supernet import PoseNet, Supernet, VideoPoseNet, calibrate, calibrate_video
 from supernet.calibration import Clips
 
 from .card import Figures, card
-from .config import ExportConfig
-from .deployed_files import require_packages
-from .network_files import WEIGHTS, write_network
+from .config import FORMATS, ExportConfig
+from .deployed_files import PREDICT, require_packages
+from .network_files import NOT_OF_VIDEOS, WEIGHTS, possible_formats, write_network
 from .origin import INHERITED, inherited_line
 
 __all__ = ["ExportedNetwork", "choose", "export_networks", "find_records", "refuse_other_weights"]
@@ -130,20 +130,18 @@ def export_networks(
 
     The weights are inherited from the supernet and calibrated on ``config.calibration_crops`` training crops (of video
     networks: clips, position after position; all, if there are fewer); AP is that of all validation people, or clips,
-    without flip test.
+    without flip test. Formats in which there is no form of a network are left out of its folder, with a warning.
 
     Args:
         data: of the run's kind, images or videos.
 
     Raises:
-        InputError: there is no front or no supernet, an id is unknown, the data cannot be used; MMPose has no such
-            networks; another export runs.
+        InputError: there is no front or no supernet, an id is unknown, the data cannot be used; there are no
+            video networks in such a format; another export runs.
         RuntimeError: an ONNX file gives other numbers than torch.
     """
-    if run.is_video and "mmpose" in config.formats:
-        raise InputError("export.formats: MMPose has no video networks; choose from safetensors, onnx")
-    if run.is_video and "onnx-decoded" in config.formats:
-        raise InputError("export.formats: onnx-decoded is for image networks; choose from safetensors, onnx")
+    if run.is_video:
+        _require_formats_of_videos(config.formats)
     require_packages(config.formats)
     records = _chosen_records(run, config, ids)
     refuse_other_weights(run, records)
@@ -158,6 +156,13 @@ def export_networks(
     if progress:
         progress(len(records), len(records))
     return exported
+
+
+def _require_formats_of_videos(formats: Sequence[str]) -> None:
+    for name in formats:
+        if name in NOT_OF_VIDEOS:
+            possible = ", ".join(one for one in FORMATS if one not in NOT_OF_VIDEOS)
+            raise InputError(f"export.formats: {name}: {NOT_OF_VIDEOS[name]}; choose from {possible}")
 
 
 @dataclass(frozen=True)
@@ -187,20 +192,25 @@ def _export(
     lent, folder = lend(architecture), run.export(architecture.id)
     figures = Figures(
         accuracy=[lent.accuracy], ap_by_position=lent.metrics.get("by_position", ()), record=record,
-        latency_source=latency_source(record, front_file), machine=front_machine(front_file), is_video=run.is_video,
+        latency_source=latency_source(record, front_file), is_video=run.is_video,
+        fingerprint=(front_file.get("fingerprint") or {}).get("latency") or {},
     )  # fmt: skip
     keypoints = data.val.keypoint_set
     meaning = HeatmapMeaning(
         codec=data.codec_of(architecture), keypoint_names=tuple(keypoints.names), padding=data.config.padding,
         keypoint_set=keypoints,
     )  # fmt: skip
-    has_weights = "safetensors" in config.formats or (folder / WEIGHTS).is_file()
+    formats = possible_formats(architecture, config.formats, folder)
+    has_weights = "safetensors" in formats or (folder / WEIGHTS).is_file()
+    has_predict = not run.is_video and ("onnx" in formats or (folder / PREDICT).is_file())
     first_line = inherited_line(architecture.id, run.path)
-    text = card(architecture, first_line, figures, meaning, WEIGHTS if has_weights else "")
+    text = card(
+        architecture, first_line, figures, meaning, WEIGHTS if has_weights else "", has_predict=has_predict
+    )
     facts = {"evaluation": record, "inherited": lent.metrics, **lent.calibrated_on}
     with _written_whole(folder) as partial:
-        header, latency = {"origin": INHERITED}, figures.latency_text
-        write_network(partial, lent.net, config.formats, meaning, header, facts, text, latency)
+        header, latencies = {"origin": INHERITED}, figures.latencies_by_network
+        write_network(partial, lent.net, formats, meaning, header, facts, text, latencies)
     return ExportedNetwork(architecture, folder, lent.metrics)
 
 

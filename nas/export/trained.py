@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from nas.data.codec_name import CodecName
 from nas.finalists.outcome import read_finalists
-from nas.report.describe import front_machine, latency_source, machine_text
+from nas.report.describe import latency_source
 from nas.run.folder import RunFolder
 from nas.run.lock import RunLock
 from nas.run.overwriting import refuse_over_inputs
@@ -22,8 +21,8 @@ from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet
 
 from .card import Figures, card
-from .deployed_files import require_packages
-from .network_files import WEIGHTS, missing_forms, write_network
+from .deployed_files import PREDICT, require_packages
+from .network_files import WEIGHTS, missing_forms, possible_formats, write_network
 from .origin import KEY_TRAINED_ON, Origin, read_origin, weights_key
 
 __all__ = ["BEST", "KEY_FOLDER", "ExportedWeights", "export_beside", "export_retrained", "export_weights"]
@@ -34,8 +33,6 @@ KEY_FOLDER = "key"
 """In the export of a video network: the export of its key frame's network, where that was trained on with it."""
 _OF_THE_FILE = ("format", "architecture", "video_architecture", "stride")
 """What a header says of the network, not of where its weights come from."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +89,7 @@ def export_beside(weights: Path, formats: Sequence[str]) -> ExportedWeights:
         RuntimeError: as there.
     """
     source = _Source.read(weights, None, None, None)
-    for name, reason in missing_forms(source.net.architecture).items():
-        if name in formats:
-            form = "a form for MMPose" if name == "mmpose" else name
-            _log.warning("%s: exported without %s: %s", weights.parent, form, reason)
+    possible_formats(source.net.architecture, formats, weights.parent)  # warns; a key frame's network may have more
     with RunLock(weights.parent, "an export"):
         return source.export(weights.parent, formats, is_beside=True)
 
@@ -163,16 +157,19 @@ class _Source:
         architecture = self.net.architecture
         missing = missing_forms(architecture)
         formats = [name for name in formats if name not in missing]
-        record, source, machine = _latency_record(self.weights, architecture.id)
+        record, source, fingerprint = _latency_record(self.weights, architecture.id)
         figures = Figures(
             accuracy=self.origin.accuracy,
             ap_by_position=self.origin.ap_by_position,
             record=record,
             latency_source=source,
-            machine=machine,
+            fingerprint=fingerprint,
             is_video=isinstance(architecture, VideoArchitecture),
         )
-        text = card(architecture, self.origin.line, figures, self.meaning, weights_name)
+        before = read_facts(folder)
+        keeps = before.get("weights_key") == self.key and PREDICT in before["files"]
+        has_predict = isinstance(architecture, PoseArchitecture) and ("onnx" in formats or keeps)
+        text = card(architecture, self.origin.line, figures, self.meaning, weights_name, has_predict=has_predict)
         facts = {
             "origin": self.origin.kind,
             "measures": dict(self.origin.measures),
@@ -180,7 +177,9 @@ class _Source:
             "assumed": list(self.meaning.assumed),
         }
         with placed_in(folder, self.key, is_beside=is_beside) as partial:
-            write_network(partial, self.net, formats, self.meaning, self.header, facts, text, figures.latency_text)
+            write_network(
+                partial, self.net, formats, self.meaning, self.header, facts, text, figures.latencies_by_network
+            )
         files = tuple(read_facts(folder)["files"])
         return ExportedWeights(architecture=architecture, folder=folder, origin=self.origin, files=files)
 
@@ -205,11 +204,11 @@ class _Source:
         )  # fmt: skip
 
 
-def _latency_record(weights: Path, architecture_id: str) -> tuple[Mapping[str, Any] | None, str, str]:
-    """The evaluation that has the network's latency, where that comes from and on what it was measured; of weights that
-    lie in a run which has the network among its finalists, or else on its front."""
+def _latency_record(weights: Path, architecture_id: str) -> tuple[Mapping[str, Any] | None, str, Mapping[str, Any]]:
+    """The evaluation that has the network's latency, where that comes from and the fingerprint of what it was measured
+    on; of weights that lie in a run which has the network among its finalists, or else on its front."""
     if weights.parent.name != architecture_id:
-        return None, "", ""
+        return None, "", {}
     run = RunFolder(weights.parent.parent.parent)
     try:
         if run.finalists_file.is_file():
@@ -217,10 +216,12 @@ def _latency_record(weights: Path, architecture_id: str) -> tuple[Mapping[str, A
             for one in found["finalists"]:
                 if one["id"] == architecture_id:
                     finalist = {"id": architecture_id, "measured": {"latency_ms": one["latency_ms"]}}
-                    machine = machine_text(found.get("fingerprint") or {}, found.get("batch"))
-                    return finalist, "measured beside the other finalists", machine
+                    fingerprint = {**(found.get("fingerprint") or {}), "batch": found.get("batch")}
+                    return finalist, "measured beside the other finalists", fingerprint
         front = run.load_front_file()
     except InputError:
-        return None, "", ""
+        return None, "", {}
     member = next((one for one in front["front"] if one["id"] == architecture_id), None)
-    return (member, latency_source(member, front), front_machine(front)) if member else (None, "", "")
+    if member is None:
+        return None, "", {}
+    return member, latency_source(member, front), (front.get("fingerprint") or {}).get("latency") or {}

@@ -27,6 +27,7 @@ from search_spaces import InputError, PoseArchitecture
 from .climb import Climb
 from .ladder import Gap, Score, gap
 from .recommending import amount, front_of, recommendations
+from .trainer import read_rung, score_of
 
 __all__ = [
     "FORMAT",
@@ -34,6 +35,7 @@ __all__ = [
     "front_architectures",
     "outcome",
     "read_finalists",
+    "read_trained",
 ]
 
 FORMAT = "vipnas-finalists/1"
@@ -83,7 +85,7 @@ def outcome(climb: Climb, plan: Mapping[str, Any], budgets_ms: Sequence[float]) 
             entry["reason"] = _stop_reason(entry["stopped_by"], scores, climb.ladder.scores(winner))
         measures: dict[str, Any] = dict.fromkeys(("ap", "ap_se", "mean_oks", "mean_oks_se", "metrics"))
         if scores:
-            kept = max(range(len(scores)), key=lambda rung: (scores[rung].ap, -rung))  # whose weights are the best
+            kept = _best_rung(scores)
             score, people = scores[kept], rungs[kept]["people"]
             best[network["id"]] = Finalist(network["id"], network["latency_ms"], score)
             measures = {**_measures(score), "metrics": rungs[kept]["metrics"]}
@@ -99,6 +101,34 @@ def outcome(climb: Climb, plan: Mapping[str, Any], budgets_ms: Sequence[float]) 
         "front": ids,
         "recommended": recommendations(front, budgets_ms, plan["noise"], Finalist.ahead_of),
     }
+
+
+def _best_rung(scores: Sequence[Score]) -> int:
+    """Whose weights are kept."""
+    return max(range(len(scores)), key=lambda rung: (scores[rung].ap, -rung))
+
+
+def read_trained(run: RunFolder, found: Mapping[str, Any]) -> list[Finalist]:
+    """The trained networks of ``finalists.json`` with the resamples that lie in their folders.
+
+    Args:
+        found: as :func:`read_finalists` has it.
+
+    Raises:
+        InputError: a network's file with resamples is not there, damaged, or of another AP.
+    """
+    trained = []
+    for entry in found["finalists"]:
+        if entry["ap"] is None:
+            continue
+        folder = run.finalist(entry["id"])
+        rungs = [read_rung(folder, rung) for rung in range(len(entry["rungs"]))]
+        scores = [score_of(rung) for rung in rungs if rung is not None]
+        score = scores[_best_rung(scores)] if scores else None
+        if score is None or score.ap != entry["ap"]:
+            raise InputError(f"{folder}: has not the resamples of the AP in {run.finalists_file}")
+        trained.append(Finalist(entry["id"], entry["latency_ms"], score))
+    return trained
 
 
 def _measures(score: Score) -> dict[str, float]:

@@ -23,6 +23,7 @@ from nas.search.record.front import cost_of
 from nas.search.record.journal import latest
 from nas.search.workers.latency_slot import measure_in_slot
 from nas.search.workers.ray_session import RaySession
+from nas.training.teacher import require_teacher_of_all
 from nas.weights.order import require_keypoints
 from search_spaces import InputError, PoseArchitecture
 from supernet import Supernet
@@ -80,6 +81,8 @@ def train_finalists(
         session = None
         if plan_file.is_file():
             plan = _read_plan(plan_file, identity)
+            planned = [PoseArchitecture.from_json(one["architecture"]) for one in plan["networks"]]
+            require_teacher_of_all(config.teacher, planned)
         else:
             session = stack.enter_context(_ray(config)) if config.workers else None
             plan = _make_plan(run, config, latency, session, identity)
@@ -178,6 +181,7 @@ def _make_plan(
         cost=cost,
     )
     architectures = [PoseArchitecture.from_json(one.record["architecture"]) for one in chosen]
+    require_teacher_of_all(config.teacher, architectures)  # before any is measured, and long before it is trained
     Supernet.load(run.supernet, space)  # it is of this space
     measured = _measured(latency, session, architectures)
     fingerprint = Fingerprint.from_json(measured[0]["fingerprint"])

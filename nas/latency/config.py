@@ -25,7 +25,8 @@ class LatencyConfig(Ranged):
 
     command: str | None = None
     """With runtime command: the command that measures ONNX files and prints milliseconds, as "./measure.sh {onnx}" (a
-    call a file) or "./measure.sh {onnx_files}" (several at once); see docs/devices.md."""
+    call a file) or "./measure.sh {onnx_files}" (several at once), with whole paths: it is started in the current
+    folder. See docs/devices.md."""
 
     command_files: Annotated[int, Interval(ge=1, le=1000)] = 32
     """Files that a call of the command gets at most, where it takes {onnx_files}."""

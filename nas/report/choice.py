@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas.finalists.ladder import AP_FLOOR, Gap
+from nas.finalists.outcome import Finalist, read_trained
 from nas.finalists.recommending import front_of, recommendations
+from nas.run.folder import RunFolder
+from search_spaces import InputError
 
 from .labels import Labels
 from .layers import Layer, layers_of
@@ -32,11 +35,17 @@ class Choice:
     """All that they were chosen from, and how these were measured."""
     named: tuple[dict[str, Any], ...]
     """As ``finalists.json`` has them under ``recommended``."""
+    is_paired: bool = False
+    """Whether errors of differences are those on the same people, resample by resample."""
 
     @property
     def protocol(self) -> str:
-        """How the qualities were measured; there are no bars here."""
-        return self.layer.protocol.replace("no bars: its errors", "its errors").replace("bars: ", "")
+        """How the qualities were measured, and what errors of differences are; there are no bars here."""
+        text = self.layer.protocol.replace("no bars: its errors", "its errors").replace("bars: ", "")
+        if not any(point.error is not None for point in self.layer.points):
+            return text
+        paired = "resample by resample" if self.is_paired else "as if the two were independent, which is too large"
+        return f"{text}; of a difference {paired}"
 
     @property
     def budgets(self) -> dict[str, float]:
@@ -64,7 +73,9 @@ class _Network:
         return Gap(self.measure, self.quality - other.quality, error)
 
 
-def choose(records: RunRecords, budgets_ms: Sequence[float] = ()) -> Choice | None:
+def choose(
+    records: RunRecords, budgets_ms: Sequence[float] = (), run: RunFolder | None = None
+) -> Choice | None:
     """The network to take for each budget: of the finalists, or else of the retrained networks, or else of the front.
 
     Finalists come first, as they were all trained alike; without budgets they are those that ``finalists.json`` names.
@@ -72,10 +83,16 @@ def choose(records: RunRecords, budgets_ms: Sequence[float] = ()) -> Choice | No
 
     Args:
         budgets_ms: latencies; without any, the quartiles of the front of these networks.
+        run: where the resamples of finalists lie, for the errors of their differences; without it, or where they are
+            not there, two networks' errors are taken as independent.
     """
     finalists = records.finalists
     if finalists.get("front") and not budgets_ms:
-        return Choice("finalists", layers_of(records)[1], tuple(finalists["recommended"]))
+        return Choice("finalists", layers_of(records)[1], tuple(finalists["recommended"]), is_paired=True)
+    if finalists and run is not None and (trained := _with_resamples(run, finalists)):
+        noise = float(finalists["noise"])
+        named = recommendations(front_of(trained), budgets_ms, noise, Finalist.ahead_of)
+        return Choice("finalists", layers_of(records)[1], tuple(named), is_paired=True)
     measure: Literal["ap", "mean_oks"]
     order: tuple[tuple[Kind, int], ...] = (("finalists", 1), ("retrained", 2), ("inherited", 0))
     for kind, place in order:
@@ -88,6 +105,14 @@ def choose(records: RunRecords, budgets_ms: Sequence[float] = ()) -> Choice | No
             named = recommendations(front_of(networks), budgets_ms, noise, _Network.ahead_of)
             return Choice(kind, layer, tuple(named))
     return None
+
+
+def _with_resamples(run: RunFolder, finalists: Mapping[str, Any]) -> list[Finalist]:
+    """The trained finalists; none where the resamples of one are not to be had."""
+    try:
+        return read_trained(run, finalists)
+    except InputError:
+        return []
 
 
 def _networks(records: RunRecords, layer: Layer, measure: Literal["ap", "mean_oks"]) -> list[_Network]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["front_machine", "latency_source", "machine_text", "protocol_text"]
+__all__ = ["latency_protocol", "latency_source", "machine_text", "protocol_text"]
 
 
 def latency_source(record: Mapping[str, Any], front_file: Mapping[str, Any]) -> str:
@@ -55,11 +55,15 @@ def machine_text(fingerprint: Mapping[str, Any], batch: int | None = None) -> st
     return ", ".join(part for part in parts if part)
 
 
-def front_machine(front_file: Mapping[str, Any]) -> str:
-    """What the latencies of a front were measured on, in a line; empty where it has none.
+def latency_protocol(fingerprint: Mapping[str, Any]) -> str:
+    """How a latency was measured, in words: what a command of the user's does is not known, see
+    :class:`nas.latency.device.CommandDevice`.
 
     Args:
-        front_file: as ``pareto.json`` is.
+        fingerprint: as ``Fingerprint.to_json`` has it.
     """
-    fingerprint = (front_file.get("fingerprint") or {}).get("latency")
-    return machine_text(fingerprint) if fingerprint else ""
+    if fingerprint.get("runtime") == "command":
+        return "as the command printed it"
+    return (
+        "the median of its time over that of a reference network run in turn with it, times that network's own time"
+    )

@@ -43,6 +43,13 @@ class RunFolder:
         return any(file.is_file() for file in (folder.config, folder.space, folder.video_space, folder.journal))
 
     @property
+    def has_results(self) -> bool:
+        """Whether something is in the folder that only a stage of a run writes; a configuration may be a copy."""
+        if any(file.is_file() for file in (self.space, self.video_space, self.journal, self.supernet, self.temporal)):
+            return True
+        return any(next(self.path.glob(f"{stage}/*/architecture.json"), None) for stage in ("retrain", "export"))
+
+    @property
     def config(self) -> Path:
         return self.path / "config.yaml"
 

@@ -22,6 +22,7 @@ from nas.stages.networks import inherited_state, networks_to_retrain, require_ki
 from nas.training.clips import TrainingClips
 from nas.training.config import RetrainConfig
 from nas.training.retrain import RetrainResult, retrain, retrain_video
+from nas.training.teacher import require_teacher_of_all
 from nas.weights.files import load_metadata, load_network, load_weights
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet
@@ -63,14 +64,13 @@ def retrain_stage(
     config, run = context.config, context.run
     settings: RetrainConfig = config.video.retrain if config.is_video else config.retrain
     settings.budget(1)
-    if config.data.final_augmentation is not None and not settings.final_epochs:
-        section = "video.retrain" if config.is_video else "retrain"
-        raise InputError(f"data.final_augmentation: is given, and {section}.final_epochs is 0: it has no effect")
+    config.check_final_epochs()
     require_packages(config.export.formats)  # now, and not after hours of training
     networks = networks_to_retrain(config, run) if networks is None else networks
     require_kind(config, networks)
     if len({network.keypoints for network in networks}) > 1:
         raise InputError(f"{run.path}: the networks have different numbers of keypoints; name one of them")
+    require_teacher_of_all(settings.teacher, networks)
     if resume_from is not None:
         _take_over(resume_from, run, [network.id for network in networks])
     resume = context.resume or resume_from is not None

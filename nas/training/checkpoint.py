@@ -127,12 +127,27 @@ def load_checkpoint(path: Path, identity: State, ignored: Collection[str] = ()) 
     if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= _PARTS:
         raise InputError(f"{path}: not a training checkpoint of this version (expected format {FORMAT!r})")
     found = content["identity"]
+    ignored = {*ignored, *_told_otherwise(found, identity)}
     for key in (*identity, *(key for key in found if key not in identity)):
         new = key not in found and not identity[key]
         if not new and key not in ignored and not _is_same(key, found.get(key), identity.get(key)):
             was, now = _short(found.get(key)), _short(identity.get(key))
             raise InputError(f"{path}: is of another run: {key} was {was} and is now {now}; resume with the same")
     return dict(content["state"])
+
+
+def _told_otherwise(found: State, identity: State) -> set[str]:
+    """What need not be the same of the weights that a training began with, where those are a file's.
+
+    ``begun_with`` tells them by their content, wherever the file lies now. Checkpoints of before know its path alone.
+    """
+    if not all(_is_file(one.get("initialize_from")) for one in (found, identity)):
+        return set()
+    return {"initialize_from"} if found.get("begun_with") and identity.get("begun_with") else {"begun_with"}
+
+
+def _is_file(initialize_from: Any) -> bool:
+    return isinstance(initialize_from, str) and initialize_from not in ("scratch", "inherited")
 
 
 def _is_same(key: str, was: Any, now: Any) -> bool:

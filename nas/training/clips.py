@@ -20,7 +20,7 @@ from nas.data.pose_data import PoseData, mirror_identity
 from nas.data.tensors import ClipTensors
 from nas.data.video_data import VideoData
 from nas.processes.distributed import Processes
-from nas.training.config import RetrainConfig, TrainingConfig
+from nas.training.config import RetrainConfig, TrainingConfig, VideoRetrainConfig
 from nas.weights.files import pose_metadata as described
 from search_spaces import InputError, PoseArchitecture
 from search_spaces.parts import HeadOutput
@@ -122,7 +122,8 @@ class TrainingClips:
         if not isinstance(config, RetrainConfig) or not config.final_epochs or config.epochs is None:
             return batches
         if self.data.config.final_augmentation is None:
-            given = f"retrain.final_epochs is {config.final_epochs}"
+            section = "video.retrain" if isinstance(config, VideoRetrainConfig) else "retrain"
+            given = f"{section}.final_epochs is {config.final_epochs}"
             raise InputError(f"{given}, and data.final_augmentation does not say what these epochs are to show")
         return batches.ending((config.epochs - config.final_epochs) * batches.steps_per_epoch)
 

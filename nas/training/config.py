@@ -146,7 +146,7 @@ class RetrainConfig(TrainingConfig):
     milestones: tuple[float, ...] = (170 / 210, 200 / 210)
     """Where `step` lowers the learning rate, as parts of the budget: epochs 170 and 200 of 210."""
     final_epochs: NonNegativeInt = 0
-    """So many epochs at the end show people as `data.final_augmentation` says; of a budget in `epochs`."""
+    """So many epochs at the end show people as `data.final_augmentation` says; of a budget in `epochs` alone."""
     autoscale_lr: bool = False
     """Scale the learning rate with the batch of all processes together, in proportion to 512."""
     ema_decay: ShareUnderOne = 0.0
@@ -169,6 +169,9 @@ class RetrainConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(all(0 < part < 1 for part in self.milestones), self, "milestones", "parts of the budget, from 0 to 1")
+        if self.final_epochs and self.minutes is not None:
+            given = f"final_epochs={self.final_epochs} is not possible with minutes={self.minutes:g}"
+            raise InputError(f"{given}, which may end before them; give the budget in epochs alone")
         if self.final_epochs and (self.epochs is None or self.final_epochs > self.epochs):
             raise InputError(f"final_epochs={self.final_epochs} is not possible; there are epochs={self.epochs} in all")
         _require(bool(self.initialize_from), self, "initialize_from", "scratch, inherited or a path")

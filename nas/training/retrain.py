@@ -27,9 +27,10 @@ from nas.training.environment import configure_torch, lock_for_writing, state_ke
 from nas.training.loop import Loss, TrainingLoop, run_identity
 from nas.training.losses import heatmap_loss, target_mixing
 from nas.training.metrics import ProgressCallback
+from nas.training.teacher import load_teacher
 from nas.training.validation import CropEvaluator, NetworkEvaluator, RetrainResult, Validation
-from nas.weights.files import keypoint_names, load_metadata, load_network, save_network
-from nas.weights.order import in_order, state_in_order
+from nas.weights.files import keypoint_names, save_network
+from nas.weights.order import state_in_order
 from search_spaces import InputError, PoseArchitecture, VideoArchitecture
 from supernet import PoseNet, VideoPoseNet, initialize
 
@@ -39,7 +40,6 @@ __all__ = [
     "RetrainResult",
     "VideoRetrainConfig",
     "begin_with",
-    "load_teacher",
     "retrain",
     "retrain_video",
     "scaled_rate",
@@ -140,6 +140,8 @@ def _retrain(
         net = net.to(processes.device)
         teacher = _teacher(architecture, config, key, processes, names)
         facts = {"kind": "retrain", "taught_by": "" if teacher is None else state_key(teacher)}
+        if config.initialize_from not in ("scratch", "inherited"):
+            facts["begun_with"] = state_key(net)
         if config.final_epochs:
             facts["final"] = f"{config.final_epochs} epochs: {clips.data.config.final_augmentation}"
         if isinstance(net, VideoPoseNet):
@@ -250,28 +252,6 @@ def begin_with(
             found = tuple(state[name].shape) if name in state else "missing"
             raise InputError(f"{where}: {name} is {found}, the network {network} needs {tuple(value.shape)}")
     net.load_state_dict({name: state[name] for name in net.state_dict()})
-
-
-def load_teacher(
-    architecture: PoseArchitecture, config: RetrainConfig, processes: Processes, names: Sequence[str]
-) -> PoseNet | None:
-    """The network whose output is part of the target, if there is one, in the order of the data's keypoints.
-
-    Raises:
-        InputError: its file cannot be used, or it sees other crops or predicts something else.
-    """
-    if config.teacher is None:
-        return None
-    teacher = load_network(config.teacher, PoseArchitecture)
-    kinds = tuple("SimCC" if one.is_simcc else "heatmaps" for one in (teacher.architecture, architecture))
-    if kinds[0] != kinds[1]:
-        raise InputError(f"{config.teacher}: the teacher gives {kinds[0]}, the network {kinds[1]}; choose another")
-    for what in ("input_size", "keypoints", *(() if architecture.is_simcc else ("heatmap_size",))):
-        theirs, ours = getattr(teacher.architecture, what), getattr(architecture, what)
-        if theirs != ours:
-            raise InputError(f"{config.teacher}: the teacher's {what} is {theirs}, the network's {ours}")
-    teacher = in_order(teacher, load_metadata(config.teacher), names, str(config.teacher), tells=processes.is_first)
-    return teacher.to(processes.device).requires_grad_(False)
 
 
 def _teacher(
