@@ -12,7 +12,7 @@ __all__ = ["constant", "sent"]
 
 def sent(values: Tensor, device: torch.device | str) -> Tensor:
     """On the device. A GPU fetches from page-locked memory while the host goes on; for other memory it would wait."""
-    if torch.device(device).type == "cpu" or values.device.type != "cpu":
+    if torch.device(device).type in ("cpu", "meta") or values.device.type != "cpu":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
 
