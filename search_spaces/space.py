@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import islice, product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -319,18 +319,21 @@ class SearchSpace:
         Raises:
             InputError: the architecture is not a member; the message names the first field that does not fit.
         """
-        vector = []
+        vector = tuple(self._indices(architecture))
+        decoded = self.decode(vector)
+        if decoded != architecture:
+            raise InputError(f"space {self.name}: {_difference(decoded, architecture)}")
+        return vector
+
+    def _indices(self, architecture: PoseArchitecture) -> Iterator[int]:
+        """Gene after gene the choice that a network has; raises InputError at the first that is none."""
         if len(architecture.stages) != len(self.stages):
             raise InputError(f"space {self.name}: {len(architecture.stages)} stages where {len(self.stages)} are asked")
         for gene, value in zip(self.genes, self._values(architecture), strict=True):
             if value not in gene.values:
                 shown = size_words(value) if gene.field == "input_size" else value
                 raise InputError(f"space {self.name}: {gene.name}={shown} is not a choice; {listing(gene.words)} are")
-            vector.append(gene.values.index(value))
-        decoded = self.decode(vector)
-        if decoded != architecture:
-            raise InputError(f"space {self.name}: {_difference(decoded, architecture)}")
-        return tuple(vector)
+            yield gene.values.index(value)
 
     def _values(self, architecture: PoseArchitecture) -> Iterator[Any]:
         yield from (architecture.stem.width, architecture.stem.kernel_size)
@@ -357,21 +360,10 @@ class SearchSpace:
         Raises:
             InputError: the stem and the stages are none of the space.
         """
-        largest = self.largest()
         if architecture.family != self.family:
             raise InputError(f"space {self.name}: is of the {self.family} family, not {architecture.family}")
-        if len(architecture.stages) != len(self.stages):
-            raise InputError(f"space {self.name}: {len(architecture.stages)} stages where {len(self.stages)} are asked")
-        vector = list(self.encode(largest))
-        for place, (gene, value) in enumerate(zip(self.genes, self._values(architecture), strict=True)):
-            if gene.part > len(self.stages):
-                break
-            if value not in gene.values:
-                raise InputError(
-                    f"space {self.name}: {gene.name}={value} is not a choice; {listing(gene.values)} are"
-                )
-            vector[place] = gene.values.index(value)
-        member = self.decode(vector)
+        count = sum(gene.part <= len(self.stages) for gene in self.genes)  # those of stem and stages come first
+        member = self.decode([*islice(self._indices(architecture), count), *self.encode(self.largest())[count:]])
         if (member.stem, member.stages) != (architecture.stem, architecture.stages):
             wanted = architecture.replace(head=member.head, input_size=member.input_size)
             raise InputError(f"space {self.name}: {_difference(member, wanted)}")

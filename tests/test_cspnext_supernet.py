@@ -15,8 +15,7 @@ from nas.latency.blocks import blocks_of, build_block, space_blocks
 from nas.search.candidates.chain import Chains, Evaluated
 from search_spaces import HeadChoices, PoseArchitecture, PropagatedFrame, SearchSpace, get_space
 from supernet import Sharing, SimCC, Supernet, calibrate, fold
-from supernet.sharing import readers
-from tests.sharing_rules import SHARINGS
+from tests.sharing_rules import SHARINGS, assert_adopted_weights_read_again, assert_gradients_scattered, perturb
 
 SIZE = (64, 64)
 
@@ -35,12 +34,7 @@ def images(seed: int = 0) -> torch.Tensor:
 
 def perturbed(sharing: Sharing) -> Supernet:
     """A supernet none of whose parameters is at its special initial value."""
-    supernet = Supernet(small_space(), sharing)
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in supernet.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
-    return supernet
+    return perturb(Supernet(small_space(), sharing))
 
 
 def equal(first: SimCC, second: SimCC) -> bool:
@@ -62,19 +56,7 @@ def test_a_subnet_equals_the_extracted_network_to_the_last_bit(sharing: Sharing,
 @pytest.mark.parametrize("sharing", SHARINGS, ids=str)
 def test_gradients_of_the_storage_equal_the_extracted_networks_scattered(sharing: Sharing) -> None:
     supernet = perturbed(sharing)
-    architecture = supernet.space.sample(np.random.default_rng(11))
-    packed(supernet(images(), architecture)).square().mean().backward()
-    net = supernet.extract(architecture).module
-    packed(net(images())).square().mean().backward()
-    found = {name: value.grad for name, value in supernet.store.items()}
-    store = {name: value.detach().requires_grad_() for name, value in supernet.store.items()}
-    reading = readers(net, sharing, supernet._layout)
-    torch.autograd.backward([read(store) for read in reading.values()], [net.get_parameter(n).grad for n in reading])
-    for name, value in store.items():
-        if value.grad is None:
-            assert found[name] is None
-        else:
-            assert torch.equal(found[name], value.grad), name
+    assert_gradients_scattered(supernet, supernet.space.sample(np.random.default_rng(11)), images())
 
 
 def test_each_of_several_features_keeps_its_channels() -> None:
@@ -106,14 +88,7 @@ def test_each_of_several_features_keeps_its_channels() -> None:
 
 def test_adopted_weights_are_read_again(tmp_path: Path) -> None:
     supernet = perturbed(Sharing())
-    architecture = supernet.space.sample(np.random.default_rng(1))
-    net = supernet.extract(architecture).module
-    other = Supernet(supernet.space, Sharing(), torch.Generator().manual_seed(9))
-    other.adopt(net)
-    other.save(tmp_path / "supernet.safetensors")
-    again = Supernet.load(tmp_path / "supernet.safetensors").extract(architecture).module
-    for name, value in net.named_parameters():
-        assert torch.equal(again.get_parameter(name), value), name
+    assert_adopted_weights_read_again(supernet, supernet.space.sample(np.random.default_rng(1)), tmp_path)
 
 
 def test_folding_changes_nothing_but_rounding() -> None:

@@ -17,8 +17,7 @@ from nas.training.config import SupernetTrainingConfig
 from nas.training.supernet import sampled_subnets
 from search_spaces import PoseArchitecture, PropagatedFrame, SearchSpace, Stage, get_space, kinds
 from supernet import Sharing, Supernet, calibrate, fold
-from supernet.sharing import readers
-from tests.sharing_rules import SHARINGS
+from tests.sharing_rules import SHARINGS, assert_gradients_scattered, perturb
 from tests.test_fast import small
 
 
@@ -34,12 +33,7 @@ def images(seed: int = 0) -> torch.Tensor:
 
 def perturbed(sharing: Sharing) -> Supernet:
     """A supernet none of whose parameters is at its special initial value."""
-    supernet = Supernet(small(), sharing)
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in supernet.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
-    return supernet
+    return perturb(Supernet(small(), sharing))
 
 
 @pytest.mark.parametrize("sharing", SHARINGS, ids=str)
@@ -56,19 +50,7 @@ def test_a_subnet_equals_the_extracted_network_to_the_last_bit(sharing: Sharing,
 @pytest.mark.parametrize("sharing", SHARINGS, ids=str)
 def test_gradients_of_the_storage_equal_the_extracted_networks_scattered(sharing: Sharing) -> None:
     supernet = perturbed(sharing)
-    architecture = supernet.space.sample(np.random.default_rng(12))
-    supernet(images(), architecture).square().mean().backward()
-    net = supernet.extract(architecture).module
-    net(images()).square().mean().backward()
-    found = {name: value.grad for name, value in supernet.store.items()}
-    store = {name: value.detach().requires_grad_() for name, value in supernet.store.items()}
-    reading = readers(net, sharing, supernet._layout)
-    torch.autograd.backward([read(store) for read in reading.values()], [net.get_parameter(n).grad for n in reading])
-    for name, value in store.items():
-        if value.grad is None:
-            assert found[name] is None
-        else:
-            assert torch.equal(found[name], value.grad), name
+    assert_gradients_scattered(supernet, supernet.space.sample(np.random.default_rng(12)), images())
 
 
 def test_each_kind_of_a_stage_has_weights_of_its_own() -> None:

@@ -61,7 +61,7 @@ class LatencyConfig(Ranged):
         if self.command is not None:
             raise InputError(f"latency: the command measures with runtime command; the runtime is {self.runtime}")
         for name in ("command_files", "command_retries", "command_timeout_s"):
-            if getattr(self, name) != next(field.default for field in fields(self) if field.name == name):
+            if not self._is_default(name):
                 raise InputError(f"latency: {name} is of runtime command; the runtime is {self.runtime}")
 
     def _check_command(self) -> None:
@@ -73,7 +73,11 @@ class LatencyConfig(Ranged):
             template_words(self.command)
         except MeasureInputError as error:
             raise InputError(f"latency: the command {error}") from None
-        for name, value in (("threads", self.threads), ("rounds", self.rounds)):
-            default = next(field.default for field in fields(self) if field.name == name)
-            if value != default and f"{{{name}}}" not in self.command:
-                raise InputError(f"latency: {self.command!r} has no {{{name}}} to be told of {name}={value}")
+        for name in ("threads", "rounds"):
+            if not self._is_default(name) and f"{{{name}}}" not in self.command:
+                raise InputError(
+                    f"latency: {self.command!r} has no {{{name}}} to be told of {name}={getattr(self, name)}"
+                )
+
+    def _is_default(self, name: str) -> bool:
+        return bool(getattr(self, name) == next(field.default for field in fields(self) if field.name == name))
